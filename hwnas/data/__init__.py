@@ -1,0 +1,1 @@
+"""Images with fixed splits: sources, splits, batches."""

@@ -1,0 +1,47 @@
+"""The kinds of error a user can meet; each message states the rule, the value and the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HwnasError(Exception):
+    """Base of every error hwnas raises on purpose; the command line prints it without a trace."""
+
+    exit_code = 1
+
+
+class UsageError(HwnasError):
+    """A command was used in a way it does not support; exit code 2."""
+
+    exit_code = 2
+
+
+class InputError(HwnasError):
+    """A file or value given by the user is wrong; holds *all* problems found in it."""
+
+    def __init__(self, what: str, problems: Sequence[str], next_step: str = "") -> None:
+        self.what = what
+        self.problems = tuple(problems)
+        self.next_step = next_step
+        lines = [f"{what}: {len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"]
+        lines += [f"  - {problem}" for problem in self.problems]
+        if next_step:
+            lines.append(f"Next: {next_step}")
+        super().__init__("\n".join(lines))
+
+
+class InfeasibleError(HwnasError):
+    """No network of the space meets the limits; raised before any work is done."""
+
+
+class MissingRowError(HwnasError):
+    """A latency table has no row for an operation; names the nearest rows and how to measure."""
+
+
+class DeviceError(HwnasError):
+    """A target could not be reached, or failed while it worked."""
+
+
+class StorageError(HwnasError):
+    """A file could not be written (permission, full disk); what was written before is kept."""

@@ -1,0 +1,77 @@
+"""Many independent tasks in processes: results come as they are ready, failures name their task.
+
+Tasks are keyed and idempotent, so that a later back end (a cluster) can run one twice.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from hwnas.errors import HwnasError
+
+Result = TypeVar("Result")
+
+
+class TaskError(HwnasError):
+    """A task failed in its process; the other tasks' results were kept."""
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use (respects affinity)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_tasks(
+    function: Callable[..., Result],
+    tasks: Mapping[str, tuple[Any, ...]],
+    *,
+    workers: int | None = None,
+) -> Iterator[tuple[str, Result]]:
+    """Call ``function(*arguments)`` for each ``key: arguments`` and yield ``(key, result)``.
+
+    With one worker or one task the calls run in this process, in order. Otherwise they run in
+    fresh processes and come in the order of completion. ``function`` must be importable.
+
+    Raises:
+        TaskError: after all other results were yielded, naming every task that failed.
+    """
+    workers = min(workers or available_cores(), len(tasks))
+    failures: dict[str, BaseException] = {}
+    if workers <= 1:
+        for key, arguments in tasks.items():
+            yield key, function(*arguments)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        pending: dict[Future[Result], str] = {
+            pool.submit(function, *arguments): key for key, arguments in tasks.items()
+        }
+        try:
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    key = pending.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        yield key, future.result()
+                    else:
+                        failures[key] = error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    if failures:
+        raise TaskError(_failure_text(failures))
+
+
+def _failure_text(failures: Mapping[str, BaseException]) -> str:
+    lines = [f"{len(failures)} task(s) failed:"]
+    for key, error in failures.items():
+        reason = "its process died" if isinstance(error, BrokenProcessPool) else str(error)
+        lines.append(f"  - {key}: {type(error).__name__}: {reason}")
+    return "\n".join(lines)

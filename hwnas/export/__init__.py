@@ -1,0 +1,1 @@
+"""Networks to files: ONNX and TFLite, checked against torch, converted once through one cache."""

@@ -1,0 +1,100 @@
+"""The file border: YAML and JSON read safely into pydantic models, all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwnas.errors import InputError
+
+
+class FileModel(BaseModel):
+    """Base of every file's model: an unknown key is an error, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document with the safe loader.
+
+    Raises:
+        InputError: the file is absent, unreadable, not text, or not YAML (names line and column).
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(str(path), ["there is no such file"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(path), [f"cannot be read as text: {error}"]) from error
+    except yaml.YAMLError as error:
+        raise InputError(str(path), [f"not YAML: {error}"]) from error
+
+
+def load_model(model: type[Model], path: Path, *, next_step: str = "") -> Model:
+    """Read ``path`` (YAML) as ``model``; InputError lists every problem with its place."""
+    return parse_model(model, read_yaml(path), what=str(path), next_step=next_step)
+
+
+def parse_model(model: type[Model], value: Any, *, what: str, next_step: str = "") -> Model:
+    """Check ``value`` (as JSON would give it) against ``model``; InputError lists every problem."""
+    if not isinstance(value, dict):
+        raise InputError(what, [f"must hold keys and values, got {type(value).__name__}"],
+                         next_step)
+    try:
+        # through JSON, so that tuples accept lists in strict mode
+        return model.model_validate_json(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise InputError(what, [f"holds a value that is not plain data: {error}"],
+                             next_step) from error
+        problems = [_problem(model, detail) for detail in error.errors()]
+        raise InputError(what, problems, next_step) from None
+
+
+def _problem(model: type[BaseModel], detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"]) or "the file"
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(model, detail["loc"][:-1])
+        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return f"{place}: unknown key; {hint}"
+    if detail["type"] == "missing":
+        return f"{place}: is required and missing"
+    return f"{place}: {detail['msg']}, got {detail['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the nested model that ``place`` leads to."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in place:
+        node = _resolved(schema, node)
+        if isinstance(part, int):
+            node = node.get("items") or node.get("prefixItems", [{}])[0]
+        else:
+            branches = node.get("anyOf") or node.get("oneOf") or [node]
+            found = [b["properties"][part] for b in (_resolved(schema, b) for b in branches)
+                     if part in b.get("properties", {})]
+            extra = node.get("additionalProperties")
+            node = found[0] if found else (extra if isinstance(extra, dict) else node)
+    node = _resolved(schema, node)
+    names: list[str] = []
+    for branch in node.get("anyOf") or node.get("oneOf") or [node]:
+        names += list(_resolved(schema, branch).get("properties", {}))
+    return sorted(set(names))
+
+
+def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    resolved: dict[str, Any] = schema["$defs"][reference.rsplit("/", 1)[-1]]
+    return resolved

@@ -1,0 +1,148 @@
+"""The Protocols between rooms: what a space, an evaluator, a searcher and a runner must offer.
+
+Each has a conformance suite in ``tests/conformance/`` that a new implementation runs against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.arch import Arch, Choice, Option
+from hwnas.ops import OpSpec, Shape
+
+Codes = NDArray[np.int16]
+"""Architectures as integers, ``(num_archs, num_choices)``: the option's index, -1 where absent."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """An additive part of every network of a space, decided by the choices it names.
+
+    ``ops`` is an object array with one axis per choice in ``choices`` (indices into the space's
+    choices, increasing); an entry is the OpSpec executed for these options, or None where nothing
+    is. A part that no choice decides has ``choices == ()`` and a 0-d array. Where a choice may be
+    absent its axis has one more entry, the last, for 'absent'.
+    """
+
+    choices: tuple[int, ...]
+    ops: NDArray[np.object_]
+
+
+class SearchSpace(Protocol):
+    """An ordered set of choices and the one shape walk from a code to operations."""
+
+    @property
+    def name(self) -> str:
+        """Canonical name, as arch files and calibrations carry it."""
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The decisions, in the order of the columns of Codes."""
+
+    @property
+    def input_shape(self) -> Shape:
+        """Input image (C, H, W)."""
+
+    @property
+    def num_classes(self) -> int:
+        """Width of the classifier."""
+
+    def arch(self, choices: Mapping[str, Option]) -> Arch:
+        """Return the checked architecture; InputError lists every impossible choice."""
+
+    def encode(self, archs: Sequence[Arch]) -> Codes:
+        """Return ``(num_archs, num_choices)`` option indices."""
+
+    def decode(self, codes: Codes) -> list[Arch]:
+        """Return the architectures of ``(num_archs, num_choices)`` codes."""
+
+    def layers(self, arch: Arch) -> tuple[OpSpec, ...]:
+        """Return the operations of the network in order of execution: the one shape walk."""
+
+    def factors(self) -> tuple[Factor, ...]:
+        """Return the additive parts; for every arch their ops are those of ``layers(arch)``."""
+
+    def network_id(self, arch: Arch) -> str:
+        """Return the id of the network this code builds; different codes can share one."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One value of an architecture, with where it came from.
+
+    ``direction`` is ``max`` or ``min``; ``source`` one of measured, lut, lut-uncalibrated,
+    predictor, table, supernet, scratch.
+    """
+
+    value: float
+    unit: str
+    direction: str
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object a journal or result file holds."""
+        return {
+            "value": self.value,
+            "unit": self.unit,
+            "direction": self.direction,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluator says of one architecture, and what it cost (see ``search.cost``)."""
+
+    arch: Arch
+    objectives: Mapping[str, Objective]
+    cost: Mapping[str, float]
+
+
+class Evaluator(Protocol):
+    """Scores architectures; never sees the test split."""
+
+    def evaluate(self, archs: Sequence[Arch]) -> list[Evaluation]:
+        """Return one evaluation per architecture, in order."""
+
+
+class Searcher(Protocol):
+    """Proposes architectures and learns from their evaluations."""
+
+    def ask(self, count: int) -> list[Arch]:
+        """Return up to ``count`` architectures to evaluate; fewer when the space is exhausted."""
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take the evaluations of what was asked, in order."""
+
+
+class LatencyModel(Protocol):
+    """Predicts latencies of encoded architectures at array speed."""
+
+    @property
+    def source(self) -> str:
+        """What the predictions are called in files: lut, lut-uncalibrated, predictor."""
+
+    def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` predicted milliseconds."""
+
+
+class Runner(Protocol):
+    """Times models on one target; local, ssh and adb are the same to everything above."""
+
+    def load(self, model_id: str, model: Path) -> None:
+        """Put a model file on the target and prepare it; DeviceError if it does not load."""
+
+    def time_ms(self, model_id: str, *, min_runs: int, min_ms: float) -> list[float]:
+        """Run a loaded model until both minima are reached; one latency in ms per run."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the target's state now: frequencies, temperatures, load."""
+
+    def close(self) -> None:
+        """Release the target; safe to call twice."""

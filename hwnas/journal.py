@@ -1,0 +1,154 @@
+"""Files that survive a kill: append-only JSON lines, and whole files written aside then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from hwnas.errors import InputError, StorageError
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one spelling of ``value`` that hashes are taken of: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}. "
+            "What was written before is kept. "
+            "Next: free space or choose a writable place, then repeat the command with --resume."
+        ) from error
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write ``data`` so that ``path`` holds either its old content or all of the new one.
+
+    The bytes go to a temporary file beside ``path``, are flushed to disk, and take its name.
+
+    Raises:
+        StorageError: the folder is not writable or the disk is full; ``path`` is unchanged.
+    """
+    payload = data.encode() if isinstance(data, str) else data
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            os.fchmod(descriptor, 0o644)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(payload)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+        _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole (see :func:`write_whole`)."""
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is absent or is not JSON; the message names the line.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(str(path), ["there is no such file"]) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(str(path), [f"not JSON: {error}"]) from error
+
+
+class Journal:
+    """An append-only file of JSON objects, one a line, each on disk before ``append`` returns.
+
+    A last line torn by a kill is dropped when the journal is opened again; a broken line anywhere
+    else is an error, because something other than a kill wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream: TextIO | None = None
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every whole record written so far, oldest first; empty if there is no file."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[dict[str, Any]], int]:
+        if not self.path.exists():
+            return [], 0
+        records: list[dict[str, Any]] = []
+        whole_bytes = 0
+        raw_lines = self.path.read_bytes().splitlines(keepends=True)
+        for number, raw in enumerate(raw_lines, start=1):
+            is_last = number == len(raw_lines)
+            try:
+                record = json.loads(raw)
+                if not isinstance(record, dict):
+                    raise ValueError("a line must be a JSON object")
+            except ValueError as error:
+                if is_last:
+                    break
+                raise InputError(
+                    str(self.path),
+                    [f"line {number} is not a record: {error}"],
+                    "restore the file or start anew in another folder",
+                ) from error
+            if not raw.endswith(b"\n"):
+                break
+            records.append(record)
+            whole_bytes += len(raw)
+        return records, whole_bytes
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record and force it to disk.
+
+        Raises:
+            StorageError: it cannot be written; the records before it are kept.
+        """
+        with _storage_errors(self.path):
+            if self._stream is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                _, whole_bytes = self._read()
+                self._stream = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+                self._stream.truncate(whole_bytes)
+            self._stream.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file; a later ``append`` opens it again."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Measuring on devices, and predicting from what was measured."""

@@ -1,0 +1,286 @@
+"""OpSpec, the unit that is timed, and OPS: what each kind of operation is. No torch here.
+
+An OpSpec holds everything that decides an operation's time on a device, and nothing else, so that
+one measured table serves every space in which the same operation occurs. A multiply-accumulate
+counts as one MAC; BN and activations are folded or free by convention (as in fvcore's counters of
+convolution and linear layers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from hwnas.journal import canonical_json
+
+Attr: TypeAlias = int | str | bool
+Shape: TypeAlias = tuple[int, int, int]
+
+ACTIVATIONS = ("none", "relu", "relu6", "hswish")
+SE_GATES = ("hsigmoid", "sigmoid")
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round a channel count to a multiple of ``divisor``, never below 90 % of ``value``.
+
+    The rounding of MobileNetV2's published code, shared by torchvision, timm and Once-for-All.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One operation: its kind, input shape (C, H, W) at batch 1, output channels and attributes.
+
+    ``attrs`` are sorted pairs, complete (defaults filled in) and checked by :meth:`make`.
+    """
+
+    kind: str
+    in_shape: Shape
+    out_channels: int
+    attrs: tuple[tuple[str, Attr], ...]
+
+    @staticmethod
+    def make(kind: str, in_shape: Shape, out_channels: int, **attrs: Attr) -> OpSpec:
+        """Return the operation, its attributes completed by the kind's defaults.
+
+        Raises:
+            ValueError: unknown kind, unknown or missing attribute, or a value not allowed.
+        """
+        if kind not in OPS:
+            raise ValueError(f"unknown operation kind {kind!r}; known: {', '.join(OPS)}")
+        declared = OPS[kind].attrs
+        unknown = sorted(set(attrs) - set(declared))
+        if unknown:
+            raise ValueError(f"{kind} has no attribute {unknown}; it has {sorted(declared)}")
+        full = {name: attrs.get(name, attr.default) for name, attr in declared.items()}
+        for name, value in full.items():
+            declared[name].check(kind, name, value)
+        if min(in_shape) < 1 or out_channels < 1:
+            raise ValueError(f"{kind}: empty shape {in_shape} -> {out_channels} channels")
+        spec = OpSpec(kind, in_shape, out_channels, tuple(sorted(full.items())))  # type: ignore[arg-type]
+        OPS[kind].check(spec)
+        return spec
+
+    def __getitem__(self, name: str) -> Any:
+        """Return attribute ``name``."""
+        return self._attrs[name]
+
+    @cached_property
+    def _attrs(self) -> dict[str, Attr]:
+        return dict(self.attrs)
+
+    @property
+    def out_shape(self) -> Shape:
+        """Output shape (C, H, W); a classifier's is (classes, 1, 1)."""
+        return OPS[self.kind].out_shape(self)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the convolutions and linear layers, batch 1."""
+        return OPS[self.kind].macs(self)
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters: weights, biases, BN scales and shifts."""
+        return OPS[self.kind].params(self)
+
+    @cached_property
+    def key(self) -> str:
+        """The one-line spelling used as a key in files; equal specs have equal keys."""
+        return canonical_json(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object a table holds for this operation."""
+        return {
+            "kind": self.kind,
+            "in_shape": list(self.in_shape),
+            "out_channels": self.out_channels,
+            "attrs": self._attrs,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> OpSpec:
+        """Read :meth:`to_json`'s object back.
+
+        Raises:
+            ValueError: the object is not an operation; says what is wrong.
+        """
+        expected = {"kind", "in_shape", "out_channels", "attrs"}
+        if not isinstance(value, Mapping) or set(value) != expected:
+            raise ValueError(f"an operation has exactly the keys {sorted(expected)}, got {value}")
+        shape, attrs = value["in_shape"], value["attrs"]
+        is_shape = isinstance(shape, list) and len(shape) == 3
+        if not is_shape or not all(type(size) is int for size in shape):
+            raise ValueError(f"in_shape must be three integers (C, H, W), got {shape}")
+        if not isinstance(attrs, Mapping) or type(value["out_channels"]) is not int:
+            raise ValueError(f"attrs must be an object and out_channels an integer, got {value}")
+        return OpSpec.make(value["kind"], tuple(shape), value["out_channels"], **attrs)
+
+    def __str__(self) -> str:
+        shape = "x".join(str(size) for size in self.in_shape)
+        declared = OPS[self.kind].attrs
+        shown = [f"{k}={v}" for k, v in self.attrs if v != declared[k].default]
+        return f"{self.kind} {shape}->{self.out_channels} {' '.join(shown)}".strip()
+
+
+@dataclass(frozen=True)
+class AttrRule:
+    """What values an attribute may take; ``default`` None means it must be given."""
+
+    default: Attr | None
+    allowed: tuple[Attr, ...] = ()
+    minimum: int | None = None
+
+    def check(self, kind: str, name: str, value: Attr | None) -> None:
+        """Raise ValueError unless ``value`` follows the rule."""
+        if value is None:
+            raise ValueError(f"{kind} needs attribute {name!r}")
+        if self.allowed and not any(value == a and type(value) is type(a) for a in self.allowed):
+            raise ValueError(f"{kind}.{name} must be one of {self.allowed}, got {value!r}")
+        if self.minimum is not None and (type(value) is not int or value < self.minimum):
+            raise ValueError(f"{kind}.{name} must be an integer >= {self.minimum}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class OpKind:
+    """A kind of operation: its attributes, and its shape, cost and size as functions of a spec."""
+
+    attrs: Mapping[str, AttrRule]
+    out_shape: Callable[[OpSpec], Shape]
+    macs: Callable[[OpSpec], int]
+    params: Callable[[OpSpec], int]
+    check: Callable[[OpSpec], None] = lambda spec: None
+
+
+def strided(size: int, stride: int) -> int:
+    """Return the output size of a 'same'-padded convolution (odd sizes as torch rounds them)."""
+    return (size - 1) // stride + 1
+
+
+def _spatial_out(spec: OpSpec) -> Shape:
+    _, height, width = spec.in_shape
+    return spec.out_channels, strided(height, spec["stride"]), strided(width, spec["stride"])
+
+
+def _classes_out(spec: OpSpec) -> Shape:
+    return spec.out_channels, 1, 1
+
+
+# conv: convolution + BN + activation --------------------------------------------------------
+
+
+def _conv_macs(spec: OpSpec) -> int:
+    out_channels, height, width = spec.out_shape
+    per_output: int = spec.in_shape[0] // spec["groups"] * spec["kernel"] ** 2
+    return per_output * out_channels * height * width
+
+
+def _conv_params(spec: OpSpec) -> int:
+    per_output: int = spec.in_shape[0] // spec["groups"] * spec["kernel"] ** 2
+    return spec.out_channels * (per_output + 2)
+
+
+def _conv_check(spec: OpSpec) -> None:
+    if spec.in_shape[0] % spec["groups"] or spec.out_channels % spec["groups"]:
+        raise ValueError(f"groups={spec['groups']} must divide {spec.in_shape[0]} input and "
+                         f"{spec.out_channels} output channels")
+
+
+# mbconv: the inverted residual block of MobileNetV2 / V3, one fused unit -------------------------
+
+
+def _mbconv_macs(spec: OpSpec) -> int:
+    in_channels, height, width = spec.in_shape
+    _, out_height, out_width = spec.out_shape
+    hidden, area = spec["hidden"], out_height * out_width
+    expand = in_channels * hidden * height * width if spec["expand"] else 0
+    depthwise = hidden * spec["kernel"] ** 2 * area
+    squeeze = 2 * hidden * spec["se_width"]
+    return int(expand + depthwise + squeeze + hidden * spec.out_channels * area)
+
+
+def _mbconv_params(spec: OpSpec) -> int:
+    hidden, se_width = spec["hidden"], spec["se_width"]
+    expand = hidden * (spec.in_shape[0] + 2) if spec["expand"] else 0
+    depthwise = hidden * (spec["kernel"] ** 2 + 2)
+    squeeze = 2 * hidden * se_width + se_width + hidden if se_width else 0
+    return int(expand + depthwise + squeeze + spec.out_channels * (hidden + 2))
+
+
+def _mbconv_check(spec: OpSpec) -> None:
+    if not spec["expand"] and spec["hidden"] != spec.in_shape[0]:
+        raise ValueError(f"mbconv without expansion needs hidden == {spec.in_shape[0]} input "
+                         f"channels, got {spec['hidden']}")
+    if spec["residual"] and spec.out_shape != spec.in_shape:
+        raise ValueError(f"mbconv: a residual needs equal shapes, got {spec.in_shape} -> "
+                         f"{spec.out_shape}")
+
+
+# head: everything after the last block, one unit: 1x1 conv + BN + act, pool, linear layers ------
+
+
+def _head_macs(spec: OpSpec) -> int:
+    channels, height, width = spec.in_shape
+    conv, features = spec["hidden"], spec["features"]
+    total = channels * conv * height * width
+    last = conv or channels
+    if features:
+        total, last = total + last * features, features
+    return int(total + last * spec.out_channels)
+
+
+def _head_params(spec: OpSpec) -> int:
+    channels, conv, features = spec.in_shape[0], spec["hidden"], spec["features"]
+    total = conv * (channels + 2)
+    last = conv or channels
+    if features:
+        total, last = total + (last + 1) * features, features
+    return int(total + (last + 1) * spec.out_channels)
+
+
+_ACT = AttrRule("relu6", allowed=ACTIVATIONS)
+
+OPS: Mapping[str, OpKind] = {
+    "conv": OpKind(
+        attrs={
+            "kernel": AttrRule(None, allowed=(1, 3, 5, 7)),
+            "stride": AttrRule(1, allowed=(1, 2)),
+            "groups": AttrRule(1, minimum=1),
+            "act": _ACT,
+        },
+        out_shape=_spatial_out,
+        macs=_conv_macs,
+        params=_conv_params,
+        check=_conv_check,
+    ),
+    "mbconv": OpKind(
+        attrs={
+            "kernel": AttrRule(None, allowed=(3, 5, 7)),
+            "stride": AttrRule(1, allowed=(1, 2)),
+            "hidden": AttrRule(None, minimum=1),  # channels of the depthwise convolution
+            "expand": AttrRule(True, allowed=(True, False)),  # whether the first 1x1 conv exists
+            "act": _ACT,
+            "residual": AttrRule(False, allowed=(True, False)),
+            "se_width": AttrRule(0, minimum=0),  # squeeze-and-excite width, 0: none
+            "se_gate": AttrRule("hsigmoid", allowed=SE_GATES),
+        },
+        out_shape=_spatial_out,
+        macs=_mbconv_macs,
+        params=_mbconv_params,
+        check=_mbconv_check,
+    ),
+    "head": OpKind(
+        attrs={
+            "hidden": AttrRule(0, minimum=0),  # channels of the 1x1 conv before pooling, 0: none
+            "features": AttrRule(0, minimum=0),  # width of a linear layer after pooling, 0: none
+            "act": _ACT,
+        },
+        out_shape=_classes_out,
+        macs=_head_macs,
+        params=_head_params,
+    ),
+}

@@ -1,0 +1,1 @@
+"""Searching under limits: exact answers over additive parts, strategies, evaluators."""

@@ -1,0 +1,191 @@
+"""Spaces by name: ``NAME[:key=value,...]`` for the built-in ones, a path for a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwnas.errors import InputError
+from hwnas.interfaces import SearchSpace
+from hwnas.ops import make_divisible
+from hwnas.space.chain import Block, ChainSpace, Head, Identity, LayerOption, Stage
+from hwnas.space.custom import load_chain_space
+
+Params = Mapping[str, int | float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A built-in space: its parameters with their defaults, how to make it, where it is from."""
+
+    defaults: Params
+    make: Callable[[str, Params], SearchSpace]
+    summary: str
+
+
+def _tiny(name: str, params: Params) -> ChainSpace:
+    options: dict[str, LayerOption] = {
+        "identity": Identity(),
+        "mb3_k3": Block(3, 3, "relu"),
+        "mb3_k5": Block(5, 3, "relu"),
+        "mb6_k3": Block(3, 6, "relu"),
+    }
+    stem = int(params["stem_channels"])
+    plan = ((2, 2), (2, 1), (4, 2), (4, 1), (8, 2))  # width over the stem's, stride
+    return ChainSpace(
+        name=name,
+        input_size=int(params["input_size"]),
+        num_classes=int(params["num_classes"]),
+        stem_width=stem,
+        stem_stride=1,
+        stem_act="relu",
+        stages=tuple(Stage(m * stem, 1, stride, tuple(options)) for m, stride in plan),
+        options=options,
+        head=Head(hidden=16 * stem, act="relu"),
+    )
+
+
+def _macro_cifar(name: str, params: Params) -> ChainSpace:
+    options: dict[str, LayerOption] = {
+        "identity": Identity(),
+        "mb3_k3": Block(3, 3, "relu"),
+        "mb6_k5": Block(5, 6, "relu"),
+    }
+    stem = int(params["stem_channels"])
+    plan = ((2, 2), (4, 3), (8, 3))  # width over the stem's, layers
+    return ChainSpace(
+        name=name,
+        input_size=int(params["input_size"]),
+        num_classes=int(params["num_classes"]),
+        stem_width=stem,
+        stem_stride=1,
+        stem_act="relu",
+        stages=tuple(Stage(m * stem, layers, 2, tuple(options)) for m, layers in plan),
+        options=options,
+        head=Head(hidden=40 * stem, act="relu"),
+    )
+
+
+def _proxyless(name: str, params: Params) -> ChainSpace:
+    options: dict[str, LayerOption] = {
+        f"k{kernel}_e{expand}": Block(kernel, expand) for kernel in (3, 5, 7) for expand in (3, 6)
+    }
+    blocks = tuple(options)
+    options["skip"] = Identity()
+    width_mult = float(params["width_mult"])
+    plan = ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
+    first = Stage(make_divisible(16 * width_mult), 1, 1, fixed=Block(3, 1))
+    searched = tuple(
+        Stage(make_divisible(width * width_mult), layers, stride, blocks, ("skip",))
+        for width, layers, stride in plan
+    )
+    return ChainSpace(
+        name=name,
+        input_size=int(params["input_size"]),
+        num_classes=int(params["num_classes"]),
+        stem_width=make_divisible(32 * width_mult),
+        stem_stride=2,
+        stages=(first, *searched),
+        options=options,
+        head=Head(hidden=make_divisible(1280 * max(1.0, width_mult))),
+        layer_name="block",
+    )
+
+
+CATALOGUE: Mapping[str, Entry] = {
+    "tiny": Entry(
+        {"input_size": 32, "num_classes": 10, "stem_channels": 8},
+        _tiny,
+        "5 layers at 32 px: small enough to enumerate, real enough to train",
+    ),
+    "macro-cifar": Entry(
+        {"input_size": 32, "num_classes": 10, "stem_channels": 32},
+        _macro_cifar,
+        "8 layers of MobileNetV2 blocks for 32 px images",
+    ),
+    "proxyless": Entry(
+        {"input_size": 224, "num_classes": 1000, "width_mult": 1.0},
+        _proxyless,
+        "21 blocks, kernel 3/5/7 x expansion 3/6 or skip (ProxylessNAS, ICLR 2019)",
+    ),
+}
+
+FILE_ENDINGS = (".yaml", ".yml")
+FILE_PARAMS: Params = {"input_size": 0, "num_classes": 0}  # what a space file's user may replace
+
+LIMITS_OF_PARAMS: Mapping[str, tuple[float, float]] = {
+    "input_size": (8, 1024),
+    "num_classes": (2, 100_000),
+    "stem_channels": (1, 512),
+    "width_mult": (0.1, 4.0),
+}
+
+
+def load_space(name: str) -> SearchSpace:
+    """Return the space called ``name``: ``proxyless``, ``tiny:num_classes=5``, ``my_space.yaml``.
+
+    Raises:
+        InputError: unknown space or parameter, or a value out of range; lists what is known.
+    """
+    base, text = _split(name)
+    if base.endswith(FILE_ENDINGS):
+        sizes = _parse_params(name, FILE_PARAMS, text)
+        return load_chain_space(Path(base), **{k: int(v) for k, v in sizes.items()})
+    if base not in CATALOGUE:
+        raise InputError(
+            f"space {name!r}",
+            [f"there is no space {base!r}; built in: {', '.join(CATALOGUE)}"],
+            "choose one of these, or give the path of a space file ending in .yaml",
+        )
+    entry = CATALOGUE[base]
+    params = {**entry.defaults, **_parse_params(name, entry.defaults, text)}
+    return entry.make(canonical_name(base, params), params)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Split a space's name at the colon before its parameters (a path may hold a colon)."""
+    head, colon, tail = name.rpartition(":")
+    return (head, tail) if colon and "=" in tail else (name, "")
+
+
+def canonical_name(base: str, params: Params) -> str:
+    """Return ``base:key=value,...`` with sorted keys and without the defaults."""
+    defaults = CATALOGUE[base].defaults
+    differing = [f"{key}={params[key]}" for key in sorted(params) if params[key] != defaults[key]]
+    return f"{base}:{','.join(differing)}" if differing else base
+
+
+def with_params(name: str, **params: int) -> str:
+    """Return the name of the same space with these parameters set (``num_classes=5``)."""
+    base, text = _split(name)
+    if base.endswith(FILE_ENDINGS):
+        merged = {**_parse_params(name, FILE_PARAMS, text), **params}
+        return f"{base}:{','.join(f'{key}={merged[key]}' for key in sorted(merged))}"
+    defaults = CATALOGUE[base].defaults
+    return canonical_name(base, {**defaults, **_parse_params(name, defaults, text), **params})
+
+
+def _parse_params(name: str, defaults: Params, text: str) -> dict[str, int | float]:
+    problems: list[str] = []
+    params: dict[str, int | float] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if key not in defaults or not equals:
+            allowed = ", ".join(f"{k}={v}" for k, v in defaults.items())
+            problems.append(f"{part!r} is not one of its parameters; they are {allowed}")
+            continue
+        try:
+            number = type(defaults[key])(value)
+        except ValueError:
+            problems.append(f"{key} must be a number, got {value!r}")
+            continue
+        low, high = LIMITS_OF_PARAMS[key]
+        if key in params:
+            problems.append(f"{key} is given twice")
+        elif not low <= number <= high:
+            problems.append(f"{key} must be between {low:g} and {high:g}, got {value}")
+        params[key] = number
+    if problems:
+        raise InputError(f"space {name!r}", problems)
+    return params

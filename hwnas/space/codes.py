@@ -1,0 +1,72 @@
+"""Architectures to integer arrays and back, and the checks of a code's choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hwnas.arch import Arch, Choice, Option
+from hwnas.errors import InputError
+from hwnas.interfaces import Codes, SearchSpace
+
+
+def checked_arch(space: SearchSpace, choices: Mapping[str, Option]) -> Arch:
+    """Return the Arch of ``space`` with these choices, one option for every choice.
+
+    Raises:
+        InputError: lists every unknown, missing or impossible choice, with what is allowed.
+    """
+    problems = []
+    known = {choice.name: choice for choice in space.choices}
+    for name in sorted(set(choices) - set(known)):
+        problems.append(f"unknown choice {name!r}; {space.name} has {', '.join(known)}")
+    for name, choice in known.items():
+        if name not in choices:
+            problems.append(f"choice {name!r} is missing; allowed: {_listed(choice)}")
+        elif not any(_same(choices[name], option) for option in choice.options):
+            problems.append(f"choice {name!r} is {choices[name]!r}; allowed: {_listed(choice)}")
+    if problems:
+        raise InputError(f"architecture of space {space.name}", problems,
+                         f"'hwnas spaces {space.name}' prints an example")
+    return Arch.make(space.name, choices)
+
+
+def _same(left: Option, right: Option) -> bool:
+    return type(left) is type(right) and left == right
+
+
+def _listed(choice: Choice) -> str:
+    return ", ".join(str(option) for option in choice.options)
+
+
+def encode(choices: Sequence[Choice], archs: Sequence[Arch]) -> Codes:
+    """Return ``(num_archs, num_choices)`` option indices, -1 where a choice is absent.
+
+    Raises:
+        ValueError: an architecture has an option the choices do not know.
+    """
+    index = [
+        (choice.name, {option: i for i, option in enumerate(choice.options)}) for choice in choices
+    ]
+    rows = []
+    for arch in archs:
+        chosen = arch.choices
+        try:
+            rows.append([table[chosen[name]] if name in chosen else -1 for name, table in index])
+        except KeyError as error:
+            raise ValueError(f"architecture {arch.arch_id} of space {arch.space} has the option "
+                             f"{error}, which these choices do not") from None
+    return np.array(rows, dtype=np.int16).reshape(len(archs), len(choices))
+
+
+def decode(space: str, choices: Sequence[Choice], codes: Codes) -> list[Arch]:
+    """Return the architectures of ``(num_archs, num_choices)`` codes."""
+    return [
+        Arch.make(
+            space,
+            {choice.name: choice.options[i] for choice, i in zip(choices, row, strict=True)
+             if i >= 0},
+        )
+        for row in codes.tolist()
+    ]

@@ -1,0 +1,169 @@
+"""A user's own chain space, described in YAML; ARCHITECTURE.md shows one in twenty lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hwnas.arch import short_hash
+from hwnas.errors import InputError
+from hwnas.files import FileModel, load_model
+from hwnas.journal import canonical_json
+from hwnas.ops import ACTIVATIONS
+from hwnas.space.chain import Block, ChainSpace, Conv, Head, Identity, LayerOption, Stage
+
+Activation = Literal["none", "relu", "relu6", "hswish"]
+Width = Annotated[int, Field(ge=1, le=8192)]
+assert Activation.__args__ == ACTIVATIONS  # type: ignore[attr-defined]
+
+
+class BlockModel(FileModel):
+    """An inverted residual block."""
+
+    kind: Literal["mbconv"]
+    kernel: Literal[3, 5, 7]
+    expand: Annotated[float, Field(gt=0, le=16)]
+    act: Activation = "relu6"
+    se: Annotated[float, Field(ge=0, le=1)] = 0.0
+    se_gate: Literal["hsigmoid", "sigmoid"] = "hsigmoid"
+    expand_conv: bool = False
+
+    def option(self) -> LayerOption:
+        """Return the space's value."""
+        return Block(self.kernel, self.expand, self.act, self.se, self.se_gate, self.expand_conv)
+
+
+class ConvModel(FileModel):
+    """A plain convolution."""
+
+    kind: Literal["conv"]
+    kernel: Literal[1, 3, 5, 7]
+    act: Activation = "relu6"
+    groups: Width = 1
+
+    def option(self) -> LayerOption:
+        """Return the space's value."""
+        return Conv(self.kernel, self.act, self.groups)
+
+
+class IdentityModel(FileModel):
+    """Nothing; a projection where the shape changes."""
+
+    kind: Literal["identity"]
+
+    def option(self) -> LayerOption:
+        """Return the space's value."""
+        return Identity()
+
+
+OptionModel = Annotated[BlockModel | ConvModel | IdentityModel, Field(discriminator="kind")]
+
+
+class StageModel(FileModel):
+    """A run of layers of one width."""
+
+    width: Width
+    layers: Annotated[int, Field(ge=1, le=64)] = 1
+    stride: Literal[1, 2] = 1
+    options: tuple[str, ...] = ()
+    same_shape_options: tuple[str, ...] = ()
+    fixed: str | None = None
+
+
+class StemModel(FileModel):
+    """The first convolution, 3x3."""
+
+    width: Width
+    stride: Literal[1, 2] = 2
+    act: Activation = "relu6"
+
+
+class HeadModel(FileModel):
+    """What follows the last stage."""
+
+    hidden: Annotated[int, Field(ge=0, le=16384)] = 0
+    features: Annotated[int, Field(ge=0, le=16384)] = 0
+    act: Activation = "relu6"
+
+
+class SpaceModel(FileModel):
+    """A chain space's file."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    input_size: Annotated[int, Field(ge=8, le=1024)]
+    num_classes: Annotated[int, Field(ge=2, le=100_000)]
+    stem: StemModel
+    options: dict[str, OptionModel]
+    stages: Annotated[tuple[StageModel, ...], Field(min_length=1)]
+    head: HeadModel = HeadModel()
+    layer_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,20}$")] = "layer"
+
+
+def load_chain_space(
+    path: Path, *, num_classes: int | None = None, input_size: int | None = None
+) -> ChainSpace:
+    """Read a space file; ``num_classes`` and ``input_size`` replace the file's.
+
+    The space is called ``<name>@<hash of the description>``: two files that differ never share a
+    name in tables or arch files.
+
+    Raises:
+        InputError: all problems of the file at once, each with its place.
+    """
+    model = load_model(SpaceModel, path)
+    problems = _problems(model)
+    if problems:
+        raise InputError(str(path), problems)
+    description = model.model_dump(by_alias=True)
+    for key, value in (("num_classes", num_classes), ("input_size", input_size)):
+        if value is not None:
+            description[key] = value
+    stages = tuple(
+        Stage(
+            stage.width,
+            stage.layers,
+            stage.stride,
+            stage.options,
+            stage.same_shape_options,
+            model.options[stage.fixed].option() if stage.fixed else None,
+        )
+        for stage in model.stages
+    )
+    space = ChainSpace(
+        name=f"{model.name}@{short_hash(canonical_json(description))[:8]}",
+        input_size=description["input_size"],
+        num_classes=description["num_classes"],
+        stem_width=model.stem.width,
+        stem_stride=model.stem.stride,
+        stem_act=model.stem.act,
+        stages=stages,
+        options={name: option.option() for name, option in model.options.items()},
+        head=Head(model.head.hidden, model.head.act, model.head.features),
+        layer_name=model.layer_name,
+    )
+    try:
+        space.factors()
+    except ValueError as error:
+        raise InputError(str(path), [f"describes an impossible operation: {error}"]) from error
+    return space
+
+
+def _problems(model: SpaceModel) -> list[str]:
+    problems = []
+    for number, stage in enumerate(model.stages):
+        place = f"stages.{number}"
+        named = (*stage.options, *stage.same_shape_options, *([stage.fixed] if stage.fixed else []))
+        for name in named:
+            if name not in model.options:
+                problems.append(f"{place}: option {name!r} is not under options; those are "
+                                f"{', '.join(model.options)}")
+        if bool(stage.options) == bool(stage.fixed):
+            problems.append(f"{place}: needs either options (a choice) or fixed (none)")
+        if len(set(named)) != len(named):
+            problems.append(f"{place}: an option is named twice")
+    if not any(stage.options for stage in model.stages):
+        problems.append("stages: no stage offers a choice, so there is nothing to search")
+    return problems
