@@ -124,8 +124,10 @@ class Journal:
             whole_bytes += len(raw)
         return records, whole_bytes
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Add one record and force it to disk.
+    def append(self, record: dict[str, Any], *, sync: bool = True) -> None:
+        """Add one record; it survives a kill of the process, and with ``sync`` a loss of power.
+
+        A later synced record carries all before it to disk.
 
         Raises:
             StorageError: it cannot be written; the records before it are kept.
@@ -138,7 +140,8 @@ class Journal:
                 self._stream.truncate(whole_bytes)
             self._stream.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
             self._stream.flush()
-            os.fsync(self._stream.fileno())
+            if sync:
+                os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file; a later ``append`` opens it again."""

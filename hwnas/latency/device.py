@@ -1,0 +1,110 @@
+"""Device files: what a target is, how it is reached, which runtimes it has, how it is timed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from hwnas.errors import InputError
+from hwnas.files import FileModel, load_model
+
+Runtime = Literal["litert", "onnxruntime"]
+MODEL_FORMAT: Mapping[str, str] = {"litert": "tflite", "onnxruntime": "onnx"}
+LAYOUT: Mapping[str, str] = {"litert": "nhwc", "onnxruntime": "nchw"}
+
+_CPU_LIST = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
+
+
+def cpu_numbers(text: str) -> list[int]:
+    """Return the CPUs of a list such as ``4-7`` or ``0,2-3``."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return sorted(numbers)
+
+
+def _check_cpu_list(text: str | None) -> str | None:
+    if text is not None and not _CPU_LIST.match(text):
+        raise ValueError("must be a CPU list such as 4-7 or 0,2")
+    return text
+
+
+class Cluster(FileModel):
+    """Cores of one kind."""
+
+    name: str
+    cpus: str
+    max_mhz: Annotated[int, Field(gt=0)]
+
+    _cpus = field_validator("cpus")(_check_cpu_list)
+
+
+class RuntimeSettings(FileModel):
+    """How models run in one runtime."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    affinity: str | None = None
+
+    _affinity = field_validator("affinity")(_check_cpu_list)
+
+
+class TimingProtocol(FileModel):
+    """How each model is visited.
+
+    Every model is visited once a round, in a new random order; a visit is ``warmup_runs`` untimed
+    runs, then timed runs until there are ``min_runs`` of them and ``min_visit_ms`` have passed.
+    """
+
+    rounds: Annotated[int, Field(ge=2, le=1000)] = 12
+    min_runs: Annotated[int, Field(ge=1, le=1000)] = 3
+    min_visit_ms: Annotated[float, Field(ge=0, le=10_000)] = 4.0
+    warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 1
+    cooldown_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+
+
+class Device(FileModel):
+    """A target; no hosts, serials or secrets, which come from options or the environment."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,40}$")]
+    description: str
+    transport: Literal["local", "ssh", "adb"]
+    tested: bool
+    abi: Literal["x86_64", "aarch64", "armv7l", "any"]
+    cores: tuple[Cluster, ...] = ()
+    runtimes: dict[Runtime, RuntimeSettings]
+    protocol: TimingProtocol = TimingProtocol()
+    notes: tuple[str, ...] = ()
+
+
+def devices_folder() -> Path:
+    """Return the folder of the device files that come with hwnas."""
+    packaged = Path(__file__).parent.parent / "_devices"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "devices"
+
+
+def list_devices() -> list[Device]:
+    """Return the devices that come with hwnas, by name."""
+    return [load_device(str(path)) for path in sorted(devices_folder().glob("*.yaml"))]
+
+
+def load_device(name: str) -> Device:
+    """Return the device called ``name``, or the one a path ending in .yaml describes.
+
+    Raises:
+        InputError: no such device (lists those there are), or all problems of its file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return load_model(Device, Path(name))
+    path = devices_folder() / f"{name}.yaml"
+    known = [p.stem for p in sorted(devices_folder().glob("*.yaml"))]
+    if name not in known:
+        raise InputError(f"device {name!r}", [f"there is no such device; known: "
+                                              f"{', '.join(known)}"],
+                         "choose one, or give the path of a device file ending in .yaml")
+    return load_model(Device, path)

@@ -1,0 +1,63 @@
+"""What repeated visits of one model say: the statistics every latency in hwnas is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Latency of one model on one target, batch 1, in milliseconds.
+
+    ``latency_ms`` is the 25th percentile of the medians of the rounds: rounds disturbed by other
+    work on the device only ever add time, and more than a quarter of them must be undisturbed.
+    ``p5_ms`` .. ``p95_ms`` are percentiles of the single runs. ``repeatability`` is
+    ``|a - b| / mean(a, b)`` of the latencies of the odd and the even rounds.
+    """
+
+    latency_ms: float
+    p5_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    num_rounds: int
+    num_runs: int
+    repeatability: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object a table or bench file holds (nanosecond resolution)."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def latency_of_rounds(round_medians_ms: Sequence[float]) -> float:
+    """Return the 25th percentile of the rounds' medians, in ms."""
+    return float(np.percentile(round_medians_ms, 25))
+
+
+def summarise(rounds_ms: Sequence[Sequence[float]]) -> Measurement:
+    """Return the measurement of one model from its runs, ``rounds_ms[round][run]`` in ms.
+
+    Raises:
+        ValueError: fewer than two rounds, or a round without runs.
+    """
+    if len(rounds_ms) < 2 or not all(rounds_ms):
+        raise ValueError("a measurement needs at least two rounds with runs")
+    medians = [float(np.median(runs)) for runs in rounds_ms]
+    runs = np.concatenate([np.asarray(r, dtype=float) for r in rounds_ms])
+    p5, p50, p90, p95 = (float(p) for p in np.percentile(runs, [5, 50, 90, 95]))
+    halves = latency_of_rounds(medians[::2]), latency_of_rounds(medians[1::2])
+    return Measurement(
+        latency_ms=latency_of_rounds(medians),
+        p5_ms=p5,
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        num_rounds=len(medians),
+        num_runs=len(runs),
+        repeatability=abs(halves[0] - halves[1]) / (sum(halves) / 2),
+    )

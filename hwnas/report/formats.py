@@ -1,0 +1,79 @@
+"""Numbers as a reader wants them: the digits that mean something, with their unit.
+
+A value that is absent is a dash; NaN and infinities never reach the page (``facts`` drops them).
+"""
+
+from __future__ import annotations
+
+ABSENT = "–"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return ``value`` rounded to ``digits`` significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    exponent = int(f"{value:e}".rpartition("e")[2])
+    decimals = digits - 1 - exponent
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+
+
+def ms(value: float | None) -> str:
+    """Return milliseconds with three significant digits and their unit."""
+    return ABSENT if value is None else f"{significant(value)} ms"
+
+
+def percent(fraction: float | None, decimals: int = 1) -> str:
+    """Return a fraction of one in percent."""
+    return ABSENT if fraction is None else f"{100 * fraction:.{decimals}f} %"
+
+
+def count(value: float | None, unit: str = "") -> str:
+    """Return a large number with k, M, G, T or P: ``3.41 M``; whole below a thousand."""
+    if value is None:
+        return ABSENT
+    for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{significant(value / factor)} {letter}{unit}"
+    return f"{value:.0f}{f' {unit}' if unit else ''}"
+
+
+def integer(value: int | None) -> str:
+    """Return a whole number with its thousands apart."""
+    return ABSENT if value is None else f"{value:,}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration: ``0.42 s``, ``5 min 7 s``, ``3 h 20 min``."""
+    if value is None:
+        return ABSENT
+    if value < 60:
+        return f"{significant(value, 2 if value < 10 else 3)} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(num_bytes: int | None) -> str:
+    """Return a file's size in kB or MB (powers of ten)."""
+    if num_bytes is None:
+        return ABSENT
+    return f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.1f} kB"
+
+
+def tiny(value: float | None) -> str:
+    """Return a very small number with an exponent, two digits: ``1.2e-06``."""
+    return ABSENT if value is None else f"{value:.1e}"
+
+
+def plain(value: object) -> str:
+    """Return any plain value of a file as text: yes and no for truth values, short floats."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(item) for item in value)
+    return str(value)

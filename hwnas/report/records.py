@@ -1,0 +1,385 @@
+"""What the report reads of each file of a run folder, as frozen values.
+
+The classes name the keys the page shows; other keys are ignored, so that a file may grow. Accuracy
+(``top1``) and errors (``..._rel_error``, ``repeatability``) are fractions of one, latencies are
+milliseconds at batch 1, times seconds. :func:`read_record` checks types at the border.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from hwnas.errors import InputError
+from hwnas.interfaces import Objective
+
+Record = TypeVar("Record")
+
+
+def read_record(kind: type[Record], value: Any, what: str) -> Record:
+    """Return ``value`` (as JSON gave it) as a ``kind``; numbers that are not finite are absent.
+
+    Raises:
+        InputError: lists every key of ``what`` that is missing or has the wrong type.
+    """
+    text = json.dumps(finite(value))
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in detail['loc']) or 'the file'}: "
+            f"{detail['msg']}, got {str(detail['input'])[:80]}"
+            for detail in error.errors()
+        ]
+        raise InputError(what, problems, "repeat the command that writes this file") from None
+
+
+def finite(value: Any) -> Any:
+    """Return plain data with None in place of every NaN and infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Env:
+    """``env.json``: the software and host of the run."""
+
+    hwnas: str
+    python: str = ""
+    platform: str = ""
+    cpu: str = ""
+    cores: int | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    started: str = ""
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """An ``evaluation`` of ``journal.jsonl``; ``latency_ms`` is predicted."""
+
+    index: int
+    arch_id: str
+    latency_ms: float
+    objectives: dict[str, Objective]
+    latency_source: str = "lut"
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The ledger's counts of one stage."""
+
+    images_trained: float | None = None
+    macs_images: float | None = None
+    core_s: float | None = None
+    device_s: float | None = None
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A ``stage`` of ``journal.jsonl``: what one verb of the flow took."""
+
+    stage: str
+    wall_s: float
+    cost: StageCost = StageCost()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a predictor agrees with networks measured later."""
+
+    num_networks: int | None = None
+    mean_abs_rel_error: float | None = None
+    within_5_percent: float | None = None
+    kendall_tau: float | None = None
+
+
+@dataclass(frozen=True)
+class Validation(Fit):
+    """A table's predictions of one space, beside what simpler predictors reach on it."""
+
+    repeatability_mean: float | None = None
+    macs_line: Fit | None = None
+    op_count_line: Fit | None = None
+
+
+@dataclass(frozen=True)
+class TableNetwork:
+    """A whole network timed with the table; ``role`` is sentinel, calibrate or validate."""
+
+    arch_id: str
+    role: str
+    latency_ms: float
+    predicted_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """One operation (``OpSpec.to_json``) and its time."""
+
+    op: dict[str, Any]
+    latency_ms: float
+    repeatability: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """``table.json``: the device's latency table."""
+
+    header: dict[str, Any]
+    entries: tuple[TableEntry, ...]
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
+    validation: dict[str, Validation] = field(default_factory=dict)
+    networks: tuple[TableNetwork, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit of an answer: ``metric`` at most ``max``."""
+
+    metric: str
+    max: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture as the search ranks it; ``latency_ms`` is predicted."""
+
+    arch_id: str
+    network_id: str
+    latency_ms: float
+    objectives: dict[str, Objective] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best architecture under one set of limits."""
+
+    limits: tuple[Limit, ...]
+    best: Candidate | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How the latencies of the whole space lie about the budget; ``percentiles`` in ms."""
+
+    num_codes: float | None = None
+    num_feasible_low: float | None = None
+    num_feasible_high: float | None = None
+    fastest_ms: float | None = None
+    slowest_ms: float | None = None
+    percentiles: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """``result.json``: what the search answered."""
+
+    strategy: str
+    space: str
+    seed: int
+    num_evaluations: int
+    answers: tuple[Answer, ...]
+    restricted: tuple[Any, ...] = ()
+    audit: Audit | None = None
+
+
+@dataclass(frozen=True)
+class FinalistAnswer:
+    """The distinct best networks under one set of limits, best first."""
+
+    limits: tuple[Limit, ...]
+    finalists: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Finalists:
+    """``finalists.json``."""
+
+    answers: tuple[FinalistAnswer, ...]
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """An evaluated architecture, and whether no other is both faster and better."""
+
+    arch_id: str
+    latency_ms: float
+    top1: float
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Front:
+    """``front.json``."""
+
+    points: tuple[FrontPoint, ...]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Accuracy of a finalist trained from scratch, on the ``val`` split."""
+
+    top1: float
+    num_images: int | None = None
+    source: str = "scratch"
+
+
+@dataclass(frozen=True)
+class RetrainedFinalist:
+    """A finalist after training; ``search_top1`` is what the search believed."""
+
+    arch_id: str
+    network_id: str
+    latency_ms: float
+    val: Validated
+    search_top1: float | None = None
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """``retrained.json``."""
+
+    recipe: str | dict[str, Any]
+    seed: int
+    finalists: tuple[RetrainedFinalist, ...]
+    splits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported file's outputs are from the trained network's."""
+
+    max_rel: float | None = None
+    max_abs: float | None = None
+    num_images: int | None = None
+    top1_agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One format of an exported network."""
+
+    file: str
+    bytes: int | None = None
+    parity: Parity | None = None
+
+
+@dataclass(frozen=True)
+class Export:
+    """``export/<arch_id>/export.json``."""
+
+    formats: dict[str, ExportedFile]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model's latency: the 25th percentile of the round medians, and what lies about it."""
+
+    latency_ms: float
+    p5_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    num_rounds: int | None = None
+    num_runs: int | None = None
+    repeatability: float | None = None
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One model timed on the device; ``kind`` is finalist or shelf."""
+
+    name: str
+    kind: str
+    measurement: Measurement
+    arch_id: str | None = None
+    predicted_ms: float | None = None
+    within_budget: bool | None = None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the sentinel's time moved between profiling and this session: new over old."""
+
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """``bench/<device>-<runtime>-<precision>.json``: one measuring session."""
+
+    device: str
+    runtime: str
+    precision: str
+    rows: tuple[BenchRow, ...]
+    runtime_version: str = ""
+    threads: int | None = None
+    affinity: Any = None
+    protocol: dict[str, Any] = field(default_factory=dict)
+    state_before: dict[str, Any] | None = None
+    state_after: dict[str, Any] | None = None
+    drift: Drift | None = None
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """The winner on the ``test`` split, used once; ``ci95`` bounds its top-1."""
+
+    __test__ = False  # not a test case, whatever a collector makes of its name
+
+    top1: float
+    num_images: int | None = None
+    ci95: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A finalist of higher rank that did not hold the budget when measured."""
+
+    arch_id: str
+    measured_ms: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ShelfModel:
+    """A human-designed model measured beside the winner."""
+
+    name: str
+    measured_ms: float | None = None
+    val_top1: float | None = None
+    test_top1: float | None = None
+    macs: int | None = None
+    params: int | None = None
+    width_mult: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Winner:
+    """``winner.json``: the network that is handed over."""
+
+    arch: dict[str, Any]
+    arch_id: str
+    network_id: str
+    budget_ms: float
+    layers: tuple[dict[str, Any], ...]
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+    val_top1: float | None = None
+    test: TestScore | None = None
+    first_finalist_passed: bool | None = None
+    rejected: tuple[Rejected, ...] = ()
+    macs: int | None = None
+    params: int | None = None
+    files: dict[str, str | None] = field(default_factory=dict)
+    shelf: tuple[ShelfModel, ...] = ()
