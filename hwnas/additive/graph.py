@@ -108,7 +108,8 @@ def build_graph(sizes: Sequence[int], functions: Sequence[Sequence[Term]]) -> Gr
         for term in terms:
             for choice in term.choices:
                 last_use[choice] = max(last_use[choice], term.choices[-1])
-    steps, frontier = [], ()
+    steps: list[Step] = []
+    frontier: tuple[int, ...] = ()
     for choice, size in enumerate(sizes):
         shape = tuple(sizes[c] for c in frontier)
         kept = tuple(c for c in (*frontier, choice) if last_use[c] > choice)
@@ -146,14 +147,6 @@ def _largest(values: NDArray[np.float64]) -> float:
     return float(np.abs(finite).max()) if finite.size else 0.0
 
 
-def reach(graph: Graph) -> list[NDArray[np.bool_]]:
-    """Return for each layer (and the end) which states lead to a complete allowed code."""
-    alive = [np.ones(1, dtype=bool)]
-    for step in reversed(graph.steps):
-        alive.append((step.allowed & alive[-1][step.next_state]).any(axis=1))
-    return alive[::-1]
-
-
 UNREACHABLE = np.iinfo(np.int64).max // 4
 
 
@@ -171,7 +164,7 @@ def smallest_to_go(graph: Graph, weights: Sequence[Ints]) -> list[Ints]:
 
 
 def smallest_so_far(graph: Graph, weights: Sequence[Ints]) -> list[Ints]:
-    """Return for each layer the smallest sum of ``weights`` from the start to each of its states."""
+    """Return for each layer the smallest sum of ``weights`` from the start to each state."""
     best = [np.zeros(1, dtype=np.int64)]
     for number, (step, weight) in enumerate(zip(graph.steps, weights, strict=True)):
         reached = best[-1][:, None]

@@ -179,7 +179,7 @@ def _merge(parts: Sequence[tuple[Labels, int, int]], room: int) -> Labels:
 
 
 def _thin(labels: Labels) -> Labels:
-    """Merge neighbours beyond MOST_LABELS: smallest cost with largest score, still an upper bound."""
+    """Merge neighbours beyond MOST_LABELS: smallest cost, largest score, still an upper bound."""
     if len(labels.costs) <= MOST_LABELS:
         return labels
     group = -(-len(labels.costs) // (MOST_LABELS // 2))

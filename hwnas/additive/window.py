@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import InfeasibleError
 from hwnas.additive.graph import Graph, Ints, smallest_to_go
+from hwnas.errors import InfeasibleError
 
 LISTED_CODES = 100_000  # a superset up to this size is listed rather than sampled
 FIRST_CELLS = 1 << 12

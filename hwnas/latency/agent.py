@@ -13,6 +13,8 @@ It speaks JSON lines: one request a line on standard input, one answer a line on
 Answers carry "ok"; where it is false, "error" says why. Times are nanoseconds, one per run.
 """
 
+from __future__ import annotations
+
 import gc
 import glob
 import json
@@ -20,43 +22,59 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
 PROTOCOL = 1
 
 
+class Model(Protocol):
+    """A loaded model with one image as its input."""
+
+    def set_input(self, value: np.ndarray[Any, Any]) -> None:
+        """Place the input of all later runs."""
+
+    def run(self) -> None:
+        """Execute once."""
+
+    def result(self) -> np.ndarray[Any, Any]:
+        """Return the first output of the last run."""
+
+
 class LitertModel:
     """A TFLite model in LiteRT's interpreter (XNNPACK), or in the older tflite-runtime."""
 
-    def __init__(self, path, threads):
+    def __init__(self, path: str, threads: int) -> None:
         interpreter_class, _ = litert()
         self.interpreter = interpreter_class(model_path=path, num_threads=threads)
         self.interpreter.allocate_tensors()
         details = self.interpreter.get_input_details()
         if len(details) != 1:
-            raise ValueError("the model has %d inputs; one image is expected" % len(details))
+            raise ValueError(f"the model has {len(details)} inputs; one image is expected")
         self.input = details[0]
         self.output = self.interpreter.get_output_details()[0]
         self.set_input(example_input(self.input["shape"], self.input["dtype"]))
 
-    def set_input(self, value):
+    def set_input(self, value: np.ndarray[Any, Any]) -> None:
         """Place the input of all later runs."""
         self.interpreter.set_tensor(self.input["index"], value)
 
-    def run(self):
+    def run(self) -> None:
         """Execute once."""
         self.interpreter.invoke()
 
-    def result(self):
+    def result(self) -> np.ndarray[Any, Any]:
         """Return the first output of the last run."""
-        return self.interpreter.get_tensor(self.output["index"])
+        output: np.ndarray[Any, Any] = self.interpreter.get_tensor(self.output["index"])
+        return output
 
 
 class OnnxModel:
     """An ONNX model in ONNX Runtime's CPU provider, its input and output bound once."""
 
-    def __init__(self, path, threads):
+    def __init__(self, path: str, threads: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -68,27 +86,28 @@ class OnnxModel:
         )
         details = self.session.get_inputs()
         if len(details) != 1:
-            raise ValueError("the model has %d inputs; one image is expected" % len(details))
+            raise ValueError(f"the model has {len(details)} inputs; one image is expected")
         self.input = details[0]
         self.binding = self.session.io_binding()
         self.set_input(example_input(self.input.shape, np.float32))
         self.binding.bind_output(self.session.get_outputs()[0].name)
 
-    def set_input(self, value):
+    def set_input(self, value: np.ndarray[Any, Any]) -> None:
         """Place the input of all later runs."""
         self.value = value
         self.binding.bind_cpu_input(self.input.name, value)
 
-    def run(self):
+    def run(self) -> None:
         """Execute once."""
         self.session.run_with_iobinding(self.binding)
 
-    def result(self):
+    def result(self) -> np.ndarray[Any, Any]:
         """Return the first output of the last run."""
-        return self.binding.copy_outputs_to_cpu()[0]
+        output: np.ndarray[Any, Any] = self.binding.copy_outputs_to_cpu()[0]
+        return output
 
 
-def litert():
+def litert() -> tuple[Any, str]:
     """Return the interpreter class of whichever LiteRT is installed, and its version."""
     try:
         import ai_edge_litert
@@ -102,7 +121,7 @@ def litert():
         return Interpreter, "tflite-runtime " + package_version("tflite-runtime", tflite_runtime)
 
 
-def package_version(name, module):
+def package_version(name: str, module: Any) -> str:
     """Return the installed version of a package, as its metadata or the module says."""
     try:
         from importlib.metadata import version
@@ -112,7 +131,7 @@ def package_version(name, module):
         return str(getattr(module, "__version__", "unknown"))
 
 
-def runtime_version(runtime):
+def runtime_version(runtime: str) -> str:
     """Return the name and version of the runtime that will execute models."""
     if runtime == "litert":
         return litert()[1]
@@ -121,21 +140,22 @@ def runtime_version(runtime):
     return "onnxruntime " + str(onnxruntime.__version__)
 
 
-def example_input(shape, dtype):
+def example_input(shape: Iterable[Any], dtype: Any) -> np.ndarray[Any, Any]:
     """Return a fixed input of this shape; normal values, as after a network's normalisation."""
     if not all(isinstance(int(size), int) and int(size) > 0 for size in shape):
-        raise ValueError("the model's input shape %s is not fixed" % (list(shape),))
+        raise ValueError(f"the model's input shape {list(shape)} is not fixed")
     values = np.random.default_rng(0).standard_normal([int(size) for size in shape])
     if np.issubdtype(dtype, np.integer):
         values = np.clip(np.rint(values * 40), -128, 127)
     return np.ascontiguousarray(values.astype(dtype))
 
 
-def time_runs(model, min_runs, min_ms, warmup_runs):
+def time_runs(model: Model, min_runs: int, min_ms: float, warmup_runs: int) -> list[int]:
     """Run ``model`` until both minima are met; return nanoseconds per run."""
     for _ in range(warmup_runs):
         model.run()
-    clock, times = time.perf_counter_ns, []
+    clock = time.perf_counter_ns
+    times: list[int] = []
     enough_ns = int(min_ms * 1e6)
     gc.disable()
     try:
@@ -151,7 +171,7 @@ def time_runs(model, min_runs, min_ms, warmup_runs):
         gc.enable()
 
 
-def read_first(path):
+def read_text(path: str) -> str | None:
     """Return the text of a small system file, None where it cannot be read."""
     try:
         with open(path) as stream:
@@ -160,33 +180,33 @@ def read_first(path):
         return None
 
 
-def state():
+def state() -> dict[str, Any]:
     """Return what the kernel says of frequencies, governors, temperatures and load now."""
     cpus = {}
     for folder in sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/cpufreq")):
         name = folder.split("/")[-2]
         cpus[name] = {
-            "mhz": scaled(read_first(folder + "/scaling_cur_freq"), 1e-3),
-            "max_mhz": scaled(read_first(folder + "/cpuinfo_max_freq"), 1e-3),
-            "governor": read_first(folder + "/scaling_governor"),
+            "mhz": scaled(read_text(folder + "/scaling_cur_freq"), 1e-3),
+            "max_mhz": scaled(read_text(folder + "/cpuinfo_max_freq"), 1e-3),
+            "governor": read_text(folder + "/scaling_governor"),
         }
     zones = {}
     for folder in sorted(glob.glob("/sys/class/thermal/thermal_zone*")):
-        kind = read_first(folder + "/type") or folder.rsplit("/", 1)[-1]
-        zones[kind] = scaled(read_first(folder + "/temp"), 1e-3)
+        kind = read_text(folder + "/type") or folder.rsplit("/", 1)[-1]
+        zones[kind] = scaled(read_text(folder + "/temp"), 1e-3)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {"cpus": cpus, "celsius": zones, "load_1min": load, "time": time.time()}
 
 
-def scaled(text, factor):
+def scaled(text: str | None, factor: float) -> float | None:
     """Return a number read from a system file times ``factor``, None where there is none."""
     try:
-        return round(int(text) * factor, 3)
-    except (TypeError, ValueError):
+        return round(int(text) * factor, 3) if text is not None else None
+    except ValueError:
         return None
 
 
-def hello(request):
+def hello(request: dict[str, Any]) -> dict[str, Any]:
     """Pin the process and name the runtime."""
     if request.get("affinity"):
         os.sched_setaffinity(0, request["affinity"])
@@ -203,19 +223,20 @@ def hello(request):
     }
 
 
-def cpu_name():
+def cpu_name() -> str:
     """Return the processor's name as the kernel or the device tree gives it."""
-    model = read_first("/proc/device-tree/model")
-    for line in (read_first("/proc/cpuinfo") or "").splitlines():
+    model = read_text("/proc/device-tree/model")
+    for line in (read_text("/proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Hardware"):
             return value.strip()
     return (model or platform.processor() or platform.machine()).strip("\x00 ")
 
 
-def serve(requests, answer):
+def serve(requests: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
     """Answer requests until "quit" or the end of input."""
-    models, settings = {}, {}
+    models: dict[str, Model] = {}
+    settings: dict[str, Any] = {}
     for line in requests:
         try:
             request = json.loads(line)
@@ -224,10 +245,12 @@ def serve(requests, answer):
                 return
             answer(dict(respond(command, request, models, settings), ok=True))
         except Exception as error:  # noqa: BLE001 - every failure goes back over the wire
-            answer({"ok": False, "error": "%s: %s" % (type(error).__name__, error)})
+            answer({"ok": False, "error": f"{type(error).__name__}: {error}"})
 
 
-def respond(command, request, models, settings):
+def respond(
+    command: str, request: dict[str, Any], models: dict[str, Model], settings: dict[str, Any]
+) -> dict[str, Any]:
     """Carry out one request; return what the answer holds beside "ok"."""
     if command == "hello":
         settings.update(runtime=request["runtime"], threads=request["threads"])
@@ -235,8 +258,8 @@ def respond(command, request, models, settings):
     if command == "state":
         return {"state": state()}
     if command == "load":
-        kinds = {"litert": LitertModel, "onnxruntime": OnnxModel}
-        models[request["id"]] = kinds[settings["runtime"]](request["path"], settings["threads"])
+        kind = LitertModel if settings["runtime"] == "litert" else OnnxModel
+        models[request["id"]] = kind(request["path"], settings["threads"])
         return {}
     if command == "unload":
         models.pop(request["id"], None)
@@ -254,15 +277,15 @@ def respond(command, request, models, settings):
             outputs.append(np.array(model.result()[0]))
         np.save(request["output"], np.stack(outputs), allow_pickle=False)
         return {}
-    raise ValueError("unknown command %r" % command)
+    raise ValueError(f"unknown command {command!r}")
 
 
-def main():
+def main() -> None:
     """Keep the real standard output for answers; send everything else there to standard error."""
     wire = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def answer(value):
+    def answer(value: dict[str, Any]) -> None:
         wire.write(json.dumps(value) + "\n")
         wire.flush()
 

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from hwnas.errors import InputError
+from hwnas.export.formats import Format, Layout
 from hwnas.files import FileModel, load_model
 
 Runtime = Literal["litert", "onnxruntime"]
-MODEL_FORMAT: Mapping[str, str] = {"litert": "tflite", "onnxruntime": "onnx"}
-LAYOUT: Mapping[str, str] = {"litert": "nhwc", "onnxruntime": "nchw"}
+MODEL_FORMAT: Mapping[str, Format] = {"litert": "tflite", "onnxruntime": "onnx"}
+LAYOUT: Mapping[str, Layout] = {"litert": "nhwc", "onnxruntime": "nchw"}
 
 _CPU_LIST = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
 

@@ -1,0 +1,166 @@
+"""Does a table still hold? Five sentinel networks, measured again, say so in half a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwnas.arch import Arch
+from hwnas.errors import InputError
+from hwnas.export.cache import ConversionCache
+from hwnas.interfaces import Runner, SearchSpace
+from hwnas.latency.device import TimingProtocol
+from hwnas.latency.measurement import summarise
+from hwnas.latency.profiler import conversion_of, network_model_id
+from hwnas.latency.runner import LocalRunner, Target
+from hwnas.latency.table import LatencyTable, NetworkRecord
+from hwnas.latency.visits import Progress, no_progress
+from hwnas.rng import stream
+
+CHECK_ROUNDS = 8
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Sentinel:
+    """One sentinel network: what the table holds and what it takes now."""
+
+    arch_id: str
+    recorded_ms: float
+    measured_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """Now over then."""
+        return self.measured_ms / self.recorded_ms
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """The verdict on a table; ``drift`` is the median ratio of now to then."""
+
+    sentinels: tuple[Sentinel, ...]
+    version_then: str
+    version_now: str
+
+    @property
+    def drift(self) -> float:
+        """The sentinels' median ratio of now to then."""
+        return float(np.median([sentinel.ratio for sentinel in self.sentinels]))
+
+    @property
+    def spread(self) -> float:
+        """The largest deviation of a sentinel's ratio from the median ratio, relative."""
+        return max(abs(s.ratio / self.drift - 1) for s in self.sentinels)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every sentinel is within TOLERANCE of what the table holds."""
+        return all(abs(sentinel.ratio - 1) <= TOLERANCE for sentinel in self.sentinels)
+
+    def verdict(self) -> str:
+        """Return one sentence: whether the table holds, and if not, why and what to do."""
+        if self.holds:
+            return (f"the table holds: all {len(self.sentinels)} sentinels within "
+                    f"{TOLERANCE:.0%} (drift x{self.drift:.3f})")
+        versions = ""
+        if self.version_then != self.version_now:
+            versions = (f" The runtime changed from {self.version_then} to {self.version_now}.")
+        if self.spread <= TOLERANCE:
+            return (f"the device as a whole is at x{self.drift:.3f} of the table's latencies "
+                    f"(all sentinels alike to {self.spread:.1%}): another load, clock or "
+                    f"temperature.{versions} Next: bring the device back to the state in which it "
+                    "was profiled, or profile again")
+        return (f"the table does not hold: the sentinels moved differently (x"
+                f"{min(s.ratio for s in self.sentinels):.3f} to x"
+                f"{max(s.ratio for s in self.sentinels):.3f}).{versions} Next: profile again")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object ``hwnas lut check --json`` prints."""
+        return {
+            "holds": self.holds,
+            "drift": round(self.drift, 4),
+            "spread": round(self.spread, 4),
+            "runtime_version": {"then": self.version_then, "now": self.version_now},
+            "sentinels": [
+                {"arch_id": s.arch_id, "recorded_ms": s.recorded_ms,
+                 "measured_ms": round(s.measured_ms, 6), "ratio": round(s.ratio, 4)}
+                for s in self.sentinels
+            ],
+            "verdict": self.verdict(),
+        }
+
+
+def sentinels_of(table: LatencyTable, space: SearchSpace) -> list[NetworkRecord]:
+    """Return the table's sentinel networks of ``space``.
+
+    Raises:
+        InputError: it has none (an imported table, or one of other spaces).
+    """
+    found = [n for n in table.networks if n.is_sentinel and n.space == space.name]
+    if not found:
+        raise InputError(
+            f"table of {table.header.device}",
+            [f"holds no sentinel networks of {space.name}"],
+            "only tables written by hwnas profile have them; profile this space with --resume",
+        )
+    return found
+
+
+def arch_of(record: NetworkRecord) -> Arch:
+    """Return the architecture of a network record."""
+    return Arch.make(record.arch["space"], record.arch["choices"])
+
+
+def check_table(
+    table: LatencyTable,
+    space: SearchSpace,
+    target: Target,
+    runner: LocalRunner,
+    *,
+    cache: ConversionCache | None = None,
+    progress: Progress = no_progress,
+) -> TableCheck:
+    """Measure the sentinels again, in CHECK_ROUNDS interleaved rounds of the table's protocol."""
+    records = {network_model_id(space, arch_of(r)): r for r in sentinels_of(table, space)}
+    conversions = {
+        name: conversion_of(space.layers(arch_of(record)), target)
+        for name, record in records.items()
+    }
+    paths = (cache or ConversionCache()).fill(list(conversions.values()))
+    for name, conversion in conversions.items():
+        runner.load(name, paths[conversion])
+    runs = interleaved(runner, sorted(records), CHECK_ROUNDS, table.header.protocol,
+                       stage="sentinels", progress=progress)
+    return TableCheck(
+        tuple(
+            Sentinel(arch_of(record).arch_id, record.measurement.latency_ms,
+                     summarise(runs[name]).latency_ms)
+            for name, record in records.items()
+        ),
+        table.header.runtime_version,
+        runner.info["runtime_version"],
+    )
+
+
+def interleaved(
+    runner: Runner,
+    names: Sequence[str],
+    rounds: int,
+    protocol: TimingProtocol,
+    *,
+    stage: str,
+    progress: Progress = no_progress,
+) -> Mapping[str, list[list[float]]]:
+    """Visit loaded models in interleaved rounds, in memory; return ``runs[name][round]`` in ms."""
+    runs: dict[str, list[list[float]]] = {name: [] for name in names}
+    for number in range(rounds):
+        for place, index in enumerate(stream(0, "visit order", number).permutation(len(names))):
+            name = names[index]
+            runs[name].append(runner.time_ms(name, min_runs=protocol.min_runs,
+                                             min_ms=protocol.min_visit_ms))
+            progress(stage, number * len(names) + place + 1, rounds * len(names))
+    return runs

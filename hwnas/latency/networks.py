@@ -1,0 +1,70 @@
+"""Whole networks spread evenly over the latency range of a space: to calibrate, to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwnas.additive.graph import Ints, Term, build_graph
+from hwnas.additive.optimum import cheapest, dearest
+from hwnas.additive.window import open_window
+from hwnas.arch import Arch
+from hwnas.errors import InfeasibleError
+from hwnas.interfaces import Codes, SearchSpace
+from hwnas.rng import stream
+
+TRIES_PER_WINDOW = 20
+
+
+def symbol_counts(space: SearchSpace) -> list[int]:
+    """Return the number of symbols of each choice: its options, and 'absent' where that can be."""
+    sizes = [len(choice.options) for choice in space.choices]
+    for factor in space.factors():
+        for choice, length in zip(factor.choices, factor.ops.shape, strict=True):
+            sizes[choice] = max(sizes[choice], length)
+    return sizes
+
+
+def to_codes(symbols: Ints, space: SearchSpace) -> Codes:
+    """Return symbols as Codes: the symbol after the last option means absent, -1."""
+    options = np.array([len(choice.options) for choice in space.choices])
+    return np.where(symbols == options, -1, symbols).astype(np.int16)
+
+
+def spread_networks(
+    space: SearchSpace,
+    terms: Sequence[Term],
+    count: int,
+    *,
+    seed: int,
+    purpose: str,
+    avoid: Sequence[Arch] = (),
+) -> list[Arch]:
+    """Return up to ``count`` networks, one uniform draw from each of ``count`` equal windows.
+
+    The windows cut the range of the additive latency ``terms`` from the fastest to the slowest
+    network. A window without a network that is not in ``avoid`` (or drawn before) is left out, so
+    fewer may come back. Networks are distinct by network_id.
+    """
+    graph = build_graph(symbol_counts(space), [terms])
+    fastest, slowest = cheapest(graph, 0), dearest(graph, 0)
+    if fastest is None or slowest is None:
+        raise InfeasibleError(f"no network of {space.name} is covered by the table")
+    edges = np.linspace(fastest.score, slowest.score, count + 1).astype(np.int64)
+    edges[-1] = slowest.score
+    taken = {space.network_id(arch) for arch in avoid}
+    found: list[Arch] = []
+    for number in range(count):
+        low = int(edges[number]) + (1 if number else 0)
+        window = open_window(graph, 0, low, int(edges[number + 1]))
+        if window.is_empty:
+            continue
+        rng = stream(seed, f"networks {purpose}", number)
+        symbols = window.sample(TRIES_PER_WINDOW, rng)
+        for arch in space.decode(to_codes(symbols, space)):
+            if space.network_id(arch) not in taken:
+                taken.add(space.network_id(arch))
+                found.append(arch)
+                break
+    return found

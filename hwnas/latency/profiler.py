@@ -1,0 +1,261 @@
+"""Profile a device: from a space and a target to a calibrated, validated latency table.
+
+The order of work is chosen so that nothing is converted while anything is timed and every visit
+counts once: convert the operations; a pilot round ranks them roughly; whole networks are chosen
+evenly over the range that the pilot predicts, and converted; then operations and networks are
+visited together in interleaved rounds. Operations are converted by the code that exports networks,
+from the same cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.additive.graph import Term
+from hwnas.arch import Arch, short_hash
+from hwnas.errors import UsageError
+from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.interfaces import SearchSpace
+from hwnas.latency.accuracy import validation_report
+from hwnas.latency.device import LAYOUT, MODEL_FORMAT
+from hwnas.latency.networks import spread_networks
+from hwnas.latency.predictor import features, fit_calibration
+from hwnas.latency.runner import LocalRunner, Target, open_runner
+from hwnas.latency.table import (
+    LatencyTable,
+    MeasurementModel,
+    NetworkRecord,
+    TableHeader,
+    load_table,
+    save_table,
+)
+from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_rounds
+from hwnas.ops import OpSpec
+
+PILOT_ROUND = -1
+NUM_SENTINELS = 5
+
+
+@dataclass(frozen=True)
+class ProfilePlan:
+    """What to measure: a space on a target, and how many whole networks beside its operations."""
+
+    space: SearchSpace
+    target: Target
+    calibrate: int = 0
+    validate: int = 0
+    seed: int = 0
+
+    @property
+    def ops(self) -> list[OpSpec]:
+        """The distinct operations of the space, in order of first use."""
+        found = (op for factor in self.space.factors() for op in factor.ops.ravel())
+        return list(dict.fromkeys(op for op in found if op is not None))
+
+
+def op_id(op: OpSpec) -> str:
+    """Return the name of an operation's model in samples files."""
+    return f"op-{short_hash(op.key)}"
+
+
+def network_model_id(space: SearchSpace, arch: Arch) -> str:
+    """Return the name of a network's model in samples files."""
+    return f"net-{space.network_id(arch)}"
+
+
+def conversion_of(layers: Sequence[OpSpec], target: Target) -> Conversion:
+    """Return the conversion of a chain with its initial weights, as ``target`` needs it."""
+    return Conversion.make(
+        layers,
+        InitWeights(),
+        MODEL_FORMAT[target.runtime],
+        layout=LAYOUT[target.runtime],
+    )
+
+
+def profile(
+    plan: ProfilePlan,
+    out: Path,
+    *,
+    resume: bool = False,
+    cache: ConversionCache | None = None,
+    progress: Progress = no_progress,
+) -> LatencyTable:
+    """Measure ``plan`` and write the table to ``out``, raw visits to ``out + .samples.jsonl``.
+
+    With ``resume`` what is on record is kept and only what is missing is measured; an existing
+    table gains the rows of this space.
+
+    Raises:
+        UsageError: ``out`` exists and ``resume`` was not asked for.
+        DeviceError: the target failed; the visits so far are kept.
+        StorageError: a file could not be written; the visits so far are kept.
+    """
+    samples = Path(f"{out}.samples.jsonl")
+    if not resume and (out.exists() or samples.exists()):
+        raise UsageError(f"{out if out.exists() else samples} exists. Next: add --resume to "
+                         "continue it, or choose another --out")
+    earlier = load_table(out) if out.exists() else None
+    with open_runner(plan.target) as runner:
+        header = make_header(plan, runner)
+        log = SampleLog(samples, header.target())
+        try:
+            session = _Session(plan, runner, log, cache or ConversionCache(), progress)
+            table = session.measure(header, earlier)
+        finally:
+            log.close()
+    save_table(table, out)
+    return table
+
+
+def make_header(plan: ProfilePlan, runner: LocalRunner) -> TableHeader:
+    """Return the provenance of a table measured now through ``runner``."""
+    target, info = plan.target, runner.info
+    host = {key: info[key] for key in ("cpu", "machine", "system", "python", "cpus")}
+    return TableHeader(
+        device=target.device.name,
+        runtime=target.runtime,
+        runtime_version=info["runtime_version"],
+        precision=target.precision,
+        threads=target.threads,
+        affinity=target.affinity,
+        layout=LAYOUT[target.runtime],
+        protocol=target.device.protocol,
+        host=host,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seed=plan.seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Session:
+    plan: ProfilePlan
+    runner: LocalRunner
+    log: SampleLog
+    cache: ConversionCache
+    progress: Progress
+
+    def measure(self, header: TableHeader, earlier: LatencyTable | None) -> LatencyTable:
+        """Convert, visit and summarise everything of the plan."""
+        plan, rounds = self.plan, range(self.plan.target.device.protocol.rounds)
+        ops = {op_id(op): op for op in plan.ops}
+        op_paths = self._convert({name: (op,) for name, op in ops.items()}, "converting operations")
+        self._visit(op_paths, [PILOT_ROUND], "pilot round")
+        roles = self._choose_networks(ops)
+        layers = {
+            network_model_id(plan.space, arch): plan.space.layers(arch) for arch, _, _ in roles
+        }
+        net_paths = self._convert(layers, "converting networks")
+        self._visit({**op_paths, **net_paths}, rounds, "timing")
+        entries = dict(earlier.entries) if earlier else {}
+        entries |= {op: self.log.measurement(name, rounds) for name, op in ops.items()}
+        others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
+        table = LatencyTable(
+            header=header,
+            entries=entries,
+            calibration=dict(earlier.calibration) if earlier else {},
+            validation=dict(earlier.validation) if earlier else {},
+            networks=others + tuple(self._record(*role, rounds) for role in roles),
+        )
+        return self._with_calibration(table, roles)
+
+    def _convert(
+        self, layers: Mapping[str, Sequence[OpSpec]], stage: str
+    ) -> dict[str, Path]:
+        wanted = {name: conversion_of(ops, self.plan.target) for name, ops in layers.items()}
+        done = 0
+
+        def count(_: Conversion) -> None:
+            nonlocal done
+            done += 1
+            self.progress(stage, done, len(wanted))
+
+        paths = self.cache.fill(list(wanted.values()), on_done=count)
+        return {name: paths[conversion] for name, conversion in wanted.items()}
+
+    def _visit(self, paths: Mapping[str, Path], rounds: Sequence[int], stage: str) -> None:
+        visit_in_rounds(
+            self.runner,
+            paths,
+            rounds,
+            self.plan.target.device.protocol,
+            self.log,
+            seed=self.plan.seed,
+            stage=stage,
+            progress=self.progress,
+        )
+
+    def _choose_networks(self, ops: Mapping[str, OpSpec]) -> list[tuple[Arch, str, bool]]:
+        """Return (architecture, role, whether a sentinel) of the whole networks to measure."""
+        pilot = {
+            op: float(np.median(self.log.rounds(name)[PILOT_ROUND])) for name, op in ops.items()
+        }
+        terms = [
+            Term(f.choices, np.vectorize(lambda op: pilot.get(op, 0.0), otypes=[float])(f.ops))
+            for f in self.plan.space.factors()
+        ]
+
+        def spread(count: int, purpose: str, avoid: Sequence[Arch] = ()) -> list[Arch]:
+            return spread_networks(self.plan.space, terms, count, seed=self.plan.seed,
+                                   purpose=purpose, avoid=avoid)
+
+        calibrating = spread(self.plan.calibrate, "calibrate") if self.plan.calibrate else []
+        roles = [(arch, "calibrate", False) for arch in calibrating]
+        if len(calibrating) >= NUM_SENTINELS:
+            for place in np.linspace(0, len(calibrating) - 1, NUM_SENTINELS).round().astype(int):
+                roles[place] = (calibrating[place], "calibrate", True)
+        else:
+            sentinels = spread(NUM_SENTINELS, "sentinel", calibrating)
+            roles += [(arch, "sentinel", True) for arch in sentinels]
+        if self.plan.validate:
+            known = [arch for arch, _, _ in roles]
+            validating = spread(self.plan.validate, "validate", known)
+            roles += [(arch, "validate", False) for arch in validating]
+        return roles
+
+    def _record(
+        self, arch: Arch, role: str, is_sentinel: bool, rounds: Sequence[int]
+    ) -> NetworkRecord:
+        measured = self.log.measurement(network_model_id(self.plan.space, arch), rounds)
+        return NetworkRecord(
+            space=self.plan.space.name,
+            role=role,  # type: ignore[arg-type]
+            is_sentinel=is_sentinel,
+            arch=arch.to_json(),
+            measurement=MeasurementModel(**measured.to_json()),
+        )
+
+    def _with_calibration(
+        self, table: LatencyTable, roles: Sequence[tuple[Arch, str, bool]]
+    ) -> LatencyTable:
+        """Return ``table`` with this space's calibration and validation blocks."""
+        space, rounds = self.plan.space, range(self.plan.target.device.protocol.rounds)
+
+        def measured(role: str) -> tuple[list[Arch], Any, Any]:
+            archs = [arch for arch, own, _ in roles if own == role]
+            found = [self.log.measurement(network_model_id(space, a), rounds) for a in archs]
+            return (archs, np.array([m.latency_ms for m in found]),
+                    np.array([m.repeatability for m in found]))
+
+        calibration, validation = dict(table.calibration), dict(table.validation)
+        archs, times_ms, _ = measured("calibrate")
+        coefficients = np.array([1.0, 0.0, 0.0])
+        calibrated_on = None
+        if archs:
+            fitted = fit_calibration(space, table, archs, times_ms)
+            calibration[space.name] = fitted
+            coefficients = np.array([fitted.scale, fitted.per_op_ms, fitted.constant_ms])
+            calibrated_on = (archs, times_ms)
+        archs, times_ms, repeatability = measured("validate")
+        if archs:
+            predicted_ms = features(space, table, archs) @ coefficients
+            validation[space.name] = validation_report(
+                space, archs, predicted_ms, times_ms, repeatability, calibrated_on
+            )
+        return LatencyTable(table.header, table.entries, calibration, validation, table.networks)

@@ -1,0 +1,265 @@
+"""Latency tables: measured milliseconds per operation on one target, as text that diffs by line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hwnas.errors import InputError, MissingRowError
+from hwnas.files import FileModel, parse_model
+from hwnas.journal import canonical_json, read_json, write_whole
+from hwnas.latency.device import TimingProtocol
+from hwnas.latency.measurement import Measurement
+from hwnas.ops import OpSpec
+
+
+class TableHeader(FileModel):
+    """Where a table's numbers are from; tables with different headers do not merge."""
+
+    device: str
+    runtime: str
+    runtime_version: str
+    precision: str
+    threads: int
+    affinity: str | None
+    layout: str
+    protocol: TimingProtocol
+    host: dict[str, str | int | list[int]]
+    date: str
+    seed: int = 0
+    scope: dict[str, int] = Field(default_factory=dict)
+
+    def target(self) -> dict[str, Any]:
+        """Return all that must agree for two tables to describe the same target."""
+        content: dict[str, Any] = self.model_dump(exclude={"date"})
+        return content
+
+
+class MeasurementModel(FileModel):
+    """A Measurement in a file."""
+
+    latency_ms: float = Field(gt=0)
+    p5_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    num_rounds: int
+    num_runs: int
+    repeatability: float
+
+    def value(self) -> Measurement:
+        """Return the frozen value."""
+        return Measurement(**self.model_dump())
+
+
+class Calibration(FileModel):
+    """Whole-network latency of one space from the sum of its rows (see ``predictor.py``).
+
+    ``latency_ms = scale * sum + per_op_ms * number of operations + constant_ms``
+    """
+
+    scale: float
+    per_op_ms: float
+    constant_ms: float
+    num_networks: int
+    mean_abs_rel_error: float
+    max_abs_rel_error: float
+
+
+class NetworkRecord(FileModel):
+    """A whole network that was measured together with the rows."""
+
+    space: str
+    role: Literal["sentinel", "calibrate", "validate"]
+    is_sentinel: bool
+    arch: dict[str, Any]
+    measurement: MeasurementModel
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """OpSpec to Measurement for one target, with what was measured beside."""
+
+    header: TableHeader
+    entries: Mapping[OpSpec, Measurement]
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    validation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    networks: tuple[NetworkRecord, ...] = ()
+
+    def row_ms(self, op: OpSpec) -> float:
+        """Return the measured latency of ``op`` in ms.
+
+        Raises:
+            MissingRowError: there is no such row; names the nearest ones and how to measure it.
+        """
+        if op not in self.entries:
+            raise self.missing([op])
+        return self.entries[op].latency_ms
+
+    def missing(self, ops: Sequence[OpSpec], space: str = "SPACE") -> MissingRowError:
+        """Return the error that says which rows are missing and what measures them."""
+        lines = [f"the table of {self.header.device} ({self.header.runtime}, "
+                 f"{self.header.precision}) has no row for {len(ops)} operation(s):"]
+        for op in ops[:5]:
+            near = sorted(self.entries, key=lambda row: _distance(op, row))[:2]
+            lines.append(f"  - {op}; nearest rows: " + ("; ".join(map(str, near)) or "none"))
+        if len(ops) > 5:
+            lines.append(f"  - and {len(ops) - 5} more")
+        lines.append(
+            f"Next: hwnas profile --device {self.header.device} --runtime {self.header.runtime} "
+            f"--space {space} --out FILE --resume measures what FILE lacks"
+        )
+        return MissingRowError("\n".join(lines))
+
+
+def _distance(wanted: OpSpec, row: OpSpec) -> float:
+    """Rank rows by likeness: kind first, then sizes (in octaves) and attributes."""
+    sizes = zip((*wanted.in_shape, wanted.out_channels), (*row.in_shape, row.out_channels),
+                strict=True)
+    distance = sum(abs(math.log2(a / b)) for a, b in sizes)
+    if wanted.kind != row.kind:
+        return distance + 1000
+    for (_, a), (_, b) in zip(wanted.attrs, row.attrs, strict=True):
+        is_size = type(a) is int and type(b) is int and a > 0 and b > 0
+        distance += abs(math.log2(a / b)) if is_size else float(a != b)  # type: ignore[operator]
+    return distance
+
+
+def save_table(table: LatencyTable, path: Path) -> None:
+    """Write a table, whole; rows sorted by operation, one a line."""
+    rows = sorted(table.entries.items(), key=lambda item: item[0].key)
+    lines = [
+        canonical_json({"op": op.to_json(), **measurement.to_json()}) for op, measurement in rows
+    ]
+    networks = [canonical_json(network.model_dump()) for network in table.networks]
+    calibration = {name: c.model_dump() for name, c in sorted(table.calibration.items())}
+    parts = [
+        '"schema": 1',
+        f'"header": {json.dumps(table.header.model_dump(), indent=2)}',
+        f'"calibration": {json.dumps(calibration, indent=2)}',
+        f'"validation": {json.dumps(dict(table.validation), indent=2)}',
+        '"networks": [\n' + ",\n".join(networks) + "\n]",
+        '"entries": [\n' + ",\n".join(lines) + "\n]",
+    ]
+    write_whole(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def load_table(path: Path) -> LatencyTable:
+    """Read a table, or a folder of tables of one target as one.
+
+    Raises:
+        InputError: all problems of the file at once.
+    """
+    if path.is_dir():
+        return _load_folder(path)
+    content = read_json(path)
+    keys = {"schema", "header", "calibration", "validation", "networks", "entries"}
+    if not isinstance(content, dict) or content.get("schema") != 1 or set(content) - keys:
+        unknown = sorted(set(content) - keys) if isinstance(content, dict) else []
+        raise InputError(str(path), ["is not a latency table: it needs schema 1 and the keys "
+                                     f"{', '.join(sorted(keys))}; unknown: {unknown or 'none'}"],
+                         "hwnas profile writes tables")
+    problems: list[str] = []
+    header = _parsed(TableHeader, content.get("header"), "header", problems)
+    entries = _parse_entries(content.get("entries"), problems)
+    calibration = {
+        name: _parsed(Calibration, value, f"calibration.{name}", problems)
+        for name, value in content.get("calibration", {}).items()
+    }
+    networks = [
+        _parsed(NetworkRecord, value, f"networks.{i}", problems)
+        for i, value in enumerate(content.get("networks", []))
+    ]
+    if problems or header is None:
+        raise InputError(str(path), problems)
+    return LatencyTable(
+        header=header,
+        entries=entries,
+        calibration={name: c for name, c in calibration.items() if c is not None},
+        validation=content.get("validation", {}),
+        networks=tuple(n for n in networks if n is not None),
+    )
+
+
+def _parsed(model: type[Any], value: Any, place: str, problems: list[str]) -> Any:
+    try:
+        return parse_model(model, value, what=place)
+    except InputError as error:
+        problems += [f"{place}: {problem}" for problem in error.problems]
+        return None
+
+
+def _parse_entries(rows: Any, problems: list[str]) -> dict[OpSpec, Measurement]:
+    entries: dict[OpSpec, Measurement] = {}
+    if not isinstance(rows, list):
+        problems.append("entries must be a list of rows")
+        return entries
+    for number, row in enumerate(rows):
+        place = f"entries.{number}"
+        if not isinstance(row, dict) or "op" not in row:
+            problems.append(f"{place}: a row is an object with the key op")
+            continue
+        try:
+            op = OpSpec.from_json(row["op"])
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+            continue
+        rest = {key: value for key, value in row.items() if key != "op"}
+        measurement = _parsed(MeasurementModel, rest, place, problems)
+        if op in entries:
+            problems.append(f"{place}: a second row for {op}")
+        elif measurement is not None:
+            entries[op] = measurement.value()
+    return entries
+
+
+def _load_folder(folder: Path) -> LatencyTable:
+    paths = sorted(p for p in folder.glob("*.json") if p.is_file())
+    if not paths:
+        raise InputError(str(folder), ["holds no table (*.json)"])
+    return merge_tables([load_table(path) for path in paths], [str(path) for path in paths])
+
+
+def merge_tables(tables: Sequence[LatencyTable], names: Sequence[str]) -> LatencyTable:
+    """Return one table with the rows of all; the first keeps precedence in nothing.
+
+    Raises:
+        InputError: headers differ, or two tables hold different numbers for one operation.
+    """
+    first = tables[0]
+    problems = []
+    for table, name in zip(tables[1:], names[1:], strict=True):
+        problems += [
+            f"{name}: {key} is {value!r}, but {first.header.target()[key]!r} in {names[0]}"
+            for key, value in table.header.target().items()
+            if value != first.header.target()[key]
+        ]
+    entries: dict[OpSpec, Measurement] = {}
+    for table, name in zip(tables, names, strict=True):
+        for op, measurement in table.entries.items():
+            if op in entries and entries[op] != measurement:
+                problems.append(f"{name}: a second, different row for {op}")
+            entries[op] = measurement
+    if problems:
+        raise InputError(", ".join(names), problems, "tables of different targets, or measured "
+                         "twice, stay apart: choose one")
+    return replace(
+        first,
+        entries=entries,
+        calibration=_union(t.calibration for t in tables),
+        validation=_union(t.validation for t in tables),
+        networks=tuple(network for table in tables for network in table.networks),
+    )
+
+
+def _union(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged.update(part)
+    return merged

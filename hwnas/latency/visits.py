@@ -1,0 +1,126 @@
+"""Interleaved rounds of visits, each written down as it happens.
+
+Every model is visited once a round, in a new random order each round: what drifts on the device
+then hits all models alike, instead of becoming the error of one. A visit is appended to a samples
+file before the next begins; (model, round) is the unit of resume.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import InputError
+from hwnas.interfaces import Runner
+from hwnas.journal import Journal
+from hwnas.latency.device import TimingProtocol
+from hwnas.latency.measurement import Measurement, summarise
+from hwnas.rng import stream
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, what is done of it and how much there is."""
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+class SampleLog:
+    """The raw visits of a measurement, append-only, beside the file they become.
+
+    Raises:
+        InputError: the file holds visits of another target, protocol or seed.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self._journal = Journal(path)
+        self._runs: dict[str, dict[int, list[float]]] = defaultdict(dict)
+        records = self._journal.records()
+        if not records:
+            self._journal.append({"event": "header", "header": dict(header)})
+        elif records[0].get("event") != "header":
+            raise InputError(str(path), ["does not begin with the header of a samples file"])
+        else:
+            self._check(path, records[0]["header"], header)
+        for record in records[1:]:
+            if record.get("event") == "visit":
+                self._runs[record["model"]][record["round"]] = record["runs_ms"]
+        self.states = [r["state"] for r in records[1:] if r.get("event") == "state"]
+
+    @staticmethod
+    def _check(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        problems = [
+            f"{key} was {found.get(key)!r}, now it is {value!r}"
+            for key, value in wanted.items()
+            if found.get(key) != value
+        ]
+        if problems:
+            raise InputError(str(path), problems, "its visits do not belong together with new "
+                             "ones: measure into another file, or restore what differs")
+
+    def has(self, model_id: str, round_number: int) -> bool:
+        """Whether this visit is on record."""
+        return round_number in self._runs[model_id]
+
+    def rounds(self, model_id: str) -> dict[int, list[float]]:
+        """Return the runs in ms by round of one model."""
+        return dict(self._runs[model_id])
+
+    def add(self, model_id: str, round_number: int, runs_ms: Sequence[float]) -> None:
+        """Record one visit; it survives a kill of the process from here on."""
+        runs = [round(ms, 6) for ms in runs_ms]
+        record = {"event": "visit", "model": model_id, "round": round_number, "runs_ms": runs}
+        self._journal.append(record, sync=False)
+        self._runs[model_id][round_number] = runs
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Record the device's state, and force all visits so far to disk."""
+        self._journal.append({"event": "state", "state": dict(state)})
+        self.states.append(dict(state))
+
+    def measurement(self, model_id: str, rounds: Sequence[int]) -> Measurement:
+        """Return the measurement of one model from the visits of ``rounds``."""
+        runs = self._runs[model_id]
+        return summarise([runs[number] for number in rounds])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()
+
+
+def visit_in_rounds(
+    runner: Runner,
+    models: Mapping[str, Path],
+    rounds: Sequence[int],
+    protocol: TimingProtocol,
+    log: SampleLog,
+    *,
+    seed: int,
+    stage: str,
+    progress: Progress = no_progress,
+) -> None:
+    """Visit every model once in each of ``rounds``, skipping the visits on record.
+
+    The order of a round depends only on the seed, the round's number and the models.
+    """
+    names = sorted(models)
+    missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
+    for name in sorted({name for _, name in missing}):
+        runner.load(name, models[name])
+    if missing:
+        log.add_state(runner.state())
+    done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)
+    for number in rounds:
+        order = stream(seed, "visit order", number).permutation(len(names))
+        todo = [names[i] for i in order if not log.has(names[i], number)]
+        for name in todo:
+            runs = runner.time_ms(name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms)
+            log.add(name, number, runs)
+            done += 1
+            progress(stage, done, total)
+        if todo:
+            log.add_state(runner.state())
+            time.sleep(protocol.cooldown_s)
