@@ -33,18 +33,23 @@ def run_tasks(
     tasks: Mapping[str, tuple[Any, ...]],
     *,
     workers: int | None = None,
+    isolate: bool = False,
 ) -> Iterator[tuple[str, Result]]:
     """Call ``function(*arguments)`` for each ``key: arguments`` and yield ``(key, result)``.
 
-    With one worker or one task the calls run in this process, in order. Otherwise they run in
-    fresh processes and come in the order of completion. ``function`` must be importable.
+    With one worker or one task the calls run in this process, in order, unless ``isolate`` asks
+    for processes all the same (a task that changes its process, say its number of threads).
+    Otherwise they run in fresh processes and come in the order of completion. ``function`` must
+    be importable.
 
     Raises:
         TaskError: after all other results were yielded, naming every task that failed.
     """
     workers = min(workers or available_cores(), len(tasks))
     failures: dict[str, BaseException] = {}
-    if workers <= 1:
+    if not tasks:
+        return
+    if workers <= 1 and not isolate:
         for key, arguments in tasks.items():
             yield key, function(*arguments)
         return

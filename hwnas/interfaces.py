@@ -5,7 +5,7 @@ Each has a conformance suite in ``tests/conformance/`` that a new implementation
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,8 +107,8 @@ class Evaluation:
 class Evaluator(Protocol):
     """Scores architectures; never sees the test split."""
 
-    def evaluate(self, archs: Sequence[Arch]) -> list[Evaluation]:
-        """Return one evaluation per architecture, in order."""
+    def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield ``(position in archs, evaluation)`` as they are ready, one per architecture."""
 
 
 class Searcher(Protocol):

@@ -88,7 +88,9 @@ class Head(nn.Module):
             channels = spec["hidden"]
         linear: list[nn.Module] = []
         if spec["features"]:
-            linear += [nn.Linear(channels, spec["features"]), ACTIVATION_MODULES[act]()]
+            linear.append(nn.Linear(channels, spec["features"]))
+            if act != "none":
+                linear.append(ACTIVATION_MODULES[act]())
             channels = spec["features"]
         self.classifier = nn.Sequential(*linear, nn.Linear(channels, spec.out_channels))
 
@@ -114,7 +116,9 @@ def build_layers(layers: Sequence[OpSpec], *, seed: int = 0) -> nn.Sequential:
 
     Its children are the operations one by one, named by their position.
     """
-    network = nn.Sequential(*(MODULES[spec.kind](spec) for spec in layers))
+    # torch's constructors draw weights from the global generator; it must stay as it was
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(*(MODULES[spec.kind](spec) for spec in layers))
     init_weights(network, seed)
     return network
 

@@ -6,30 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwnas.additive.graph import Ints, Term, build_graph
+from hwnas.additive.graph import Term, build_graph
 from hwnas.additive.optimum import cheapest, dearest
 from hwnas.additive.window import open_window
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError
-from hwnas.interfaces import Codes, SearchSpace
+from hwnas.interfaces import SearchSpace
 from hwnas.rng import stream
+from hwnas.space.codes import symbol_counts, to_codes
 
 TRIES_PER_WINDOW = 20
-
-
-def symbol_counts(space: SearchSpace) -> list[int]:
-    """Return the number of symbols of each choice: its options, and 'absent' where that can be."""
-    sizes = [len(choice.options) for choice in space.choices]
-    for factor in space.factors():
-        for choice, length in zip(factor.choices, factor.ops.shape, strict=True):
-            sizes[choice] = max(sizes[choice], length)
-    return sizes
-
-
-def to_codes(symbols: Ints, space: SearchSpace) -> Codes:
-    """Return symbols as Codes: the symbol after the last option means absent, -1."""
-    options = np.array([len(choice.options) for choice in space.choices])
-    return np.where(symbols == options, -1, symbols).astype(np.int16)
 
 
 def spread_networks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,17 @@ class Html(str):
     __slots__ = ()
 
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with the replacement character for every character that XML forbids."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
 def escaped(content: str) -> Html:
     """Return ``content`` as markup: :class:`Html` as it is, any other text escaped."""
-    return content if isinstance(content, Html) else Html(html.escape(content, quote=True))
+    return content if isinstance(content, Html) else Html(html.escape(printable(content)))
 
 
 def join(parts: Iterable[str], separator: str = "") -> Html:
@@ -25,7 +34,7 @@ def join(parts: Iterable[str], separator: str = "") -> Html:
 
 def element(name: str, *children: str, attrs: Mapping[str, str] | None = None) -> Html:
     """Return ``<name attrs>children</name>``; attribute values and plain children are escaped."""
-    written = "".join(f' {key}="{html.escape(value)}"' for key, value in (attrs or {}).items())
+    written = "".join(f' {key}="{escaped(value)}"' for key, value in (attrs or {}).items())
     return Html(f"<{name}{written}>{join(children)}</{name}>")
 
 
@@ -49,9 +58,11 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], caption: str
         ))
         for row in rows
     )
-    named = (element("caption", caption),) if caption else ()
-    whole = element("table", *named, element("thead", head), element("tbody", *body))
-    return element("div", whole, attrs={"class": "scroll", "tabindex": "0"})
+    label = {"aria-label": caption} if caption else {}
+    whole = element("table", element("thead", head), element("tbody", *body), attrs=label)
+    scroll = element("div", whole, attrs={"class": "scroll", "tabindex": "0"})
+    # not a <caption>: that would scroll away with the table
+    return join([element("p", caption, attrs={"class": "caption"}), scroll]) if caption else scroll
 
 
 def _cell(column: Column) -> dict[str, str]:

@@ -11,14 +11,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from hwnas.errors import InputError
 from hwnas.interfaces import Objective
+from hwnas.report.markup import printable
 
 Record = TypeVar("Record")
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
 
 
 def read_record(kind: type[Record], value: Any, what: str) -> Record:
@@ -27,7 +29,7 @@ def read_record(kind: type[Record], value: Any, what: str) -> Record:
     Raises:
         InputError: lists every key of ``what`` that is missing or has the wrong type.
     """
-    text = json.dumps(finite(value))
+    text = json.dumps(cleaned(value))
     try:
         return TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
@@ -39,14 +41,19 @@ def read_record(kind: type[Record], value: Any, what: str) -> Record:
         raise InputError(what, problems, "repeat the command that writes this file") from None
 
 
-def finite(value: Any) -> Any:
-    """Return plain data with None in place of every NaN and infinity."""
+def cleaned(value: Any) -> Any:
+    """Return plain data that a page can show.
+
+    None stands for every NaN and infinity; keys are text, and all text is printable.
+    """
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {cleaned(str(key)): cleaned(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [cleaned(item) for item in value]
     return value
 
 
@@ -69,7 +76,7 @@ class EvaluationRecord:
 
     index: int
     arch_id: str
-    latency_ms: float
+    latency_ms: Positive
     objectives: dict[str, Objective]
     latency_source: str = "lut"
 
@@ -113,36 +120,6 @@ class Validation(Fit):
 
 
 @dataclass(frozen=True)
-class TableNetwork:
-    """A whole network timed with the table; ``role`` is sentinel, calibrate or validate."""
-
-    arch_id: str
-    role: str
-    latency_ms: float
-    predicted_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class TableEntry:
-    """One operation (``OpSpec.to_json``) and its time."""
-
-    op: dict[str, Any]
-    latency_ms: float
-    repeatability: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """``table.json``: the device's latency table."""
-
-    header: dict[str, Any]
-    entries: tuple[TableEntry, ...]
-    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
-    validation: dict[str, Validation] = field(default_factory=dict)
-    networks: tuple[TableNetwork, ...] = ()
-
-
-@dataclass(frozen=True)
 class Limit:
     """One limit of an answer: ``metric`` at most ``max``."""
 
@@ -156,7 +133,7 @@ class Candidate:
 
     arch_id: str
     network_id: str
-    latency_ms: float
+    latency_ms: Positive
     objectives: dict[str, Objective] = field(default_factory=dict)
 
 
@@ -177,7 +154,7 @@ class Audit:
     num_feasible_high: float | None = None
     fastest_ms: float | None = None
     slowest_ms: float | None = None
-    percentiles: dict[str, float] = field(default_factory=dict)
+    percentiles: dict[float, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -213,7 +190,7 @@ class FrontPoint:
     """An evaluated architecture, and whether no other is both faster and better."""
 
     arch_id: str
-    latency_ms: float
+    latency_ms: Positive
     top1: float
     on_front: bool
 
@@ -240,7 +217,7 @@ class RetrainedFinalist:
 
     arch_id: str
     network_id: str
-    latency_ms: float
+    latency_ms: Positive
     val: Validated
     search_top1: float | None = None
 
@@ -285,7 +262,7 @@ class Export:
 class Measurement:
     """A model's latency: the 25th percentile of the round medians, and what lies about it."""
 
-    latency_ms: float
+    latency_ms: Positive
     p5_ms: float | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
@@ -302,7 +279,7 @@ class BenchRow:
     kind: str
     measurement: Measurement
     arch_id: str | None = None
-    predicted_ms: float | None = None
+    predicted_ms: Positive | None = None
     within_budget: bool | None = None
 
 
@@ -331,10 +308,8 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class TestScore:
+class FinalScore:
     """The winner on the ``test`` split, used once; ``ci95`` bounds its top-1."""
-
-    __test__ = False  # not a test case, whatever a collector makes of its name
 
     top1: float
     num_images: int | None = None
@@ -346,7 +321,7 @@ class Rejected:
     """A finalist of higher rank that did not hold the budget when measured."""
 
     arch_id: str
-    measured_ms: float | None = None
+    measured_ms: Positive | None = None
     reason: str = ""
 
 
@@ -355,7 +330,7 @@ class ShelfModel:
     """A human-designed model measured beside the winner."""
 
     name: str
-    measured_ms: float | None = None
+    measured_ms: Positive | None = None
     val_top1: float | None = None
     test_top1: float | None = None
     macs: int | None = None
@@ -371,12 +346,12 @@ class Winner:
     arch: dict[str, Any]
     arch_id: str
     network_id: str
-    budget_ms: float
+    budget_ms: Positive
     layers: tuple[dict[str, Any], ...]
-    predicted_ms: float | None = None
-    measured_ms: float | None = None
+    predicted_ms: Positive | None = None
+    measured_ms: Positive | None = None
     val_top1: float | None = None
-    test: TestScore | None = None
+    test: FinalScore | None = None
     first_finalist_passed: bool | None = None
     rejected: tuple[Rejected, ...] = ()
     macs: int | None = None

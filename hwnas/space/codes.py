@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.arch import Arch, Choice, Option
 from hwnas.errors import InputError
@@ -70,3 +71,18 @@ def decode(space: str, choices: Sequence[Choice], codes: Codes) -> list[Arch]:
         )
         for row in codes.tolist()
     ]
+
+
+def symbol_counts(space: SearchSpace) -> list[int]:
+    """Return the number of symbols of each choice: its options, and 'absent' where that can be."""
+    sizes = [len(choice.options) for choice in space.choices]
+    for factor in space.factors():
+        for choice, length in zip(factor.choices, factor.ops.shape, strict=True):
+            sizes[choice] = max(sizes[choice], length)
+    return sizes
+
+
+def to_codes(symbols: NDArray[np.int64], space: SearchSpace) -> Codes:
+    """Return symbols as Codes: the symbol after the last option means absent, -1."""
+    options = np.array([len(choice.options) for choice in space.choices])
+    return np.where(symbols == options, -1, symbols).astype(np.int16)

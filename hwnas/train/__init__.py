@@ -1,1 +1,27 @@
-"""Training one network: recipe, loop, checkpoints."""
+"""Training one network: recipe, loop, checkpoints, weights."""
+
+from hwnas.train.checkpoint import load_weights, save_weights
+from hwnas.train.loop import (
+    DivergedError,
+    EpochReport,
+    Score,
+    TrainResult,
+    core_seconds,
+    evaluate,
+    fit,
+)
+from hwnas.train.recipe import Recipe, RecipeModel
+
+__all__ = [
+    "DivergedError",
+    "EpochReport",
+    "Recipe",
+    "RecipeModel",
+    "Score",
+    "TrainResult",
+    "core_seconds",
+    "evaluate",
+    "fit",
+    "load_weights",
+    "save_weights",
+]

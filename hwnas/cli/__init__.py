@@ -1,0 +1,49 @@
+"""The command line: each verb parses, calls one function and prints. Heavy imports are inside.
+
+Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1
+failed, 2 a wrong use, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from hwnas.cli import flow, look
+from hwnas.cli.door import guarded
+
+app = typer.Typer(
+    name="hwnas",
+    help="Find a network that meets a latency budget on your device, and prove it by measuring.",
+    epilog="Example:  hwnas run --preset demo --out runs/demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _verb(name: str, function: object, epilog: str) -> None:
+    app.command(name, epilog=epilog)(guarded(function))
+
+
+# in the order of the flow
+_verb("devices", look.devices, "Example:  hwnas devices")
+app.add_typer(look.spaces_app, name="spaces")
+app.add_typer(look.lut_app, name="lut")
+_verb("profile", flow.profile,
+      "Example:  hwnas profile --device host --runtime onnxruntime --space tiny --out t.json")
+_verb("predict", look.predict,
+      "Example:  hwnas predict --space tiny --lut t.json --archs archs.jsonl --json")
+_verb("search", flow.search,
+      "Example:  hwnas search --space tiny --lut t.json --budget-ms 0.1 --data digits --out r")
+_verb("retrain", flow.retrain, "Example:  hwnas retrain --run r --top 3 --epochs 40")
+_verb("export", flow.export, "Example:  hwnas export --run r --format onnx,tflite")
+_verb("bench", flow.bench, "Example:  hwnas bench r --json")
+_verb("report", flow.report, "Example:  hwnas report r")
+_verb("run", flow.run, "Example:  hwnas run --preset demo --out runs/demo")
+_verb("doctor", look.doctor, "Example:  hwnas doctor")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,243 @@
+"""Verbs that look: devices, spaces, tables, predictions, the state of the installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.door import Display, guarded, print_json, print_table, print_text, say
+from hwnas.errors import HwnasError, UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+SpaceName = Annotated[str, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")]
+LutPath = Annotated[Path, typer.Option("--lut", help="A latency table, or a folder of them.")]
+
+
+def devices(as_json: AsJson = False) -> None:
+    """List the devices that come with hwnas."""
+    from hwnas.latency.device import devices_folder, list_devices
+
+    found = list_devices()
+    if as_json:
+        print_json([device.model_dump(by_alias=True) for device in found])
+        return
+    rows = [
+        [d.name, d.transport, ",".join(d.runtimes), "tested" if d.tested else "untested",
+         d.description]
+        for d in found
+    ]
+    print_table(["device", "transport", "runtimes", "state", "description"], rows)
+    say(f"Device files: {devices_folder()}; copy one and give its path for a device of your own.")
+
+
+spaces_app = typer.Typer(
+    help="List the search spaces, show one, or audit one under a budget.",
+    epilog="Example:  hwnas spaces show tiny  ;  "
+    "hwnas spaces audit tiny --lut t.json --budget-ms 0.1",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@spaces_app.callback()
+def spaces(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the built-in search spaces with their sizes."""
+    if context.invoked_subcommand is None:
+        guarded(_list_spaces)(as_json)
+
+
+def _list_spaces(as_json: bool) -> None:
+    from hwnas.space.catalogue import CATALOGUE
+    from hwnas.space.show import describe
+
+    found = [{**describe(name), "summary": entry.summary} for name, entry in CATALOGUE.items()]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [f["name"], str(f["num_choices"]), f"{f['num_codes']:.3g}", str(f["num_ops"]),
+         "x".join(map(str, f["input_shape"])),
+         f"{f['macs'][0] / 1e6:.1f}..{f['macs'][1] / 1e6:.1f}",
+         f"{f['params'][0] / 1e6:.2f}..{f['params'][1] / 1e6:.2f}", f["summary"]]
+        for f in found
+    ]
+    print_table(["space", "choices", "codes", "ops", "input", "M MACs", "M params", "what"], rows)
+
+
+@spaces_app.command(epilog="Example:  hwnas spaces show proxyless:width_mult=0.5 --json")
+@guarded
+def show(
+    space: Annotated[str, typer.Argument(help="NAME[:key=value,...] or a .yaml file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a space's choices, sizes and an example architecture."""
+    from hwnas.space.show import describe
+
+    found = describe(space)
+    if as_json:
+        print_json(found)
+        return
+    print_text(f"{found['name']}: {found['num_codes']:,} codes, {found['num_ops']} distinct "
+               f"operations, input {found['input_shape']}, {found['num_classes']} classes")
+    print_table(["choice", "options"],
+                [[name, " ".join(map(str, options))] for name, options in found["choices"].items()])
+    import json
+
+    print_text("example: " + json.dumps(found["example"]))
+
+
+@spaces_app.command(epilog="Example:  hwnas spaces audit tiny --lut t.json --budget-ms 0.1")
+@guarded
+def audit(
+    space: Annotated[str, typer.Argument(help="NAME[:key=value,...] or a .yaml file.")],
+    lut: LutPath,
+    budget_ms: Annotated[float, typer.Option("--budget-ms", help="Latency budget in ms.", min=0)],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a budget leaves: feasible share, latencies, choices that never matter."""
+    from hwnas.cli.tables import predictor_of
+    from hwnas.search.audit import audit as audit_space
+    from hwnas.search.limits import Limit, LimitedSpace
+
+    predictor = predictor_of(space, lut)
+    limit = Limit("latency_ms", budget_ms, str(lut))
+    limited = LimitedSpace(predictor.space, (limit,), {str(lut): predictor})
+    found = audit_space(limited)
+    if as_json:
+        restricted = [str(r) for r in predictor.restricted]
+        print_json({**found.to_json(), "source": predictor.source, "restricted": restricted})
+    else:
+        _print_audit(found)
+        for restriction in predictor.restricted:
+            print_text(f"not covered by the table: {restriction}")
+    limited.check()
+
+
+def _print_audit(found) -> None:  # type: ignore[no-untyped-def]
+    exact = found.num_feasible_low == found.num_feasible_high
+    between = (f"{found.num_feasible_low:,}" if exact
+               else f"{found.num_feasible_low:.6g} to {found.num_feasible_high:.6g}")
+    print_text(f"{between} of {found.num_codes:,} codes ({found.share:.2%}) are within "
+               f"{found.budget_ms:g} ms; the space reaches from {found.fastest_ms:.4g} to "
+               f"{found.slowest_ms:.4g} ms")
+    print_table(["percent of codes", "latency_ms"],
+                [[share, f"{ms:.4g}"] for share, ms in found.percentiles.items()])
+    rows = []
+    for choice in found.choices:
+        notes = []
+        if choice.impossible:
+            notes.append("never within the budget: " + " ".join(map(str, choice.impossible)))
+        if choice.is_forced:
+            notes.append("only one option is left")
+        if choice.is_negligible:
+            notes.append("does not matter to latency: below what a measurement repeats to")
+        rows.append([choice.name, f"{choice.spread_ms:.4g}", "; ".join(notes)])
+    print_table(["choice", "spread_ms", "under this budget"], rows)
+
+
+lut_app = typer.Typer(
+    help="Look at, combine, compare and check latency tables.",
+    epilog="Example:  hwnas lut show t.json --hot  ;  hwnas lut check t.json --device host",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+TableFile = Annotated[Path, typer.Argument(help="A latency table.")]
+
+
+@lut_app.command("show", epilog="Example:  hwnas lut show t.json --hot")
+@guarded
+def lut_show(
+    file: TableFile,
+    hot: Annotated[bool, typer.Option("--hot", help="Slowest operations first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a table: where it is from, its rows, calibration and validation."""
+    from hwnas.cli.tables import show_table
+
+    show_table(file, hot=hot, as_json=as_json)
+
+
+@lut_app.command("merge", epilog="Example:  hwnas lut merge a.json b.json --out c.json")
+@guarded
+def lut_merge(
+    files: Annotated[list[Path], typer.Argument(help="Tables of one target.")],
+    out: Annotated[Path, typer.Option("--out", help="The table to write.")],
+) -> None:
+    """Write one table with the rows of several of the same target."""
+    from hwnas.latency.table import load_table, merge_tables, save_table
+
+    if out.exists():
+        raise UsageError(f"{out} exists. Next: choose another --out")
+    merged = merge_tables([load_table(f) for f in files], [str(f) for f in files])
+    save_table(merged, out)
+    say(f"{out}: {len(merged.entries)} rows")
+
+
+@lut_app.command("diff", epilog="Example:  hwnas lut diff old.json new.json")
+@guarded
+def lut_diff(old: TableFile, new: TableFile, as_json: AsJson = False) -> None:
+    """Say which operations moved between two tables, and by how much."""
+    from hwnas.cli.tables import diff_tables
+
+    diff_tables(old, new, as_json=as_json)
+
+
+@lut_app.command("check", epilog="Example:  hwnas lut check t.json --device host")
+@guarded
+def lut_check(
+    file: TableFile,
+    device: Annotated[str, typer.Option("--device", help="The device to measure on.")],
+    space: Annotated[
+        str | None, typer.Option("--space", help="Whose sentinels, if the table has several.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure five sentinel networks again: does the table still hold? Exit 1 if not."""
+    from hwnas.cli.tables import check_file
+
+    with Display() as display:
+        found = check_file(file, device, space, display)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_table(["sentinel", "recorded_ms", "measured_ms", "ratio"],
+                    [[s.arch_id, f"{s.recorded_ms:.5g}", f"{s.measured_ms:.5g}", f"{s.ratio:.3f}"]
+                     for s in found.sentinels])
+        print_text(found.verdict())
+    if not found.holds:
+        raise typer.Exit(1)
+
+
+def predict(
+    space: SpaceName,
+    lut: LutPath,
+    archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
+    predictor: Annotated[str, typer.Option("--predictor", help="lut")] = "lut",
+    as_json: AsJson = False,
+) -> None:
+    """Predict the latency of a list of architectures: one line out per line in."""
+    from hwnas.cli.tables import predict_file
+
+    if predictor != "lut":
+        raise UsageError(f"--predictor {predictor!r} is not there; allowed: lut")
+    text, num_errors = predict_file(space, lut, archs, as_json=as_json)
+    typer.echo(text, nl=False)
+    if num_errors:
+        raise HwnasError(f"{num_errors} line(s) of {archs} could not be predicted; each says why "
+                         "under its error key")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say whether everything hwnas needs is here: packages, runtimes, cores, cache."""
+    from hwnas.cli.doctor import examine
+
+    found = examine()
+    if as_json:
+        print_json([{"check": c.name, "ok": c.ok, "says": c.says} for c in found])
+    else:
+        print_table(["check", "state", "says"],
+                    [[c.name, "ok" if c.ok else "FAILED", c.says] for c in found])
+    if not all(check.ok for check in found):
+        raise HwnasError("something that hwnas needs is missing; see the lines marked FAILED")

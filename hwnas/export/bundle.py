@@ -1,0 +1,172 @@
+"""The folder a finished network is shipped in: models, what they are, what they expect."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from hwnas.arch import short_hash
+from hwnas.errors import InputError
+from hwnas.export.cache import Conversion, ConversionCache, FileWeights
+from hwnas.export.formats import LAYOUTS, Format, converter_versions
+from hwnas.export.onnx import with_metadata
+from hwnas.export.parity import check_parity, parity
+from hwnas.export.session import model_io
+from hwnas.files import FileModel, parse_model
+from hwnas.journal import canonical_json, read_json, write_json, write_whole
+from hwnas.ops import OpSpec
+
+SCHEMA = 1
+Channels = Annotated[tuple[float, ...], Field(min_length=1, max_length=4)]
+Size = Annotated[int, Field(ge=1)]
+
+
+class PreprocessingModel(FileModel):
+    """What an application does to an image before the model, in this order.
+
+    Resize to ``input_size`` (height, width), scale pixels to 0..1, order the channels, subtract
+    ``mean`` and divide by ``std`` per channel. ``class_names`` are in the order of the logits.
+    """
+
+    input_size: tuple[Size, Size]
+    mean: Channels
+    std: Channels
+    color_order: Literal["RGB"] = "RGB"
+    class_names: tuple[str, ...]
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    network: nn.Module,
+    layers: Sequence[OpSpec],
+    arch_json: dict[str, Any],
+    weights: Path,
+    images: Tensor,
+    preprocessing: dict[str, Any],
+    cache: ConversionCache,
+    formats: Sequence[Format] = ("onnx", "tflite"),
+) -> dict[str, Any]:
+    """Write ``folder/<arch_id>/`` and return what its ``export.json`` holds.
+
+    The folder gets ``model.onnx`` and ``model.tflite`` (those of ``formats``), ``arch.json``
+    (architecture, layers, preprocessing) and ``export.json`` (per format: file, SHA-256, bytes,
+    parity, inputs and outputs, converter). ``weights`` is the safetensors file of ``network``;
+    parity is measured on ``images`` (N, C, H, W), preprocessed. With all of it unchanged a second
+    call only verifies the files.
+
+    Raises:
+        InputError: preprocessing or weights do not fit the network; lists every problem.
+        ConversionError: a format is impossible for this network.
+        ParityError: an exported model differs from ``network``; no ``export.json`` is written.
+    """
+    checked = _checked_preprocessing(preprocessing, layers)
+    arch_id = short_hash(canonical_json(arch_json))
+    reference = FileWeights.of(weights)
+    conversions = {name: Conversion.make(layers, reference, name) for name in formats}
+    description = {
+        "schema": SCHEMA,
+        "arch_id": arch_id,
+        "arch": arch_json,
+        "layers": [layer.to_json() for layer in layers],
+        "preprocessing": {
+            **checked.model_dump(mode="json"),
+            "layout": {name: LAYOUTS[name][0] for name in formats},
+        },
+    }
+    target = folder / arch_id
+    content_id = _content_id(description, conversions)
+    existing = _existing(target, content_id, description)
+    if existing is not None:
+        return existing
+    (target / "export.json").unlink(missing_ok=True)  # it describes models that now change
+    write_json(target / "arch.json", description)
+    exported = {}
+    for name, path in zip(formats, cache.fill(conversions.values()).values(), strict=True):
+        payload = path.read_bytes()
+        if name == "onnx":
+            payload = with_metadata(payload, {
+                "hwnas.arch": canonical_json(arch_json),
+                "hwnas.preprocessing": canonical_json(description["preprocessing"]),
+            })
+        exported[name] = _write_model(target / f"model.{name}", payload, network, images,
+                                      conversions[name])
+    export = {
+        "schema": SCHEMA,
+        "arch_id": arch_id,
+        "content_id": content_id,
+        "weights_sha256": reference.sha256,
+        "formats": exported,
+    }
+    write_json(target / "export.json", export)
+    return export
+
+
+def _write_model(
+    path: Path, payload: bytes, network: nn.Module, images: Tensor, conversion: Conversion
+) -> dict[str, Any]:
+    write_whole(path, payload)
+    found = parity(network, path, images, layout=conversion.layout)
+    check_parity(found, path)
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(payload).hexdigest(),
+        "bytes": len(payload),
+        "precision": conversion.precision,
+        "layout": conversion.layout,
+        **model_io(path),
+        "parity": found.to_json(),
+        "converter": dict(converter_versions(conversion.format)),
+    }
+
+
+def _content_id(description: dict[str, Any], conversions: dict[Format, Conversion]) -> str:
+    keys = {name: conversion.key for name, conversion in conversions.items()}
+    return short_hash(canonical_json([description, keys]))
+
+
+def _existing(
+    target: Path, content_id: str, description: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the export of an earlier call with the same content if all its files are intact."""
+    if not (target / "export.json").is_file() or not (target / "arch.json").is_file():
+        return None
+    export: dict[str, Any] = read_json(target / "export.json")
+    if export["content_id"] != content_id or read_json(target / "arch.json") != description:
+        return None
+    for entry in export["formats"].values():
+        path = target / entry["file"]
+        if not path.is_file():
+            return None
+        if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            return None
+    return export
+
+
+def _checked_preprocessing(
+    preprocessing: dict[str, Any], layers: Sequence[OpSpec]
+) -> PreprocessingModel:
+    model = parse_model(PreprocessingModel, preprocessing, what="preprocessing")
+    channels, height, width = layers[0].in_shape
+    num_classes = layers[-1].out_channels
+    problems = []
+    if model.input_size != (height, width):
+        problems.append(f"input_size must be the network's {(height, width)}, "
+                        f"got {model.input_size}")
+    for name, values in (("mean", model.mean), ("std", model.std)):
+        if len(values) != channels:
+            problems.append(f"{name} needs one value for each of {channels} channels, "
+                            f"got {len(values)}")
+    if min(model.std) <= 0:
+        problems.append(f"std must be above 0, got {model.std}")
+    if len(model.class_names) != num_classes:
+        problems.append(f"class_names needs one name for each of {num_classes} logits, "
+                        f"got {len(model.class_names)}")
+    if problems:
+        raise InputError("preprocessing", problems)
+    return model

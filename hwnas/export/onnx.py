@@ -1,0 +1,92 @@
+"""Networks to ONNX files."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx.checker
+import onnx.shape_inference
+import torch
+from torch import nn
+
+from hwnas.export.formats import FOREIGN_ERRORS, ONNX_OPSET, ConversionError
+from hwnas.export.prepare import inference_copy, traced_output
+from hwnas.journal import write_whole
+from hwnas.ops import Shape
+
+# The TorchScript exporter announces its own end; the new one takes 40 times as long a block.
+_EXPECTED_WARNINGS = (
+    "You are using the legacy TorchScript-based ONNX export",
+    "The feature will be removed. Please remove usage of this function",
+)
+
+
+def to_onnx(network: nn.Module, in_shape: Shape, path: Path) -> None:
+    """Write ``network`` to ``path`` whole, as :func:`onnx_bytes` makes it."""
+    write_whole(path, onnx_bytes(network, in_shape))
+
+
+def onnx_bytes(network: nn.Module, in_shape: Shape) -> bytes:
+    """Return ``network`` as ONNX for one image: input ``image``, float32 (1, C, H, W).
+
+    The output is called ``logits`` when it is (1, classes), else ``out``. Batch norms are folded
+    and constants evaluated; the model has passed ONNX's full check.
+
+    Raises:
+        ConversionError: the network has no ONNX form; holds the exporter's reason.
+    """
+    prepared = inference_copy(network)
+    output = traced_output(prepared, in_shape)
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        raw = Path(folder, "model.onnx")
+        try:
+            with _expected_warnings():
+                torch.onnx.export(
+                    prepared,
+                    (torch.zeros(1, *in_shape),),
+                    raw,
+                    dynamo=False,
+                    opset_version=ONNX_OPSET,
+                    do_constant_folding=True,
+                    input_names=["image"],
+                    output_names=["logits" if output.ndim == 2 else "out"],
+                )
+        except FOREIGN_ERRORS as error:
+            raise ConversionError(f"no ONNX form: {error}") from error
+        payload = raw.read_bytes()
+    check_onnx(payload)
+    return payload
+
+
+def check_onnx(payload: bytes) -> None:
+    """Run ONNX's checker with shape inference over a serialised model.
+
+    Raises:
+        ConversionError: the model breaks ONNX's rules; names the rule.
+    """
+    try:
+        onnx.checker.check_model(payload, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"the exported file is not valid ONNX: {error}") from error
+
+
+def with_metadata(payload: bytes, metadata: dict[str, str]) -> bytes:
+    """Return the serialised ONNX model ``payload`` with ``metadata`` as its metadata_props."""
+    model = onnx.load_model_from_string(payload)
+    onnx.helper.set_model_props(model, metadata)
+    result: bytes = model.SerializeToString(deterministic=True)
+    check_onnx(result)
+    return result
+
+
+@contextlib.contextmanager
+def _expected_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
+        yield

@@ -1,0 +1,1 @@
+"""The whole flow for one configuration: profile, search, retrain, export, bench, report."""

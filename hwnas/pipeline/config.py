@@ -1,0 +1,152 @@
+"""The configuration of a run: one YAML file, checked as a whole before any work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from hwnas.errors import InputError, UsageError
+from hwnas.files import FileModel, load_model, parse_model
+from hwnas.latency.device import Runtime
+from hwnas.train.recipe import RecipeModel
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class TargetConfig(FileModel):
+    """A device the model must run on, and the budget there.
+
+    The budget is ``budget_ms`` (several: one answer each), or ``budget_percentile`` of the space's
+    latencies. Without ``table`` the device is profiled. ``headroom`` is the share of the budget
+    that search leaves free for errors of prediction; null derives it from the table's errors.
+    """
+
+    device: str = "host"
+    runtime: Runtime = "litert"
+    precision: Literal["fp32"] = "fp32"
+    threads: Annotated[int, Field(ge=1, le=64)] | None = None
+    affinity: str | None = None
+    table: str | None = None
+    calibrate: Annotated[int, Field(ge=0, le=1000)] = 16
+    validate_: Annotated[int, Field(ge=0, le=1000, alias="validate")] = 0
+    budget_ms: Positive | tuple[Positive, ...] | None = None
+    budget_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    headroom: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TargetConfig:
+        if (self.budget_ms is None) == (self.budget_percentile is None):
+            raise ValueError("needs either budget_ms or budget_percentile")
+        return self
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """The budgets in ms; empty when it is a percentile."""
+        if self.budget_ms is None:
+            return ()
+        return self.budget_ms if isinstance(self.budget_ms, tuple) else (self.budget_ms,)
+
+
+class SearchConfig(FileModel):
+    """How the space is searched."""
+
+    strategy: Literal["random"] = "random"
+    evaluator: Literal["scratch"] = "scratch"
+    evaluations: Count = 16
+    low_share: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    recipe: RecipeModel = RecipeModel(epochs=8)
+
+
+class RetrainConfig(FileModel):
+    """How the finalists are trained from scratch."""
+
+    top: Annotated[int, Field(ge=1, le=1000)] = 3
+    recipe: RecipeModel = RecipeModel()
+
+
+class BenchConfig(FileModel):
+    """Which known models stand beside the winner."""
+
+    shelf: tuple[Literal["mobilenet_v2", "mobilenet_v3_small"], ...] = (
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+    )
+
+
+class RunConfig(FileModel):
+    """Everything that decides a run."""
+
+    schema_: Literal[1] = Field(alias="schema", default=1)
+    space: str
+    data: str
+    data_root: str | None = None
+    targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1, max_length=8)]
+    limits: dict[Literal["params", "macs", "size_mb"], Positive] = Field(default_factory=dict)
+    search: SearchConfig = SearchConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    bench: BenchConfig = BenchConfig()
+    formats: tuple[Literal["onnx", "tflite"], ...] = ("onnx", "tflite")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    torch_device: str = "cpu"
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+
+    @model_validator(mode="after")
+    def _budget_lists(self) -> RunConfig:
+        if any(len(target.budgets_ms) > 1 for target in self.targets[1:]):
+            raise ValueError("only the first target may have several budgets")
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the file this configuration is read back from."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return yaml.safe_dump(content, sort_keys=False)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "schema": 1,
+        "space": "tiny",
+        "data": "digits",
+        "targets": [
+            {
+                "device": "host",
+                "runtime": "litert",
+                "calibrate": 16,
+                "validate": 16,
+                "budget_percentile": 35.0,
+            }
+        ],
+        "search": {"evaluations": 12, "recipe": {"epochs": 6}},
+        "retrain": {"top": 3, "recipe": {"epochs": 40}},
+    }
+}
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a run's YAML file; InputError lists every problem of it."""
+    return load_model(RunConfig, path, next_step="hwnas run --schema prints what a file may hold")
+
+
+def preset(name: str) -> RunConfig:
+    """Return a configuration that comes with hwnas."""
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}; presets: {', '.join(PRESETS)}")
+    return parse_model(RunConfig, PRESETS[name], what=f"preset {name}")
+
+
+def require_same(path: Path, config: RunConfig) -> None:
+    """Raise InputError, naming what differs, unless ``path`` holds this configuration."""
+    recorded = load_config(path).model_dump(mode="json", by_alias=True)
+    wanted = config.model_dump(mode="json", by_alias=True)
+    differing = [
+        f"{key}: the run was begun with {recorded[key]!r}, now it is {wanted[key]!r}"
+        for key in wanted
+        if recorded[key] != wanted[key]
+    ]
+    if differing:
+        raise InputError(str(path), differing,
+                         "resume with the configuration the run was begun with, or begin another")

@@ -1,0 +1,145 @@
+"""A run folder: where each stage's file lies, and the checks that keep a run one run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import hwnas
+from hwnas.errors import InputError, UsageError
+from hwnas.executor import available_cores
+from hwnas.journal import Journal, read_json, write_json, write_whole
+from hwnas.pipeline.config import RunConfig, load_config, require_same
+from hwnas.search.journal_records import now, stage_record
+
+PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "litert-torch",
+            "ai-edge-litert", "scikit-learn")
+_ID = re.compile(r"^[0-9a-f]{16}$")
+
+
+def checked_id(value: str) -> str:
+    """Return an id from a file; InputError unless it is 16 hex digits (and so a safe name)."""
+    if not isinstance(value, str) or not _ID.match(value):
+        raise InputError("run folder", [f"{value!r} is not an id of 16 hex digits"])
+    return value
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; a stage reads earlier files, writes its own whole, and edits none."""
+
+    path: Path
+
+    @staticmethod
+    def begin(path: Path, config: RunConfig, *, resume: bool) -> RunFolder:
+        """Return the folder of a new run, or of one to go on with.
+
+        Raises:
+            UsageError: the folder holds a run and ``resume`` was not asked for.
+            InputError: it was begun with another configuration; names what differs.
+        """
+        folder = RunFolder(path)
+        if folder.config_file.exists():
+            if not resume:
+                raise UsageError(f"{path} already holds a run. Next: add --resume to continue it, "
+                                 "or choose another --out")
+            require_same(folder.config_file, config)
+            folder.journal().append({"event": "resume", "time": now()})
+        else:
+            if path.exists() and any(path.iterdir()):
+                raise UsageError(f"{path} exists and is not a run (it has no config.yaml). "
+                                 "Next: choose another --out")
+            write_json(folder.file("env.json"), environment())
+            write_whole(folder.config_file, config.to_yaml())
+        return folder
+
+    @staticmethod
+    def existing(path: Path) -> RunFolder:
+        """Return the folder of a run that was begun; UsageError if it is none."""
+        folder = RunFolder(path)
+        if not folder.config_file.is_file():
+            raise UsageError(f"{path} is not a run folder (it has no config.yaml). Next: hwnas run "
+                             "or hwnas search make one")
+        return folder
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration the run was begun with."""
+        return self.path / "config.yaml"
+
+    def config(self) -> RunConfig:
+        """Return the configuration the run was begun with."""
+        return load_config(self.config_file)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a stage's file."""
+        return self.path / name
+
+    def table(self, number: int) -> Path:
+        """Return the path of a target's latency table."""
+        return self.path / ("table.json" if number == 0 else f"table-{number + 1}.json")
+
+    def weights(self, network_id: str) -> Path:
+        """Return the path of a network's trained weights."""
+        return self.path / "checkpoints" / f"{checked_id(network_id)}.safetensors"
+
+    def training_state(self, network_id: str) -> Path:
+        """Return the path of an unfinished training's checkpoint."""
+        return self.path / "checkpoints" / f"{checked_id(network_id)}.state"
+
+    def journal(self) -> Journal:
+        """Return the run's journal."""
+        return Journal(self.path / "journal.jsonl")
+
+    def read(self, name: str, made_by: str) -> Any:
+        """Return a stage's file.
+
+        Raises:
+            UsageError: the stage has not been run; names the command that does.
+        """
+        if not self.file(name).is_file():
+            raise UsageError(f"{self.path} has no {name} yet. Next: {made_by}")
+        return read_json(self.file(name))
+
+    def stage(
+        self, name: str, output: str, work: Callable[[], tuple[Any, Mapping[str, float]]]
+    ) -> bool:
+        """Run a stage unless its output exists; return whether it ran.
+
+        ``work`` returns what ``output`` will hold and the cost, which goes to the journal.
+        """
+        if self.file(output).is_file():
+            return False
+        start = time.perf_counter()
+        content, cost = work()
+        with self.journal() as journal:
+            journal.append(stage_record(name, time.perf_counter() - start, cost))
+        write_json(self.file(output), content)
+        return True
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run's results may depend on: versions, platform, cores."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    return {
+        "hwnas": hwnas.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": platform.processor() or platform.machine(),
+        "cores": available_cores(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "packages": packages,
+        "started": now(),
+    }

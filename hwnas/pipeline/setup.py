@@ -1,0 +1,173 @@
+"""From a configuration to the values the stages work on: data, space, targets, limits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hwnas.arch import Arch
+from hwnas.data import Dataset
+from hwnas.errors import InputError, UsageError
+from hwnas.export.cache import ConversionCache
+from hwnas.interfaces import SearchSpace
+from hwnas.latency.device import load_device
+from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.profiler import ProfilePlan, profile
+from hwnas.latency.runner import Target, make_target
+from hwnas.latency.table import LatencyTable, load_table, save_table
+from hwnas.latency.visits import Progress
+from hwnas.pipeline.config import RunConfig, TargetConfig
+from hwnas.pipeline.folder import RunFolder
+from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.space.catalogue import load_space, with_params
+from hwnas.train.task import DataSource
+
+HEADROOM_RANGE = (0.01, 0.05)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its configuration resolved; parts are made when a stage needs them."""
+
+    folder: RunFolder
+    config: RunConfig
+    progress: Progress
+    say: Callable[[str], None]
+
+    @cached_property
+    def source(self) -> DataSource:
+        """The data set by name."""
+        size = load_space(self.config.space).input_shape[1]
+        root = Path(self.config.data_root) if self.config.data_root else None
+        return DataSource(self.config.data, root, size)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The whole data set; stages before the last use ``without_test()``."""
+        return self.source.load()
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space with the data set's number of classes."""
+        space = load_space(self.config.space)
+        if space.num_classes == self.dataset.num_classes:
+            return space
+        name = with_params(self.config.space, num_classes=self.dataset.num_classes)
+        self.say(f"{self.config.data} has {self.dataset.num_classes} classes: the space is {name}")
+        return load_space(name)
+
+    @cached_property
+    def cache(self) -> ConversionCache:
+        """The conversions shared with all other runs on this machine."""
+        return ConversionCache()
+
+    def target(self, number: int) -> Target:
+        """Return the device, runtime and threads of a target."""
+        wanted = self.config.targets[number]
+        return make_target(load_device(wanted.device), wanted.runtime, wanted.precision,
+                           wanted.threads, wanted.affinity)
+
+    def arch(self, value: dict[str, Any]) -> Arch:
+        """Return the checked architecture of a run file's object."""
+        return self.space.arch(value["choices"])
+
+    def prepare_tables(self) -> None:
+        """Put every target's table into the run folder, profiling those that have none."""
+        for number, target in enumerate(self.config.targets):
+            path = self.folder.table(number)
+            if path.is_file():
+                continue
+            if target.table is not None:
+                save_table(load_table(Path(target.table)), path)
+            else:
+                plan = ProfilePlan(self.space, self.target(number), target.calibrate,
+                                   target.validate_, self.config.seed)
+                profile(plan, path, resume=True, cache=self.cache, progress=self.progress)
+
+    @cached_property
+    def tables(self) -> tuple[LatencyTable, ...]:
+        """The tables of the targets, in order."""
+        tables = []
+        for number in range(len(self.config.targets)):
+            path = self.folder.table(number)
+            if not path.is_file():
+                raise UsageError(f"{self.folder.path} has no {path.name} yet. Next: hwnas search")
+            tables.append(load_table(path))
+        return tuple(tables)
+
+    @cached_property
+    def predictors(self) -> tuple[LutPredictor, ...]:
+        """The predictors of the targets, in order."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            predictors = tuple(LutPredictor(self.space, table) for table in self.tables)
+        for warning in caught:
+            self.say(f"warning: {warning.message}")
+        return predictors
+
+    @cached_property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """The budgets of the first target, its percentile resolved."""
+        return self._budgets(0)
+
+    def _budgets(self, number: int) -> tuple[float, ...]:
+        target = self.config.targets[number]
+        if target.budget_percentile is None:
+            return target.budgets_ms
+        anything = Limit("latency_ms", float("inf"), str(number))
+        limited = LimitedSpace(self.space, (anything,), {str(number): self.predictors[number]})
+        # rounded to a nanosecond, the resolution of the table
+        return (round(limited.percentiles([target.budget_percentile / 100])[0], 6),)
+
+    def limits(self, budget_ms: float) -> tuple[Limit, ...]:
+        """Return all limits of a run with this budget on the first target, as the user asked."""
+        budgets = [budget_ms, *(self._budgets(n)[0] for n in range(1, len(self.config.targets)))]
+        latency = tuple(Limit("latency_ms", ms, str(n)) for n, ms in enumerate(budgets))
+        counts = tuple(Limit(name, value) for name, value in self.config.limits.items())
+        return latency + counts
+
+    def limited(self, limits: tuple[Limit, ...]) -> LimitedSpace:
+        """Return the space under ``limits``."""
+        return LimitedSpace(self.space, limits,
+                            {str(n): predictor for n, predictor in enumerate(self.predictors)})
+
+    def searched(self, limits: tuple[Limit, ...]) -> LimitedSpace:
+        """Return the space under the limits that search keeps: budgets less their headroom."""
+        tightened = tuple(
+            Limit(limit.metric, limit.maximum * (1 - self.headroom(int(limit.table))), limit.table)
+            if limit.table is not None else limit
+            for limit in limits
+        )
+        return self.limited(tightened)
+
+    def headroom(self, number: int) -> float:
+        """Return the share of a target's budget left free for errors of prediction.
+
+        Twice the mean error on validation networks (else calibration networks), between 1 % and
+        5 %; none for a table without either, whose error nobody knows.
+        """
+        asked = self.config.targets[number].headroom
+        if asked is not None:
+            return asked
+        table = self.tables[number]
+        validation = table.validation.get(self.space.name)
+        calibration = table.calibration.get(self.space.name)
+        if validation is not None:
+            error = float(validation["mean_abs_rel_error"])
+        elif calibration is not None:
+            error = calibration.mean_abs_rel_error
+        else:
+            return 0.0
+        return round(min(max(2 * error, HEADROOM_RANGE[0]), HEADROOM_RANGE[1]), 4)
+
+
+def check_target(target: TargetConfig) -> None:
+    """Raise unless the target's device and runtime exist, before any work is done."""
+    make_target(load_device(target.device), target.runtime, target.precision)
+    if target.table is not None and not Path(target.table).exists():
+        raise InputError(f"table {target.table}", ["there is no such file"],
+                         "hwnas profile writes tables")

@@ -1,0 +1,215 @@
+"""The stages of a run up to the export: search, retrain, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwnas.errors import UsageError
+from hwnas.export.bundle import write_bundle
+from hwnas.journal import write_json
+from hwnas.network import build_layers
+from hwnas.pipeline.setup import Run
+from hwnas.rng import derived_seed
+from hwnas.search.audit import audit
+from hwnas.search.evaluate import ScratchEvaluator
+from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.search.loop import SearchLoop
+from hwnas.search.random_search import RandomSearch
+from hwnas.search.result import answer_of, finalists, front, rank_key, total_cost
+from hwnas.train.checkpoint import load_weights
+from hwnas.train.task import TrainOutcome, TrainTask, train_all
+
+PARITY_IMAGES = 64
+RETRAIN_SPLITS = ("train", "arch")
+
+Content = tuple[Any, Mapping[str, float]]
+
+
+def search(run: Run) -> bool:
+    """Search under every budget; write result.json, finalists.json and front.json."""
+    folder = run.folder
+
+    def work() -> Content:
+        asked = [run.limits(budget_ms) for budget_ms in run.budgets_ms]
+        searched = [run.searched(limits) for limits in asked]
+        for limited in searched:
+            limited.check()  # an impossible limit ends the run before any work
+        for restriction in searched[0].restricted:
+            run.say(f"not used: {restriction}")
+        records = _evaluate(run, searched)
+        answers, lists = [], []
+        for limits, limited in zip(asked, searched, strict=True):
+            inside = [r for r in records if _is_within(run, limited, r)]
+            stated = [_limit_json(run, limit) for limit in limits]
+            best = answer_of(min(inside, key=rank_key)) if inside else None
+            answers.append({"limits": stated, "best": best})
+            lists.append({"limits": stated,
+                          "finalists": finalists(inside, run.config.retrain.top)})
+        cost = total_cost(records)
+        result = {
+            "schema": 1,
+            "strategy": run.config.search.strategy,
+            "space": run.space.name,
+            "seed": run.config.seed,
+            "restricted": [
+                {"choice": r.choice, "option": r.option} for r in searched[0].restricted
+            ],
+            "num_evaluations": len(records),
+            "wall_s": cost.get("wall_s", 0.0),
+            "cost": cost,
+            "headroom": [run.headroom(n) for n in range(len(run.config.targets))],
+            "audit": audit(run.limited(asked[0])).to_json(),
+            "answers": answers,
+        }
+        write_json(folder.file("finalists.json"), {"schema": 1, "answers": lists})
+        write_json(folder.file("front.json"), {"schema": 1, "points": front(records)})
+        return result, cost
+
+    return folder.stage("search", "result.json", work)
+
+
+def _limit_json(run: Run, limit: Limit) -> dict[str, Any]:
+    stated = limit.to_json()
+    if limit.table is not None:
+        stated["table"] = run.folder.table(int(limit.table)).name
+    return stated
+
+
+def _is_within(run: Run, limited: LimitedSpace, record: Mapping[str, Any]) -> bool:
+    codes = run.space.encode([run.arch(record["arch"])]).astype("int64")
+    return bool(limited.within(codes)[0])
+
+
+def _evaluate(run: Run, searched: list[LimitedSpace]) -> list[dict[str, Any]]:
+    config = run.config.search
+    evaluator = ScratchEvaluator(
+        run.space,
+        run.source,
+        config.recipe.recipe(),
+        seed=run.config.seed,
+        torch_device=run.config.torch_device,
+        workers=run.config.workers,
+    )
+    records: list[dict[str, Any]] = []
+    with run.folder.journal() as journal:
+        loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,
+                          lambda done, total: run.progress("evaluating", done, total))
+        for limited in searched:
+            searcher = RandomSearch(limited, limited.limits[0].maximum, run.config.seed,
+                                    config.low_share)
+            records += loop.run(searcher, config.evaluations, batch=config.evaluations,
+                                first_index=len(records))
+    if not records:
+        raise UsageError("the searcher had no network to ask for")
+    return records
+
+
+def retrain(run: Run, top: int | None = None) -> bool:
+    """Train the finalists of every answer from scratch on train + arch; write retrained.json."""
+    lists = run.folder.read("finalists.json", "hwnas search")["answers"]
+    wanted = {
+        finalist["network_id"]: finalist
+        for answer in lists
+        for finalist in answer["finalists"][: top or run.config.retrain.top]
+    }
+
+    def work() -> Content:
+        tasks = {
+            network_id: retrain_task(run, network_id, finalist["arch"])
+            for network_id, finalist in wanted.items()
+        }
+        outcomes = train_networks(run, tasks, "retraining finalists")
+        rows = [
+            {
+                **{k: f[k] for k in ("arch", "arch_id", "network_id", "latency_ms")},
+                "search_top1": f["objectives"]["top1"]["value"],
+                "val": _val(outcomes[network_id]),
+                "checkpoint": f"checkpoints/{network_id}.safetensors",
+                "cost": outcomes[network_id].cost,
+            }
+            for network_id, f in wanted.items()
+        ]
+        rows.sort(key=lambda row: (-row["val"]["top1"], row["val"]["loss"], row["network_id"]))
+        content = {
+            "schema": 1,
+            "recipe": run.config.retrain.recipe.model_dump(),
+            "seed": run.config.seed,
+            "splits": list(RETRAIN_SPLITS),
+            "finalists": rows,
+        }
+        return content, total_cost(rows)
+
+    return run.folder.stage("retrain", "retrained.json", work)
+
+
+def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:
+    """Return the from-scratch training of one finalist."""
+    return TrainTask(
+        layers=run.space.layers(run.arch(arch)),
+        source=run.source,
+        splits=RETRAIN_SPLITS,
+        recipe=run.config.retrain.recipe.recipe(),
+        seed=derived_seed(run.config.seed, f"retrain:{network_id}"),
+        torch_device=run.config.torch_device,
+        weights=run.folder.weights(network_id),
+        checkpoint=run.folder.training_state(network_id),
+    )
+
+
+def train_networks(
+    run: Run, tasks: Mapping[str, TrainTask], stage: str
+) -> dict[str, TrainOutcome]:
+    """Return the outcomes of these trainings, several at a time."""
+    outcomes: dict[str, TrainOutcome] = {}
+    run.progress(stage, 0, len(tasks))
+    for key, outcome in train_all(tasks, workers=run.config.workers):
+        outcomes[key] = outcome
+        run.progress(stage, len(outcomes), len(tasks))
+    return outcomes
+
+
+def _val(outcome: TrainOutcome) -> dict[str, Any]:
+    return {"top1": outcome.val.top1, "loss": outcome.val.loss,
+            "num_images": outcome.val.num_images, "source": "scratch"}
+
+
+def export(run: Run) -> bool:
+    """Export every retrained finalist; write export/<arch_id>/ and export/index.json."""
+    rows = run.folder.read("retrained.json", "hwnas retrain")["finalists"]
+
+    def work() -> Content:
+        images = run.dataset.without_test().images("val", PARITY_IMAGES)
+        if len(images) < PARITY_IMAGES:
+            extra = run.dataset.without_test().images("train", PARITY_IMAGES - len(images))
+            images = type(images)(list(images) + list(extra))
+        exported = []
+        for place, row in enumerate(rows):
+            run.progress("exporting", place, len(rows))
+            exported.append(_export_one(run, row, images))
+        run.progress("exporting", len(rows), len(rows))
+        return {"schema": 1, "networks": exported}, {}
+
+    return run.folder.stage("export", "export/index.json", work)
+
+
+def _export_one(run: Run, row: dict[str, Any], images: Any) -> dict[str, Any]:
+    arch = run.arch(row["arch"])
+    layers = run.space.layers(arch)
+    network = build_layers(layers, seed=0)
+    weights = run.folder.weights(row["network_id"])
+    load_weights(network, weights)
+    preprocessing = run.dataset.preprocessing
+    written = write_bundle(
+        run.folder.file("export"),
+        network=network,
+        layers=layers,
+        arch_json=arch.to_json(),
+        weights=weights,
+        images=images,
+        preprocessing=preprocessing.to_json(),
+        cache=run.cache,
+        formats=run.config.formats,
+    )
+    return {"arch_id": arch.arch_id, "network_id": row["network_id"],
+            "formats": written["formats"]}

@@ -1,0 +1,327 @@
+"""The last stages: measure the finalists beside the shelf, choose the winner, touch test once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import beta
+
+from hwnas.export.cache import Conversion, FileWeights
+from hwnas.latency.bench import BenchedModel, BenchResult, bench
+from hwnas.latency.check import arch_of, sentinels_of
+from hwnas.latency.device import MODEL_FORMAT
+from hwnas.latency.profiler import conversion_of
+from hwnas.latency.runner import LocalRunner, Target, open_runner
+from hwnas.network import build_layers
+from hwnas.ops import OpSpec
+from hwnas.pipeline.setup import Run
+from hwnas.pipeline.shelf import ShelfModel, scale_to_budget
+from hwnas.pipeline.stages import RETRAIN_SPLITS, Content, train_networks
+from hwnas.rng import derived_seed
+from hwnas.search.result import total_cost
+from hwnas.space.known import KNOWN
+from hwnas.train.checkpoint import load_weights
+from hwnas.train.loop import Score, evaluate
+from hwnas.train.task import TrainOutcome, TrainTask
+
+MOST_SESSIONS = 3
+TOLERATED_DRIFT = 0.05
+PAUSE_S = 5.0
+
+
+def bench_file(target: Target) -> str:
+    """Return the name of a target's bench file in a run folder."""
+    return f"bench/{target.device.name}-{target.runtime}-{target.precision}.json"
+
+
+def bench_finalists(run: Run) -> bool:
+    """Measure all finalists and the shelf in the same rounds; write bench/<target>.json."""
+    target = run.target(0)
+    rows = run.folder.read("retrained.json", "hwnas retrain")["finalists"]
+    run.folder.read("export/index.json", "hwnas export --run RUN")
+    budget_ms = run.budgets_ms[0]
+
+    def work() -> Content:
+        start = time.perf_counter()
+        with open_runner(target) as runner:
+            shelf = _scale_shelf(run, rows[0], budget_ms, target, runner)
+        scaling_s = time.perf_counter() - start
+        outcomes = _train_shelf(run, shelf)
+        models = _model_files(run, rows, shelf, target)
+        start = time.perf_counter()
+        with open_runner(target) as runner:
+            sessions = _sessions(run, models, target, runner)
+        chosen = min(sessions, key=lambda s: abs((s.drift or 1.0) - 1.0))
+        measured = {model.name: model for model in chosen.models}
+        content = _bench_json(target, chosen, sessions)
+        content["rows"] = [
+            _finalist_row(run, row, measured[row["arch_id"]], budget_ms) for row in rows
+        ] + [_shelf_row(m, measured[m.name], budget_ms, outcomes[m.name]) for m in shelf]
+        cost = total_cost([{"cost": outcome.cost} for outcome in outcomes.values()])
+        device_s = scaling_s + time.perf_counter() - start
+        return content, {**cost, "device_s": round(device_s, 3)}
+
+    return run.folder.stage("bench", bench_file(target), work)
+
+
+def _scale_shelf(
+    run: Run, first: Mapping[str, Any], budget_ms: float, target: Target, runner: LocalRunner
+) -> list[ShelfModel]:
+    names = run.config.bench.shelf
+    run.progress("scaling shelf models", 0, len(names))
+    layers = run.space.layers(run.arch(first["arch"]))
+    shelf = scale_to_budget(
+        names,
+        budget_ms,
+        input_size=run.space.input_shape[1],
+        num_classes=run.space.num_classes,
+        macs=sum(op.macs for op in layers),
+        target=target,
+        runner=runner,
+        cache=run.cache,
+    )
+    run.progress("scaling shelf models", len(names), len(names))
+    return shelf
+
+
+def _train_shelf(run: Run, shelf: Sequence[ShelfModel]) -> dict[str, TrainOutcome]:
+    """Train the shelf models by the finalists' recipe, on the same images."""
+    tasks = {
+        model.name: TrainTask(
+            layers=model.layers,
+            source=run.source,
+            splits=RETRAIN_SPLITS,
+            recipe=run.config.retrain.recipe.recipe(),
+            seed=derived_seed(run.config.seed, f"retrain:{model.network_id}"),
+            torch_device=run.config.torch_device,
+            weights=run.folder.weights(model.network_id),
+            checkpoint=run.folder.training_state(model.network_id),
+        )
+        for model in shelf
+    }
+    return train_networks(run, tasks, "training shelf models")
+
+
+def _model_files(
+    run: Run, rows: Sequence[Mapping[str, Any]], shelf: Sequence[ShelfModel], target: Target
+) -> dict[str, Path]:
+    """Return the trained models by name, converted where they were not exported."""
+    model_format = MODEL_FORMAT[target.runtime]
+    files: dict[str, Path] = {}
+    conversions: dict[str, Conversion] = {}
+    for row in rows:
+        exported = run.folder.file(f"export/{row['arch_id']}/model.{model_format}")
+        if exported.is_file():
+            files[row["arch_id"]] = exported
+        else:
+            layers = run.space.layers(run.arch(row["arch"]))
+            conversions[row["arch_id"]] = _trained(run, layers, row["network_id"], target)
+    for model in shelf:
+        conversions[model.name] = _trained(run, model.layers, model.network_id, target)
+    run.progress("converting shelf models", 0, 1)
+    converted = run.cache.fill(list(conversions.values()))
+    run.progress("converting shelf models", 1, 1)
+    return files | {name: converted[conversion] for name, conversion in conversions.items()}
+
+
+def _trained(
+    run: Run, layers: Sequence[OpSpec], network_id: str, target: Target
+) -> Conversion:
+    weights = FileWeights.of(run.folder.weights(network_id))
+    return Conversion.make(layers, weights, MODEL_FORMAT[target.runtime])
+
+
+def _sessions(
+    run: Run, models: Mapping[str, Path], target: Target, runner: LocalRunner
+) -> list[BenchResult]:
+    """Measure until the table's sentinels say the device is as it was when profiled.
+
+    The sentinels alone decide whether a session is repeated and which one counts, never the
+    models that are judged.
+    """
+    table = run.tables[0]
+    anchors: dict[str, tuple[Path, float]] = {}
+    if any(n.is_sentinel and n.space == run.space.name for n in table.networks):
+        records = sentinels_of(table, run.space)
+        wanted = [conversion_of(run.space.layers(arch_of(r)), target) for r in records]
+        paths = run.cache.fill(wanted)
+        anchors = {
+            arch_of(record).arch_id: (paths[conversion], record.measurement.latency_ms)
+            for record, conversion in zip(records, wanted, strict=True)
+        }
+    sessions: list[BenchResult] = []
+    while True:
+        sessions.append(bench(models, target, runner, anchors=anchors, progress=run.progress))
+        drift = sessions[-1].drift
+        if drift is None or abs(drift - 1) <= TOLERATED_DRIFT or len(sessions) == MOST_SESSIONS:
+            return sessions
+        run.say(f"the device is at x{drift:.3f} of its latencies when profiled (by the table's "
+                "sentinels): measuring again")
+        time.sleep(PAUSE_S)
+
+
+def _bench_json(
+    target: Target, chosen: BenchResult, sessions: Sequence[BenchResult]
+) -> dict[str, Any]:
+    drift = None
+    if chosen.drift is not None:
+        drift = {
+            "ratio": round(chosen.drift, 4),
+            "sentinels": {name: {"recorded_ms": then, "measured_ms": round(now, 6)}
+                          for name, (then, now) in chosen.anchors.items()},
+            "sessions": [round(s.drift, 4) for s in sessions if s.drift is not None],
+        }
+    return {
+        "schema": 1,
+        "device": target.device.name,
+        "runtime": target.runtime,
+        "runtime_version": chosen.runtime_version,
+        "precision": target.precision,
+        "threads": target.threads,
+        "affinity": target.affinity,
+        "protocol": target.device.protocol.model_dump(),
+        "state_before": dict(chosen.state_before),
+        "state_after": dict(chosen.state_after),
+        "drift": drift,
+    }
+
+
+def _finalist_row(
+    run: Run, row: Mapping[str, Any], model: BenchedModel, budget_ms: float
+) -> dict[str, Any]:
+    layers = run.space.layers(run.arch(row["arch"]))
+    return {
+        "name": f"finalist {row['arch_id']}",
+        "kind": "finalist",
+        "arch_id": row["arch_id"],
+        "network_id": row["network_id"],
+        "predicted_ms": row["latency_ms"],
+        "val_top1": row["val"]["top1"],
+        **_measured_part(model, layers, budget_ms),
+        "note": "",
+    }
+
+
+def _shelf_row(
+    shelf: ShelfModel, model: BenchedModel, budget_ms: float, outcome: TrainOutcome
+) -> dict[str, Any]:
+    note = "" if shelf.fits else "its narrowest width is over the budget"
+    return {
+        "name": f"{shelf.name} x{shelf.width_mult:g}",
+        "kind": "shelf",
+        "known": shelf.name,
+        "width_mult": shelf.width_mult,
+        "network_id": shelf.network_id,
+        "predicted_ms": None,
+        "val_top1": outcome.val.top1,
+        **_measured_part(model, shelf.layers, budget_ms),
+        "note": note,
+    }
+
+
+def _measured_part(
+    model: BenchedModel, layers: Sequence[OpSpec], budget_ms: float
+) -> dict[str, Any]:
+    return {
+        "model": model.model.name,
+        "measurement": model.measurement.to_json(),
+        "round_medians_ms": list(model.round_medians_ms),
+        "within_budget": model.measurement.latency_ms <= budget_ms,
+        "macs": sum(op.macs for op in layers),
+        "params": sum(op.params for op in layers),
+    }
+
+
+def choose_winner(run: Run) -> bool:
+    """Take the best finalist that was measured within the budget; score it on test, once.
+
+    Writes winner.json. Finalists come in the order of their top-1 on ``val``; those measured over
+    the budget are rejected and listed. When all are, the fastest stands and the report says so.
+    """
+    target = run.target(0)
+    benched = run.folder.read(bench_file(target), "hwnas bench RUN")
+    retrained = run.folder.read("retrained.json", "hwnas retrain")["finalists"]
+    exported = run.folder.read("export/index.json", "hwnas export --run RUN")["networks"]
+    rows = {row["arch_id"]: row for row in benched["rows"] if row["kind"] == "finalist"}
+    budget_ms = run.budgets_ms[0]
+
+    def work() -> Content:
+        ordered = [rows[finalist["arch_id"]] for finalist in retrained]
+        passing = [row for row in ordered if row["within_budget"]]
+        fastest = min(ordered, key=lambda row: row["measurement"]["latency_ms"])
+        winner = passing[0] if passing else fastest
+        rejected = [
+            {"arch_id": row["arch_id"], "measured_ms": row["measurement"]["latency_ms"],
+             "reason": f"measured over the budget of {budget_ms:g} ms"}
+            for row in ordered[: ordered.index(winner)]
+        ]
+        arch = run.arch(next(f["arch"] for f in retrained if f["arch_id"] == winner["arch_id"]))
+        layers = run.space.layers(arch)
+        score = _test(run, layers, winner["network_id"])
+        formats = next(e["formats"] for e in exported if e["arch_id"] == winner["arch_id"])
+        folder = f"export/{winner['arch_id']}"
+        return {
+            "schema": 1,
+            "arch": arch.to_json(),
+            "arch_id": winner["arch_id"],
+            "network_id": winner["network_id"],
+            "budget_ms": budget_ms,
+            "predicted_ms": winner["predicted_ms"],
+            "measured_ms": winner["measurement"]["latency_ms"],
+            "within_budget": winner["within_budget"],
+            "val_top1": winner["val_top1"],
+            "test": _test_json(score),
+            "first_finalist_passed": ordered[0]["within_budget"],
+            "rejected": rejected,
+            "layers": [op.to_json() for op in layers],
+            "macs": winner["macs"],
+            "params": winner["params"],
+            "parity": {name: entry["parity"] for name, entry in formats.items()},
+            "files": {**{name: f"{folder}/model.{name}" for name in formats},
+                      "arch": f"{folder}/arch.json"},
+            "shelf": [_shelf_result(run, row) for row in benched["rows"] if row["kind"] == "shelf"],
+        }, {}
+
+    return run.folder.stage("winner", "winner.json", work)
+
+
+def _test(run: Run, layers: Sequence[OpSpec], network_id: str) -> Score:
+    network = build_layers(layers)
+    load_weights(network, run.folder.weights(network_id))
+    return evaluate(network, run.dataset, "test", torch_device=run.config.torch_device)
+
+
+def _test_json(score: Score) -> dict[str, Any]:
+    correct = round(score.top1 * score.num_images)
+    return {"top1": score.top1, "loss": score.loss, "num_images": score.num_images,
+            "ci95": binomial_interval(correct, score.num_images)}
+
+
+def binomial_interval(correct: int, total: int) -> list[float]:
+    """Return the exact 95 % interval of a share (Clopper and Pearson, Biometrika 1934)."""
+    low = float(beta.ppf(0.025, correct, total - correct + 1)) if correct else 0.0
+    high = float(beta.ppf(0.975, correct + 1, total - correct)) if correct < total else 1.0
+    return [low, high]
+
+
+def _shelf_result(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
+    layers = KNOWN[row["known"]](
+        width_mult=row["width_mult"],
+        input_size=run.space.input_shape[1],
+        num_classes=run.space.num_classes,
+    )
+    score = _test(run, layers, row["network_id"])
+    return {
+        "name": row["name"],
+        "width_mult": row["width_mult"],
+        "measured_ms": row["measurement"]["latency_ms"],
+        "within_budget": row["within_budget"],
+        "val_top1": row["val_top1"],
+        "test_top1": score.top1,
+        "macs": row["macs"],
+        "params": row["params"],
+        "note": row["note"],
+    }

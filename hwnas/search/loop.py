@@ -1,0 +1,91 @@
+"""The one loop of all ask/tell strategies: ask, evaluate, write down, tell.
+
+Every evaluation is in the journal before the searcher learns of it. To resume is to run the same
+loop again: the searcher, deterministic in its seed, asks for the same architectures, and those on
+record are told from the journal instead of being evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.arch import Arch
+from hwnas.errors import InputError
+from hwnas.interfaces import Evaluation, Evaluator, Searcher, SearchSpace
+from hwnas.journal import Journal
+from hwnas.latency.predictor import LutPredictor
+from hwnas.search.journal_records import evaluation_of, evaluation_record
+
+
+@dataclass(frozen=True)
+class SearchLoop:
+    """Runs a searcher against an evaluator; ``first_index`` numbers its evaluations from there."""
+
+    space: SearchSpace
+    predictor: LutPredictor
+    evaluator: Evaluator
+    journal: Journal
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+    def run(
+        self, searcher: Searcher, num_evaluations: int, *, batch: int, first_index: int = 0
+    ) -> list[dict[str, Any]]:
+        """Return the journal's records of up to ``num_evaluations`` evaluations, in order.
+
+        ``batch`` architectures are asked for at a time; fewer evaluations come back when the
+        searcher has no more to ask for.
+
+        Raises:
+            InputError: the journal holds other architectures than the searcher asks for.
+        """
+        known = {
+            record["index"]: record
+            for record in self.journal.records()
+            if record.get("event") == "evaluation"
+        }
+        records: list[dict[str, Any]] = []
+        while len(records) < num_evaluations:
+            archs = searcher.ask(min(batch, num_evaluations - len(records)))
+            if not archs:
+                break
+            start = first_index + len(records)
+            found = self._evaluate(archs, start, known, num_evaluations)
+            searcher.tell([evaluation_of(record) for record in found])
+            records += found
+        return records
+
+    def _evaluate(
+        self,
+        archs: Sequence[Arch],
+        start: int,
+        known: Mapping[int, dict[str, Any]],
+        num_evaluations: int,
+    ) -> list[dict[str, Any]]:
+        found: dict[int, dict[str, Any]] = {}
+        missing: list[int] = []
+        for place, arch in enumerate(archs):
+            record = known.get(start + place)
+            if record is None:
+                missing.append(place)
+            elif record["arch_id"] != arch.arch_id:
+                raise InputError(
+                    str(self.journal.path),
+                    [f"evaluation {start + place} is of {record['arch_id']}, but this search asks "
+                     f"for {arch.arch_id}"],
+                    "resume with the table, seed and options of the run, or begin another",
+                )
+            else:
+                found[place] = record
+        self.progress(start + len(found), num_evaluations)
+        for position, evaluation in self.evaluator.evaluate([archs[place] for place in missing]):
+            place = missing[position]
+            found[place] = self._record(start + place, evaluation)
+            self.journal.append(found[place])
+            self.progress(start + len(found), num_evaluations)
+        return [found[place] for place in range(len(archs))]
+
+    def _record(self, index: int, evaluation: Evaluation) -> dict[str, Any]:
+        latency_ms = self.predictor.predict_arch_ms(evaluation.arch)
+        return evaluation_record(index, self.space, evaluation, latency_ms, self.predictor.source)

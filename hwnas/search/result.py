@@ -1,0 +1,61 @@
+"""From evaluations to answers: the best within each budget, the finalists, the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hwnas.search.pareto import non_dominated
+
+Record = dict[str, Any]
+
+
+def rank_key(record: Record) -> tuple[float, float, str]:
+    """Sort best first: higher top-1, then lower loss, then the id, so that ties have one order."""
+    objectives = record["objectives"]
+    loss = objectives["loss"]["value"] if "loss" in objectives else 0.0
+    return -objectives["top1"]["value"], loss, record["network_id"]
+
+
+def finalists(records: Sequence[Record], count: int) -> list[Record]:
+    """Return the best ``count`` of ``records`` with distinct network_id, best first."""
+    distinct: dict[str, Record] = {}
+    for record in sorted(records, key=rank_key):
+        distinct.setdefault(record["network_id"], record)
+    return [answer_of(record) for record in list(distinct.values())[:count]]
+
+
+def answer_of(record: Record) -> Record:
+    """Return what result files say of an evaluated architecture."""
+    keys = ("arch", "arch_id", "network_id", "latency_ms", "objectives")
+    return {key: record[key] for key in keys}
+
+
+def front(records: Sequence[Record]) -> list[Record]:
+    """Return every evaluated network with whether it is on the accuracy-latency front."""
+    if not records:
+        return []
+    values = np.array([[r["latency_ms"], -r["objectives"]["top1"]["value"]] for r in records])
+    on_front = non_dominated(values)
+    points = [
+        {
+            "arch_id": record["arch_id"],
+            "network_id": record["network_id"],
+            "latency_ms": record["latency_ms"],
+            "top1": record["objectives"]["top1"]["value"],
+            "on_front": bool(on),
+        }
+        for record, on in zip(records, on_front, strict=True)
+    ]
+    return sorted(points, key=lambda point: (point["latency_ms"], -point["top1"]))
+
+
+def total_cost(records: Sequence[Record]) -> dict[str, float]:
+    """Return the summed cost of evaluations."""
+    total: dict[str, float] = {}
+    for record in records:
+        for name, value in record["cost"].items():
+            total[name] = total.get(name, 0.0) + value
+    return total

@@ -1,0 +1,52 @@
+"""A space in numbers and an example, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwnas.additive.graph import Term, build_graph
+from hwnas.additive.optimum import cheapest, dearest
+from hwnas.additive.window import num_codes
+from hwnas.interfaces import SearchSpace
+from hwnas.ops import OpSpec
+from hwnas.space.catalogue import load_space
+from hwnas.space.codes import symbol_counts
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return a space's sizes, choices, and its first architecture as an example.
+
+    ``macs`` and ``params`` are the smallest and largest over all networks, exact.
+    """
+    space = load_space(name)
+    macs = _additive(space, "macs")
+    params = _additive(space, "params")
+    graph = build_graph(symbol_counts(space), [macs, params])
+    ops = {op for factor in space.factors() for op in factor.ops.ravel() if op is not None}
+    first = space.decode(np.zeros((1, len(space.choices)), dtype=np.int16))[0]
+
+    def extent(function: int) -> list[int]:
+        ends = cheapest(graph, function), dearest(graph, function)
+        return [round(graph.functions[function].value(end.score)) for end in ends if end]
+
+    return {
+        "name": space.name,
+        "input_shape": list(space.input_shape),
+        "num_classes": space.num_classes,
+        "num_choices": len(space.choices),
+        "num_codes": num_codes(graph),
+        "num_ops": len(ops),
+        "macs": extent(0),
+        "params": extent(1),
+        "choices": {choice.name: list(choice.options) for choice in space.choices},
+        "example": first.to_json(),
+    }
+
+
+def _additive(space: SearchSpace, metric: str) -> list[Term]:
+    def value(op: OpSpec | None) -> float:
+        return 0.0 if op is None else float(getattr(op, metric))
+
+    return [Term(f.choices, np.vectorize(value, otypes=[float])(f.ops)) for f in space.factors()]

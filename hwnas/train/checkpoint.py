@@ -1,0 +1,158 @@
+"""Weights and training states on disk: whole files, no pickle, wrong ones refused with reasons."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+from hwnas.arch import short_hash
+from hwnas.errors import InputError
+from hwnas.journal import canonical_json, write_whole
+
+SCHEMA = 1
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write parameters and buffers as safetensors, whole.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    # safetensors stores rows: channels-last convolutions are written in the plain layout
+    tensors = {name: value.detach().cpu().contiguous()
+               for name, value in network.state_dict().items()}
+    write_whole(path, tensors_to_bytes(tensors))
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Read a safetensors file into ``network`` in place; names and shapes must agree exactly.
+
+    Raises:
+        InputError: the file is absent, broken, or of another network; lists what differs.
+    """
+    try:
+        tensors = tensors_from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(str(path), ["there is no such file"]) from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(str(path), [f"not a whole safetensors file: {error}"]) from error
+    problems = _differences(network.state_dict(), tensors)
+    if problems:
+        raise InputError(str(path), problems,
+                         "give the weights of this architecture, of the same space and classes")
+    network.load_state_dict(tensors)
+
+
+def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    problems = [f"{name}: missing" for name in expected if name not in found]
+    problems += [f"{name}: not in this network" for name in found if name not in expected]
+    problems += [
+        f"{name}: the network has {tuple(value.shape)}, the file {tuple(found[name].shape)}"
+        for name, value in expected.items()
+        if name in found and value.shape != found[name].shape
+    ]
+    hidden = len(problems) - 10
+    return problems[:10] + ([f"and {hidden} more"] if hidden > 0 else [])
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What bit-equality of a resumed training depends on."""
+
+    threads: int
+    instruction_set: str
+
+    @staticmethod
+    def here() -> Machine:
+        """Return this process's threads and instruction set."""
+        return Machine(torch.get_num_threads(), torch.backends.cpu.get_cpu_capability())
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is, and what it has cost so far."""
+
+    epochs: int = 0
+    steps: int = 0
+    images_trained: int = 0
+    wall_s: float = 0.0
+    core_s: float = 0.0
+    loss: float = 0.0
+
+
+def network_digest(network: nn.Module) -> str:
+    """Return 16 hex digits of a network's modules and the shapes of its tensors."""
+    shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
+    return short_hash(canonical_json([str(network), shapes]))
+
+
+def save_checkpoint(
+    path: Path,
+    identity: Mapping[str, Any],
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write the state after an epoch, whole; ``identity`` says what training it belongs to."""
+    stream = io.BytesIO()
+    torch.save({
+        "schema": SCHEMA,
+        "identity": dict(identity),
+        "machine": asdict(Machine.here()),
+        "progress": asdict(progress),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }, stream)
+    write_whole(path, stream.getvalue())
+
+
+def load_checkpoint(
+    path: Path,
+    identity: Mapping[str, Any],
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> Progress:
+    """Restore network and optimiser in place; warns if bit-equality cannot be kept here.
+
+    Raises:
+        InputError: not a checkpoint, or of another training; lists what differs.
+    """
+    state = _read_state(path)
+    other = state["identity"]
+    problems = [f"{key}: the checkpoint has {other.get(key)!r}, this training {value!r}"
+                for key, value in identity.items() if other.get(key) != value]
+    if problems:
+        raise InputError(f"checkpoint {path}", problems,
+                         "resume with what it was made with, or remove it to start anew")
+    if state["machine"] != asdict(Machine.here()):
+        warnings.warn(f"{path} was made with {state['machine']}, this is "
+                      f"{asdict(Machine.here())}: the result can differ in the last digits from "
+                      "an unbroken run", stacklevel=3)
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    return Progress(**state["progress"])
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"checkpoint {path}", [f"cannot be read: {reason}"],
+                         "remove it to start anew") from error
+    keys = {"schema", "identity", "machine", "progress", "network", "optimiser"}
+    if not isinstance(state, dict) or set(state) != keys or state["schema"] != SCHEMA:
+        raise InputError(f"checkpoint {path}", [f"is not a training checkpoint of schema {SCHEMA}"],
+                         "remove it to start anew")
+    return state

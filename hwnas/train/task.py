@@ -1,0 +1,123 @@
+"""One training as a task that runs in any process: everything it needs, and what it brings back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from hwnas.data import Dataset, load_dataset
+from hwnas.executor import available_cores, run_tasks
+from hwnas.network import build_layers
+from hwnas.ops import OpSpec
+from hwnas.train.checkpoint import save_weights
+from hwnas.train.loop import Score, core_seconds, evaluate, fit
+from hwnas.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set by name, so that a worker process can load it for itself."""
+
+    name: str
+    root: Path | None
+    input_size: int
+
+    def load(self) -> Dataset:
+        """Return the data set (loaded once a process)."""
+        return _load(self)
+
+
+@lru_cache(maxsize=1)
+def _load(source: DataSource) -> Dataset:
+    return load_dataset(source.name, input_size=source.input_size, root=source.root)
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """Train the network of ``layers`` on ``splits`` and score it on ``val``.
+
+    ``weights`` and ``checkpoint`` are files to write (None: not kept). ``seed`` decides initial
+    weights, order and augmentation.
+    """
+
+    layers: tuple[OpSpec, ...]
+    source: DataSource
+    splits: tuple[str, ...]
+    recipe: Recipe
+    seed: int
+    torch_device: str = "cpu"
+    weights: Path | None = None
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """Score on ``val`` and cost of one training."""
+
+    val: Score
+    images_trained: int
+    macs_images: float
+    core_s: float
+    wall_s: float
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """The cost ledger's entry: images, forward MACs x images, core and wall seconds."""
+        return {
+            "images_trained": float(self.images_trained),
+            "macs_images": self.macs_images,
+            "core_s": round(self.core_s, 3),
+            "wall_s": round(self.wall_s, 3),
+        }
+
+
+def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
+    """Carry out one task in this process; it never sees ``test``.
+
+    Repeating it gives the same files and score, bit for bit at the same number of threads.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    wall, cores = time.perf_counter(), core_seconds()
+    dataset = task.source.load().without_test()
+    network = build_layers(task.layers, seed=task.seed)
+    trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
+                  torch_device=task.torch_device, checkpoint=task.checkpoint)
+    score = evaluate(network, dataset, "val", torch_device=task.torch_device)
+    if task.weights is not None:
+        save_weights(network, task.weights)
+    return TrainOutcome(
+        val=score,
+        images_trained=trained.images_trained,
+        macs_images=float(sum(op.macs for op in task.layers) * trained.images_trained),
+        core_s=core_seconds() - cores,
+        wall_s=time.perf_counter() - wall,
+    )
+
+
+def train_all(
+    tasks: Mapping[str, TrainTask], *, workers: int | None = None
+) -> Iterator[tuple[str, TrainOutcome]]:
+    """Yield ``(key, outcome)`` of many trainings as they finish.
+
+    On CPU each worker process trains on its share of the cores (two networks on one core each take
+    less time than one after the other on both); on an accelerator there is one worker.
+    """
+    on_cpu = all(torch.device(task.torch_device).type == "cpu" for task in tasks.values())
+    cores = available_cores()
+    workers = workers or (cores if on_cpu else 1)
+    num_threads = max(1, cores // workers) if on_cpu else None
+    # the longest first, so that the workers end together
+    order = sorted(tasks, key=lambda key: -_work(tasks[key]))
+    yield from run_tasks(train, {key: (tasks[key], num_threads) for key in order},
+                         workers=workers, isolate=on_cpu)
+
+
+def _work(task: TrainTask) -> int:
+    return sum(op.macs for op in task.layers) * task.recipe.epochs
+

@@ -1,0 +1,96 @@
+"""Parity finds differences: models that are wrong, in number, shape or layout."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hwnas.errors import InputError
+from hwnas.export.onnx import to_onnx
+from hwnas.export.parity import Parity, ParityError, check_parity, parity
+
+
+class Affine(nn.Module):
+    """(N, 3, 1, 1) to three logits, ``scale * x + shift``: differences are known by hand."""
+
+    def __init__(self, scale, shift):
+        super().__init__()
+        self.scale = scale
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def forward(self, x):
+        return self.scale * x.flatten(1) + self.shift
+
+
+IMAGES = torch.tensor([[1.0, 2.0, 4.0], [3.0, 1.0, 2.0]]).reshape(2, 3, 1, 1)
+
+
+def test_differences_are_those_computed_by_hand(tmp_path):
+    path = tmp_path / "m.onnx"
+    to_onnx(Affine(1.0, [2.5, 0.0, 0.0]), (3, 1, 1), path)
+    found = parity(Affine(1.0, [0.0, 0.0, 0.0]), path, IMAGES, layout="nchw")
+    # model: [3.5 2 4] and [5.5 1 2]; torch: [1 2 4] and [3 1 2], its largest 4
+    assert found == Parity(max_abs=2.5, max_rel=2.5 / 4, num_images=2, top1_agreement=1.0)
+
+
+def test_agreement_counts_the_images_with_the_same_largest_output(tmp_path):
+    path = tmp_path / "m.onnx"
+    to_onnx(Affine(1.0, [3.5, 0.0, 0.0]), (3, 1, 1), path)
+    # the model's largest is the first output for both; torch's the third for the first image
+    found = parity(Affine(1.0, [0.0, 0.0, 0.0]), path, IMAGES, layout="nchw")
+    assert found.top1_agreement == 0.5
+
+
+def test_the_limit_is_named_with_the_value(tmp_path):
+    good = Parity(max_abs=1.0, max_rel=1e-4, num_images=1, top1_agreement=1.0)
+    check_parity(good, tmp_path)
+    with pytest.raises(ParityError, match=r"at most 0\.0001, got 0\.00011"):
+        check_parity(Parity(1.0, 1.1e-4, 1, 1.0), tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_result_that_is_no_number_is_an_error(tmp_path, value):
+    with pytest.raises(ParityError, match="must be at most"):
+        check_parity(Parity(value, value, 1, 1.0), tmp_path)
+
+
+def test_nan_from_the_model_is_found(tmp_path):
+    path = tmp_path / "m.onnx"
+    to_onnx(Affine(math.nan, [0.0, 0.0, 0.0]), (3, 1, 1), path)
+    found = parity(Affine(1.0, [0.0, 0.0, 0.0]), path, IMAGES, layout="nchw")
+    with pytest.raises(ParityError):
+        check_parity(found, path)
+
+
+def test_a_network_that_gives_zeros_is_compared_absolutely(tmp_path):
+    path = tmp_path / "m.onnx"
+    to_onnx(Affine(0.0, [0.0, 0.0, 0.0]), (3, 1, 1), path)
+    zero = Affine(0.0, [0.0, 0.0, 0.0])
+    assert parity(zero, path, IMAGES, layout="nchw").max_rel == 0.0
+    to_onnx(Affine(0.0, [0.0, 1.0, 0.0]), (3, 1, 1), path)
+    assert parity(zero, path, IMAGES, layout="nchw").max_rel == math.inf
+
+
+def test_images_of_another_shape_layout_or_number_are_input_errors(tmp_path):
+    path = tmp_path / "m.onnx"
+    network = Affine(1.0, [0.0, 0.0, 0.0])
+    to_onnx(network, (3, 1, 1), path)
+    with pytest.raises(InputError, match=r"takes float32 \(1, 3, 1, 1\).*\(1, 3, 2, 2\)"):
+        parity(network, path, torch.zeros(1, 3, 2, 2), layout="nchw")
+    with pytest.raises(InputError, match=r"takes float32.*\(1, 1, 1, 3\)"):
+        parity(network, path, IMAGES, layout="nhwc")
+    with pytest.raises(InputError, match=r"takes float32.*float64"):
+        parity(network, path, IMAGES.double(), layout="nchw")
+    with pytest.raises(InputError, match="at least one image"):
+        parity(network, path, IMAGES[:0], layout="nchw")
+
+
+def test_outputs_of_another_width_are_an_input_error(tmp_path):
+    path = tmp_path / "m.onnx"
+    to_onnx(nn.Flatten(), (3, 1, 1), path)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    with pytest.raises(InputError, match=r"gives outputs \(3,\) where the network gives \(2,\)"):
+        parity(network, path, IMAGES, layout="nchw")

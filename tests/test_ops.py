@@ -1,0 +1,226 @@
+"""Operations against two oracles: fvcore's counts, and the modules that execute them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from hwnas.network import MODULES
+from hwnas.ops import ACTIVATIONS, OPS, SE_GATES, OpSpec, make_divisible
+
+SIZES = st.integers(1, 15)  # odd and even, smaller and larger than the kernels
+ACTS = st.sampled_from(ACTIVATIONS)
+
+
+@st.composite
+def convs(draw: st.DrawFn) -> OpSpec:
+    groups = draw(st.integers(1, 4))
+    in_shape = groups * draw(st.integers(1, 4)), draw(SIZES), draw(SIZES)
+    return OpSpec.make("conv", in_shape, groups * draw(st.integers(1, 4)), groups=groups,
+                       kernel=draw(st.sampled_from((1, 3, 5, 7))),
+                       stride=draw(st.sampled_from((1, 2))), act=draw(ACTS))
+
+
+@st.composite
+def mbconvs(draw: st.DrawFn) -> OpSpec:
+    in_shape = draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)
+    expand, residual = draw(st.booleans()), draw(st.booleans())
+    return OpSpec.make("mbconv", in_shape, in_shape[0] if residual else draw(st.integers(1, 8)),
+                       kernel=draw(st.sampled_from((3, 5, 7))),
+                       stride=1 if residual else draw(st.sampled_from((1, 2))),
+                       hidden=draw(st.integers(1, 24)) if expand else in_shape[0],
+                       expand=expand, residual=residual, act=draw(ACTS),
+                       se_width=draw(st.integers(0, 4)), se_gate=draw(st.sampled_from(SE_GATES)))
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> OpSpec:
+    in_shape = draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)
+    return OpSpec.make("head", in_shape, draw(st.integers(1, 12)), hidden=draw(st.integers(0, 12)),
+                       features=draw(st.integers(0, 12)), act=draw(ACTS))
+
+
+SPECS: Mapping[str, st.SearchStrategy[OpSpec]] = {
+    "conv": convs(), "mbconv": mbconvs(), "head": heads()
+}
+ANY_SPEC = st.one_of(*SPECS.values())
+
+GOOD: Mapping[str, dict[str, Any]] = {
+    "conv": {"kernel": 3}, "mbconv": {"kernel": 3, "hidden": 24}, "head": {}
+}
+"""The attributes of each kind that have no default."""
+
+WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
+    "conv": {
+        "kernel": (0, 2, 9, "3", True, 3.0, None),
+        "stride": (0, 3, True, 2.0),
+        "groups": (0, -1, 3, True, 1.0, "1"),
+        "act": ("gelu", "", 0, None),
+    },
+    "mbconv": {
+        "kernel": (1, 2, 9, None),
+        "stride": (0, 3),
+        "hidden": (0, -8, 24.0, True, None),
+        "expand": (False, 1, 0, "yes"),  # without expansion hidden must be the input's width
+        "act": ("swish", 1),
+        "residual": (True, 1, 0),  # the shapes differ
+        "se_width": (-1, 0.25, False),
+        "se_gate": ("relu", "none"),
+    },
+    "head": {
+        "hidden": (-1, 1.0, False),
+        "features": (-1, "8", True),
+        "act": ("softmax", 1),
+    },
+}
+
+
+def test_every_kind_is_tested_here_and_has_a_module():
+    assert set(SPECS) == set(GOOD) == set(WRONG) == set(OPS) == set(MODULES)
+    assert {kind: set(attrs) for kind, attrs in WRONG.items()} == {
+        kind: set(op.attrs) for kind, op in OPS.items()
+    }
+
+
+@given(ANY_SPEC)
+def test_a_spec_comes_back_from_its_key(spec):
+    back = OpSpec.from_json(json.loads(spec.key))
+    assert back == spec
+    assert hash(back) == hash(spec)
+    assert back.key == spec.key
+    assert "\n" not in spec.key
+
+
+@given(ANY_SPEC, ANY_SPEC)
+def test_specs_are_equal_exactly_when_their_keys_are(left, right):
+    assert (left == right) == (left.key == right.key)
+
+
+@pytest.mark.parametrize("kind", OPS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_shape_and_params_are_the_modules(kind, data):
+    spec = data.draw(SPECS[kind])
+    module = MODULES[kind](spec).eval()
+    assert spec.params == sum(p.numel() for p in module.parameters())
+    with torch.no_grad():
+        out = module(torch.zeros(2, *spec.in_shape))
+    shape = spec.out_shape[:1] if kind == "head" else spec.out_shape
+    assert tuple(out.shape) == (2, *shape)
+
+
+@pytest.mark.parametrize("kind", OPS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[
+    HealthCheck.function_scoped_fixture  # the counter has no state
+])
+@given(data=st.data())
+def test_macs_are_fvcores(kind, count_macs, data):
+    spec = data.draw(SPECS[kind])
+    assert spec.macs == count_macs(MODULES[kind](spec), spec.in_shape)
+
+
+def test_macs_of_one_block_by_hand():
+    spec = OpSpec.make("mbconv", (16, 9, 7), 24, kernel=5, stride=2, hidden=48, se_width=8)
+    # expand 16*48 at 9x7, depthwise 48*25 and project 48*24 at 5x4, squeeze-excite 2*48*8
+    assert spec.out_shape == (24, 5, 4)
+    assert spec.macs == 16 * 48 * 63 + (48 * 25 + 48 * 24) * 20 + 768
+    # BN has 2 per channel; squeeze-excite has biases
+    assert spec.params == 48 * 18 + 48 * 27 + (768 + 8 + 48) + 24 * 50
+
+
+@given(ANY_SPEC)
+def test_attributes_are_complete_sorted_and_readable(spec):
+    assert [name for name, _ in spec.attrs] == sorted(OPS[spec.kind].attrs)
+    assert all(spec[name] == value for name, value in spec.attrs)
+
+
+@pytest.mark.parametrize("kind", OPS)
+def test_left_out_attributes_are_filled_in_with_the_defaults(kind):
+    short = OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind])
+    defaults = {name: rule.default for name, rule in OPS[kind].attrs.items()}
+    assert dict(short.attrs) == {**defaults, **GOOD[kind]}
+    assert OpSpec.make(kind, (16, 8, 8), 24, **dict(short.attrs)) == short
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(k, n, v) for k, attrs in WRONG.items() for n, values in attrs.items() for v in values],
+)
+def test_a_wrong_attribute_is_refused_by_name(kind, name, value):
+    with pytest.raises(ValueError, match=name if name != "expand" else "expan"):
+        OpSpec.make(kind, (16, 8, 8), 24, **{**GOOD[kind], name: value})
+
+
+@pytest.mark.parametrize("kind", OPS)
+def test_unknown_attributes_are_refused_with_the_known_ones(kind):
+    with pytest.raises(ValueError, match=rf"{kind} has no attribute \['strides'\]; it has .*act"):
+        OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind], strides=2)
+
+
+def test_missing_attributes_unknown_kinds_and_empty_shapes_are_refused():
+    with pytest.raises(ValueError, match="mbconv needs attribute 'hidden'"):
+        OpSpec.make("mbconv", (16, 8, 8), 24, kernel=3)
+    with pytest.raises(ValueError, match="unknown operation kind 'pool'; known: conv, "):
+        OpSpec.make("pool", (16, 8, 8), 24)
+    for shape, out_channels in (((0, 8, 8), 24), ((16, 0, 8), 24), ((16, 8, 8), 0)):
+        with pytest.raises(ValueError, match="conv: empty shape"):
+            OpSpec.make("conv", shape, out_channels, kernel=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"extra": 1}, "exactly the keys"),
+        ({"kind": "pool"}, "unknown operation kind"),
+        ({"in_shape": [3, 8]}, "three integers"),
+        ({"in_shape": [3, 8, 8.0]}, "three integers"),
+        ({"in_shape": [3, 8, True]}, "three integers"),
+        ({"in_shape": "388"}, "three integers"),
+        ({"out_channels": 8.0}, "out_channels an integer"),
+        ({"attrs": [["kernel", 3]]}, "attrs must be an object"),
+        ({"attrs": {"kernel": 3, "bias": 1}}, "no attribute"),
+        ({"attrs": {"kernel": True}}, "conv.kernel must be one of"),
+    ],
+)
+def test_an_object_that_is_not_an_operation_is_refused(change, message):
+    good = OpSpec.make("conv", (3, 8, 8), 8, kernel=3).to_json()
+    with pytest.raises(ValueError, match=message):
+        OpSpec.from_json({**good, **change})
+
+
+def test_text_shows_what_differs_from_the_defaults():
+    assert str(OpSpec.make("conv", (3, 32, 32), 8, kernel=3, act="relu")) == (
+        "conv 3x32x32->8 act=relu kernel=3"
+    )
+    assert str(OpSpec.make("head", (8, 4, 4), 10)) == "head 8x4x4->10"
+
+
+@given(st.floats(0.01, 5000), st.sampled_from((1, 4, 8, 16)))
+def test_rounded_channels_are_multiples_near_the_value(value, divisor):
+    rounded = make_divisible(value, divisor)
+    assert rounded % divisor == 0
+    assert rounded >= divisor
+    assert rounded >= 0.9 * value
+    assert rounded <= max(divisor, value + divisor)
+
+
+def test_rounding_is_torchvisions():
+    from torchvision.models._utils import _make_divisible
+
+    for tenths in range(1, 20_000, 37):
+        assert make_divisible(tenths / 10) == _make_divisible(tenths / 10, 8)
+
+
+def test_modules_are_plain_torch():
+    for kind in OPS:
+        module = MODULES[kind](OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind]))
+        kinds = {type(child) for child in module.modules() if not list(child.children())}
+        assert all(k.__module__.startswith("torch.nn") for k in kinds), kinds
+        assert isinstance(module, nn.Module)
