@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwnas.cli.door import Display, guarded, print_json, print_table, print_text, say
 from hwnas.errors import HwnasError, UsageError
+
+if TYPE_CHECKING:
+    from hwnas.search.audit import Audit
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SpaceName = Annotated[str, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")]
@@ -115,7 +118,7 @@ def audit(
     limited.check()
 
 
-def _print_audit(found) -> None:  # type: ignore[no-untyped-def]
+def _print_audit(found: Audit) -> None:
     exact = found.num_feasible_low == found.num_feasible_high
     between = (f"{found.num_feasible_low:,}" if exact
                else f"{found.num_feasible_low:.6g} to {found.num_feasible_high:.6g}")

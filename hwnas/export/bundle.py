@@ -55,45 +55,40 @@ def write_bundle(
     """Write ``folder/<arch_id>/`` and return what its ``export.json`` holds.
 
     The folder gets ``model.onnx`` and ``model.tflite`` (those of ``formats``), ``arch.json``
-    (architecture, layers, preprocessing) and ``export.json`` (per format: file, SHA-256, bytes,
-    parity, inputs and outputs, converter). ``weights`` is the safetensors file of ``network``;
-    parity is measured on ``images`` (N, C, H, W), preprocessed. With all of it unchanged a second
-    call only verifies the files.
+    (architecture, layers, preprocessing) and ``export.json`` (per format: file, hash, inputs and
+    outputs, parity, converter). ``weights`` is ``network``'s safetensors file; ``images``
+    (N, C, H, W), preprocessed, measure parity. A second call only verifies what is unchanged.
 
     Raises:
         InputError: preprocessing or weights do not fit the network; lists every problem.
         ConversionError: a format is impossible for this network.
         ParityError: an exported model differs from ``network``; no ``export.json`` is written.
     """
-    checked = _checked_preprocessing(preprocessing, layers)
-    arch_id = short_hash(canonical_json(arch_json))
     reference = FileWeights.of(weights)
     conversions = {name: Conversion.make(layers, reference, name) for name in formats}
+    arch_id = short_hash(canonical_json(arch_json))
     description = {
         "schema": SCHEMA,
         "arch_id": arch_id,
         "arch": arch_json,
         "layers": [layer.to_json() for layer in layers],
         "preprocessing": {
-            **checked.model_dump(mode="json"),
+            **_checked_preprocessing(preprocessing, layers).model_dump(mode="json"),
             "layout": {name: LAYOUTS[name][0] for name in formats},
         },
     }
     target = folder / arch_id
     content_id = _content_id(description, conversions)
-    existing = _existing(target, content_id, description)
-    if existing is not None:
+    if (existing := _existing(target, content_id, description)) is not None:
         return existing
     (target / "export.json").unlink(missing_ok=True)  # it describes models that now change
     write_json(target / "arch.json", description)
-    exported = {}
-    for name, path in zip(formats, cache.fill(conversions.values()).values(), strict=True):
-        payload = path.read_bytes()
+    exported, files = {}, cache.fill(conversions.values())
+    for name in formats:
+        payload = files[conversions[name]].read_bytes()
         if name == "onnx":
-            payload = with_metadata(payload, {
-                "hwnas.arch": canonical_json(arch_json),
-                "hwnas.preprocessing": canonical_json(description["preprocessing"]),
-            })
+            payload = with_metadata(payload, {f"hwnas.{part}": canonical_json(description[part])
+                                              for part in ("arch", "preprocessing")})
         exported[name] = _write_model(target / f"model.{name}", payload, network, images,
                                       conversions[name])
     export = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
 from hwnas.pipeline.config import RunConfig, TargetConfig
 from hwnas.pipeline.folder import RunFolder
+from hwnas.search.journal_records import stage_record
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space, with_params
 from hwnas.train.task import DataSource
@@ -77,6 +79,10 @@ class Run:
 
     def prepare_tables(self) -> None:
         """Put every target's table into the run folder, profiling those that have none."""
+        numbers = range(len(self.config.targets))
+        if all(self.folder.table(number).is_file() for number in numbers):
+            return
+        start = time.perf_counter()
         for number, target in enumerate(self.config.targets):
             path = self.folder.table(number)
             if path.is_file():
@@ -87,6 +93,9 @@ class Run:
                 plan = ProfilePlan(self.space, self.target(number), target.calibrate,
                                    target.validate_, self.config.seed)
                 profile(plan, path, resume=True, cache=self.cache, progress=self.progress)
+        wall_s = time.perf_counter() - start
+        with self.folder.journal() as journal:
+            journal.append(stage_record("profile", wall_s, {"device_s": round(wall_s, 3)}))
 
     @cached_property
     def tables(self) -> tuple[LatencyTable, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -133,7 +132,7 @@ def _measure(
     cache: ConversionCache,
 ) -> dict[tuple[str, float], float]:
     conversions = {key: conversion_of(layers, target) for key, layers in wanted.items()}
-    paths: Mapping[object, Path] = cache.fill(list(conversions.values()))
+    paths = cache.fill(list(conversions.values()))
     names = {f"{name} x{width}": (name, width) for name, width in wanted}
     for label, key in names.items():
         runner.load(label, paths[conversions[key]])

@@ -14,4 +14,5 @@ def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """
     no_worse = (values[:, None, :] <= values[None, :, :]).all(axis=2)
     better = (values[:, None, :] < values[None, :, :]).any(axis=2)
-    return ~(no_worse & better).any(axis=0)
+    dominated: NDArray[np.bool_] = np.asarray((no_worse & better).any(axis=0))
+    return ~dominated

@@ -101,7 +101,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Head:
-    """1x1 conv to ``hidden`` channels, pool, linear to ``features``, classes; a width of 0: none."""
+    """1x1 conv to ``hidden`` channels, pool, linear to ``features``, classes; width 0: none."""
 
     hidden: int
     act: str = "relu6"

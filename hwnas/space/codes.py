@@ -29,7 +29,7 @@ def checked_arch(space: SearchSpace, choices: Mapping[str, Option]) -> Arch:
             problems.append(f"choice {name!r} is {choices[name]!r}; allowed: {_listed(choice)}")
     if problems:
         raise InputError(f"architecture of space {space.name}", problems,
-                         f"'hwnas spaces {space.name}' prints an example")
+                         f"'hwnas spaces show {space.name}' prints an example")
     return Arch.make(space.name, choices)
 
 

@@ -1,0 +1,308 @@
+"""Verbs that work: profile, search, retrain, export, bench, report, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.cli.door import Display, print_json, print_table, print_text, say
+from hwnas.errors import UsageError
+
+if TYPE_CHECKING:
+    from hwnas.pipeline.config import RunConfig
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what was begun.")]
+SpaceName = Annotated[str, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")]
+RunPath = Annotated[Path, typer.Option("--run", help="A run folder.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
+
+
+def profile(
+    device: Annotated[str, typer.Option("--device", help="A name or a .yaml file.")],
+    space: SpaceName,
+    out: Annotated[Path, typer.Option("--out", help="The table to write.")],
+    runtime: Annotated[str, typer.Option("--runtime", help="litert or onnxruntime")] = "litert",
+    precision: Annotated[str, typer.Option("--precision", help="fp32")] = "fp32",
+    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
+    affinity: Annotated[
+        str | None, typer.Option("--affinity", help="CPUs to pin to, as in 4-7.")
+    ] = None,
+    calibrate: Annotated[
+        int, typer.Option("--calibrate", min=0, help="Whole networks to fit sums to.")
+    ] = 0,
+    validate: Annotated[
+        int, typer.Option("--validate", min=0, help="Whole networks to check predictions on.")
+    ] = 0,
+    seed: Seed = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every operation of a space on a device; write a latency table."""
+    from hwnas.cli.tables import print_validation, summary
+    from hwnas.latency.device import load_device
+    from hwnas.latency.profiler import ProfilePlan
+    from hwnas.latency.profiler import profile as measure
+    from hwnas.latency.runner import make_target
+    from hwnas.space.catalogue import load_space
+
+    target = make_target(load_device(device), runtime, precision, threads, affinity)
+    plan = ProfilePlan(load_space(space), target, calibrate, validate, seed)
+    with Display() as display:
+        table = measure(plan, out, resume=resume, progress=display)
+    if as_json:
+        print_json(summary(table, out))
+        return
+    print_text(f"{out}: {len(table.entries)} operations on {target.device.name} "
+               f"({table.header.runtime_version}, {threads or target.threads} thread(s))")
+    print_validation(table)
+
+
+def search(
+    space: SpaceName,
+    lut: Annotated[list[Path], typer.Option("--lut", help="A latency table (repeatable).")],
+    budget_ms: Annotated[
+        list[str], typer.Option("--budget-ms", help="Budget of the --lut in the same place; "
+                                "several for the first: 20,30,40.")
+    ],
+    data: Annotated[str, typer.Option("--data", help="digits, a folder, or a torchvision set.")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    data_root: Annotated[Path | None, typer.Option("--data-root")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", help="params=4e6, macs=3e8 or size_mb=8")
+    ] = None,
+    strategy: Annotated[str, typer.Option("--strategy", help="random")] = "random",
+    evaluator: Annotated[str, typer.Option("--evaluator", help="scratch")] = "scratch",
+    evaluations: Annotated[int, typer.Option("--evaluations", min=1)] = 16,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Of each evaluation.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
+    headroom: Annotated[
+        float | None,
+        typer.Option("--headroom", help="Share of a budget left free for errors of prediction; "
+                     "by default from the table's own errors, at most 0.05."),
+    ] = None,
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search a space under budgets; write a run folder with the finalists."""
+    from hwnas.files import parse_model
+    from hwnas.pipeline.config import RunConfig
+    from hwnas.pipeline.run import search_run
+    from hwnas.search.limits import parse_limit
+
+    if len(lut) != len(budget_ms):
+        raise UsageError(f"--lut and --budget-ms pair up in order: got {len(lut)} and "
+                         f"{len(budget_ms)}")
+    recipe = {} if epochs is None else {"recipe": {"epochs": epochs}}
+    limits = [parse_limit(text) for text in limit or []]
+    config = parse_model(
+        RunConfig,
+        {
+            "space": space,
+            "data": data,
+            "data_root": str(data_root) if data_root else None,
+            "targets": [
+                {**_target_of(table), "table": str(table), "budget_ms": _budgets(text),
+                 "headroom": headroom}
+                for table, text in zip(lut, budget_ms, strict=True)
+            ],
+            "limits": {one.metric: one.maximum for one in limits},
+            "search": {"strategy": strategy, "evaluator": evaluator,
+                       "evaluations": evaluations, **recipe},
+            "retrain": {"top": top},
+            "seed": seed,
+            "workers": workers,
+        },
+        what="options of hwnas search",
+    )
+    with Display() as display:
+        found = search_run(config, out, resume=resume, progress=display, say=say)
+    if as_json:
+        print_json(found)
+        return
+    for answer in found["answers"]:
+        limits_text = ", ".join(f"{one['metric']} <= {one['max']:g}" for one in answer["limits"])
+        best = answer["best"]
+        print_text(f"{limits_text}: " + (
+            f"{best['arch_id']} predicted {best['latency_ms']:.4g} ms, "
+            f"top-1 {best['objectives']['top1']['value']:.4f} on val" if best else
+            "no evaluated network meets it"))
+    print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
+
+
+def _budgets(text: str) -> float | list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--budget-ms must be numbers as in 20 or 20,30, got {text!r}") from None
+    return values if len(values) > 1 else values[0]
+
+
+def _target_of(table: Path) -> dict[str, Any]:
+    """Return the device settings a table was measured with, for the later stages."""
+    from hwnas.latency.table import load_table
+
+    header = load_table(table).header
+    return {"device": header.device, "runtime": header.runtime, "precision": header.precision,
+            "threads": header.threads, "affinity": header.affinity}
+
+
+def retrain(
+    run: RunPath,
+    top: Annotated[int | None, typer.Option("--top", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the finalists from scratch on train + arch; continues where it was stopped."""
+    from hwnas.pipeline.run import retrain_run
+
+    with Display() as display:
+        found = retrain_run(run, top=top, epochs=epochs, progress=display, say=say)
+    if as_json:
+        print_json(found)
+        return
+    print_table(["finalist", "predicted_ms", "search top-1", "val top-1"],
+                [[f["arch_id"], f"{f['latency_ms']:.4g}", f"{f['search_top1']:.4f}",
+                  f"{f['val']['top1']:.4f}"] for f in found["finalists"]])
+
+
+def export(
+    run: Annotated[Path | None, typer.Option("--run", help="A run with trained finalists.")] = None,
+    arch: Annotated[
+        Path | None, typer.Option("--arch", help="An architecture file (untrained weights).")
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="onnx,tflite")] = "onnx,tflite",
+    precision: Annotated[str, typer.Option("--precision", help="fp32")] = "fp32",
+    space: Annotated[
+        str | None, typer.Option("--space", help="The space file of --arch, if it has one.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Safetensors for --arch.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where --arch is exported to.")] = Path(
+        "export"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write ONNX and TFLite models whose outputs equal torch's."""
+    from hwnas.pipeline.run import export_arch, export_run
+
+    if precision != "fp32":
+        raise UsageError(f"--precision {precision!r} is not supported; allowed: fp32")
+    if (run is None) == (arch is None):
+        raise UsageError("hwnas export needs either --run or --arch")
+    wanted = tuple(formats.split(","))
+    with Display() as display:
+        if run is not None:
+            found = export_run(run, formats=wanted, progress=display, say=say)
+        else:
+            assert arch is not None
+            found = export_arch(arch, wanted, space=space, weights=weights, out=out)
+    if as_json:
+        print_json(found)
+        return
+    print_table(["model", "kB", "parity max|a-b|/max|torch|", "images"],
+                [[m["path"], f"{m['bytes'] / 1e3:.0f}", f"{m['parity']['max_rel']:.2e}",
+                  str(m["parity"]["num_images"])] for m in found["models"]])
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(help="Model files, or one run folder.")],
+    device: Annotated[str | None, typer.Option("--device", help="A name or a .yaml file.")] = None,
+    runtime: Annotated[str | None, typer.Option("--runtime")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
+    affinity: Annotated[str | None, typer.Option("--affinity")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=2)] = None,
+    lut: Annotated[Path | None, typer.Option("--lut", help="A table, to predict with.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure models on a device in interleaved rounds; for a run, also choose its winner."""
+    from hwnas.pipeline.run import bench_models, bench_run
+
+    with Display() as display:
+        if len(models) == 1 and Path(models[0]).is_dir():
+            if any(option is not None for option in (device, runtime, threads, affinity, lut)):
+                raise UsageError("a run folder is measured on its own device: give no --device, "
+                                 "--runtime, --threads, --affinity or --lut")
+            found = bench_run(Path(models[0]), progress=display, say=say)
+        else:
+            found = bench_models([Path(m) for m in models], device or "host", runtime, threads,
+                                 affinity, rounds=rounds, lut=lut, progress=display)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["model", "latency_ms", "p50_ms", "p95_ms", "runs", "repeats to", "predicted_ms"],
+        [[row["name"], *(f"{row['measurement'][key]:.4g}"
+                         for key in ("latency_ms", "p50_ms", "p95_ms")),
+          str(row["measurement"]["num_runs"]), f"{row['measurement']['repeatability']:.1%}",
+          f"{row['predicted_ms']:.4g}" if row["predicted_ms"] else "-"] for row in found["rows"]],
+    )
+
+
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write the run's report: one self-contained HTML page, and its figures as SVG."""
+    from hwnas.pipeline.folder import RunFolder
+    from hwnas.report.page import write_report
+
+    print_text(str(write_report(RunFolder.existing(run).path)))
+
+
+def run(
+    config: Annotated[Path | None, typer.Argument(help="A run's YAML file.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="demo")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run folder; by default runs/<name>.")
+    ] = None,
+    resume: Resume = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the schema of the YAML file and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do it all: profile, search, retrain, export, bench, report."""
+    from hwnas.pipeline.config import RunConfig, load_config
+    from hwnas.pipeline.config import preset as load_preset
+    from hwnas.pipeline.run import whole_run
+
+    if schema:
+        print_json(RunConfig.model_json_schema())
+        return
+    if (config is None) == (preset is None):
+        raise UsageError("hwnas run needs either a YAML file or --preset")
+    wanted: RunConfig = load_config(config) if config is not None else load_preset(str(preset))
+    folder = out or Path("runs") / (config.stem if config is not None else str(preset))
+    with Display() as display:
+        found = whole_run(wanted, folder, resume=resume, progress=display, say=say)
+    if as_json:
+        print_json(found)
+        return
+    _print_run(folder, found)
+
+
+def _print_run(folder: Path, found: dict[str, Any]) -> None:
+    winner = found["winner"]
+    verdict = "within" if winner["within_budget"] else "OVER"
+    low, high = winner["test"]["ci95"]
+    for rejected in winner["rejected"]:
+        print_text(f"rejected {rejected['arch_id']}: measured {rejected['measured_ms']:.4g} ms, "
+                   f"{rejected['reason']}")
+    print_text(f"winner {winner['arch_id']}: measured {winner['measured_ms']:.4g} ms, {verdict} "
+               f"the budget of {winner['budget_ms']:.4g} ms (predicted "
+               f"{winner['predicted_ms']:.4g} ms)")
+    print_text(f"test top-1 {winner['test']['top1']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
+               f"{winner['test']['num_images']} images)")
+    rows = [["winner", f"{winner['measured_ms']:.4g}", f"{winner['test']['top1']:.4f}",
+             f"{winner['macs'] / 1e6:.3g}", f"{winner['params'] / 1e3:.3g}", ""]]
+    rows += [[s["name"], f"{s['measured_ms']:.4g}", f"{s['test_top1']:.4f}",
+              f"{s['macs'] / 1e6:.3g}", f"{s['params'] / 1e3:.3g}", s["note"]]
+             for s in winner["shelf"]]
+    print_table(["same rounds", "measured_ms", "test top-1", "M MACs", "k params", "note"], rows)
+    for name, parity in winner["parity"].items():
+        print_text(f"parity {name}: {parity['max_rel']:.2e} over {parity['num_images']} images")
+    for path in (*winner["files"].values(), "report.html"):
+        print_text(str(folder / path))

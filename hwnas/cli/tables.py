@@ -1,0 +1,168 @@
+"""What the verbs on tables do: load with messages, show, compare, check, predict."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from hwnas.cli.door import print_json, print_table, print_text, say
+from hwnas.errors import InputError, UsageError
+from hwnas.latency.check import TableCheck, check_table
+from hwnas.latency.device import load_device
+from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.runner import make_target, open_runner
+from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.visits import Progress
+from hwnas.space.archfile import arch_ids, read_archs
+from hwnas.space.catalogue import load_space
+
+
+def predictor_of(space: str, lut: Path) -> LutPredictor:
+    """Return the predictor of a space from a table; its warnings go to standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        predictor = LutPredictor(load_space(space), load_table(lut))
+    for warning in caught:
+        say(f"warning: {warning.message}")
+    return predictor
+
+
+def predict_file(space: str, lut: Path, archs: Path, *, as_json: bool) -> tuple[str, int]:
+    """Return one line per architecture, in order, and how many of them are errors."""
+    predictor = predictor_of(space, lut)
+    listed = read_archs(archs, predictor.space)
+    predicted = predictor.predict_ms(listed.codes)
+    ids = arch_ids(predictor.space, listed.codes)
+    source = predictor.source
+    lines: list[str] = [""] * listed.num_lines
+    errors = dict(listed.errors)
+    covered = np.isfinite(predicted)
+    for index in np.flatnonzero(~covered):
+        arch = predictor.space.decode(listed.codes[index : index + 1])[0]
+        errors[int(listed.rows[index])] = str(predictor.missing_of(arch)).replace("\n", " ")
+    rounded = np.round(predicted, 6)
+    for row, arch_id, latency_ms, good in zip(
+        listed.rows.tolist(), ids, rounded.tolist(), covered.tolist(), strict=True
+    ):
+        if good:
+            lines[row] = (
+                f'{{"arch_id": "{arch_id}", "latency_ms": {latency_ms}, "source": "{source}"}}'
+                if as_json else f"{arch_id}  {latency_ms:.6g} ms  {source}"
+            )
+    for row, problem in errors.items():
+        lines[row] = (orjson.dumps({"error": problem}).decode() if as_json
+                      else f"error: {problem}")
+    return "\n".join(lines) + ("\n" if lines else ""), len(errors)
+
+
+def show_table(file: Path, *, hot: bool, as_json: bool) -> None:
+    """Print a table's provenance, rows, calibration and validation."""
+    table = load_table(file)
+    rows = sorted(table.entries.items(), key=lambda item: item[0].key)
+    if hot:
+        rows.sort(key=lambda item: -item[1].latency_ms)
+    if as_json:
+        print_json({
+            "header": table.header.model_dump(),
+            "calibration": {k: c.model_dump() for k, c in table.calibration.items()},
+            "validation": dict(table.validation),
+            "entries": [{"op": op.to_json(), **m.to_json()} for op, m in rows],
+        })
+        return
+    header = table.header
+    print_text(f"{header.device}, {header.runtime_version}, {header.precision}, "
+               f"{header.threads} thread(s), affinity {header.affinity or 'none'}, "
+               f"{header.layout}, measured {header.date} on {header.host.get('cpu', 'unknown')}")
+    print_table(
+        ["latency_ms", "p95_ms", "runs", "repeats to", "M MACs", "operation"],
+        [[f"{m.latency_ms:.4g}", f"{m.p95_ms:.4g}", str(m.num_runs), f"{m.repeatability:.1%}",
+          f"{op.macs / 1e6:.3g}", str(op)] for op, m in rows],
+    )
+    for space, c in table.calibration.items():
+        print_text(f"calibration {space}: {c.scale:.4f} x sum + {c.per_op_ms * 1e3:.3g} us x ops "
+                   f"+ {c.constant_ms * 1e3:.3g} us ({c.num_networks} networks, mean error "
+                   f"{c.mean_abs_rel_error:.2%})")
+    print_validation(table)
+
+
+def print_validation(table: LatencyTable) -> None:
+    """Print each space's validation beside its repeatability, the MACs line and the op count."""
+    for space, v in table.validation.items():
+        print_text(f"validation {space}: {v['num_networks']} networks, {v['fastest_ms']:.4g} to "
+                   f"{v['slowest_ms']:.4g} ms; repeatability {v['repeatability_mean']:.2%}")
+        rows = [
+            [name, f"{e['mean_abs_rel_error']:.2%}", f"{e['max_abs_rel_error']:.2%}",
+             f"{e['within_5_percent']:.1%}", f"{e['kendall_tau']:.4f}"]
+            for name, e in (("table", v), ("MACs line", v["macs_line"]),
+                            ("op count", v["op_count_line"]))
+        ]
+        print_table(["predictor", "mean error", "largest", "within 5 %", "Kendall tau"], rows)
+
+
+def diff_tables(old: Path, new: Path, *, as_json: bool) -> None:
+    """Print which operations moved, appeared or went between two tables."""
+    before, after = load_table(old), load_table(new)
+    common = [op for op in before.entries if op in after.entries]
+    moved = sorted(
+        ((after.entries[op].latency_ms / before.entries[op].latency_ms, op) for op in common),
+        key=lambda pair: -abs(np.log(pair[0])),
+    )
+    header = {
+        key: [value, after.header.target()[key]]
+        for key, value in before.header.target().items()
+        if value != after.header.target()[key]
+    }
+    gone = [op for op in before.entries if op not in after.entries]
+    added = [op for op in after.entries if op not in before.entries]
+    if as_json:
+        print_json({
+            "header": header,
+            "moved": [{"op": op.to_json(), "ratio": ratio} for ratio, op in moved],
+            "gone": [op.to_json() for op in gone],
+            "added": [op.to_json() for op in added],
+        })
+        return
+    for key, (a, b) in header.items():
+        print_text(f"header {key}: {a} -> {b}")
+    print_table(["ratio", "old_ms", "new_ms", "operation"],
+                [[f"{ratio:.3f}", f"{before.entries[op].latency_ms:.4g}",
+                  f"{after.entries[op].latency_ms:.4g}", str(op)] for ratio, op in moved])
+    for word, ops in (("gone", gone), ("added", added)):
+        for op in ops:
+            print_text(f"{word}: {op}")
+
+
+def check_file(file: Path, device: str, space: str | None, progress: Progress) -> TableCheck:
+    """Measure a table's sentinels again on ``device``."""
+    table = load_table(file)
+    name = space or _only_space(table, file)
+    header = table.header
+    if device not in (header.device, f"{header.device}.yaml") and not device.endswith(".yaml"):
+        raise UsageError(f"{file} was measured on {header.device}, not on {device}. "
+                         f"Next: --device {header.device}")
+    target = make_target(load_device(device), header.runtime, header.precision, header.threads,
+                         header.affinity)
+    with open_runner(target) as runner:
+        return check_table(table, load_space(name), target, runner, progress=progress)
+
+
+def _only_space(table: LatencyTable, file: Path) -> str:
+    names = sorted({n.space for n in table.networks if n.is_sentinel})
+    if len(names) != 1:
+        raise InputError(str(file), [f"has sentinels of {', '.join(names) or 'no space'}"],
+                         "name the space with --space")
+    return names[0]
+
+
+def summary(table: LatencyTable, out: Path) -> dict[str, Any]:
+    """Return what ``hwnas profile --json`` prints."""
+    return {
+        "table": str(out),
+        "num_ops": len(table.entries),
+        "calibration": {k: c.model_dump() for k, c in table.calibration.items()},
+        "validation": dict(table.validation),
+    }

@@ -1,0 +1,251 @@
+"""What each verb does with a run: begin or reopen its folder, carry out stages, read the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.errors import InputError, UsageError
+from hwnas.export.bundle import write_bundle
+from hwnas.export.cache import ConversionCache
+from hwnas.journal import read_json
+from hwnas.latency.bench import bench
+from hwnas.latency.device import MODEL_FORMAT, load_device
+from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.runner import Target, make_target, open_runner
+from hwnas.latency.table import load_table
+from hwnas.latency.visits import Progress, no_progress
+from hwnas.network import build_layers
+from hwnas.pipeline import stages, verdict
+from hwnas.pipeline.config import RetrainConfig, RunConfig
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.setup import Run, check_target
+from hwnas.pipeline.stages import PARITY_IMAGES
+from hwnas.report.page import write_report
+from hwnas.rng import stream
+from hwnas.space.archfile import read_arch
+from hwnas.space.catalogue import load_space
+from hwnas.train.checkpoint import load_weights, save_weights
+
+Say = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _begin(
+    config: RunConfig, out: Path, *, resume: bool, progress: Progress, say: Say
+) -> Run:
+    for target in config.targets:
+        check_target(target)
+    load_space(config.space)  # a space that cannot be is an error before any work
+    folder = RunFolder.begin(out, config, resume=resume)
+    return Run(folder, config, progress, say)
+
+
+def _reopen(path: Path, *, progress: Progress, say: Say) -> Run:
+    folder = RunFolder.existing(path)
+    return Run(folder, folder.config(), progress, say)
+
+
+def search_run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = no_progress,
+    say: Say = _silent,
+) -> dict[str, Any]:
+    """Search by ``config`` into the run folder ``out``; return result.json."""
+    run = _begin(config, out, resume=resume, progress=progress, say=say)
+    run.dataset  # noqa: B018 - a data set that cannot be read is an error before any work
+    run.prepare_tables()
+    stages.search(run)
+    result: dict[str, Any] = read_json(run.folder.file("result.json"))
+    return result
+
+
+def retrain_run(
+    path: Path,
+    *,
+    top: int | None = None,
+    epochs: int | None = None,
+    progress: Progress = no_progress,
+    say: Say = _silent,
+) -> dict[str, Any]:
+    """Train a run's finalists from scratch; return retrained.json."""
+    run = _reopen(path, progress=progress, say=say)
+    if epochs is not None:
+        recipe = run.config.retrain.recipe.model_copy(update={"epochs": epochs})
+        changed = RetrainConfig(top=run.config.retrain.top, recipe=recipe)
+        config = run.config.model_copy(update={"retrain": changed})
+        run = Run(run.folder, config, progress, say)
+    if not stages.retrain(run, top):
+        say(f"{path} holds retrained.json already: nothing to do")
+    found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
+    return found
+
+
+def export_run(
+    path: Path, *, formats: Sequence[str], progress: Progress = no_progress, say: Say = _silent
+) -> dict[str, Any]:
+    """Export a run's trained finalists; return their model files and parity."""
+    run = _reopen(path, progress=progress, say=say)
+    config = run.config.model_copy(update={"formats": _formats(formats)})
+    if not stages.export(Run(run.folder, config, progress, say)):
+        say(f"{path} holds export/index.json already: nothing to do")
+    index = read_json(run.folder.file("export/index.json"))
+    return {"models": [
+        {"path": str(run.folder.file(f"export/{network['arch_id']}/{entry['file']}")), **entry}
+        for network in index["networks"] for entry in network["formats"].values()
+    ]}
+
+
+def _formats(formats: Sequence[str]) -> tuple[Any, ...]:
+    unknown = [name for name in formats if name not in ("onnx", "tflite")]
+    if unknown or not formats:
+        raise UsageError(f"--format {','.join(formats)!r}: allowed are onnx, tflite or both")
+    return tuple(formats)
+
+
+def export_arch(
+    path: Path,
+    formats: Sequence[str],
+    *,
+    space: str | None,
+    weights: Path | None,
+    out: Path,
+) -> dict[str, Any]:
+    """Export one architecture with given weights, or its initial ones; return its model files.
+
+    Without images of its own, parity is measured on fixed noise, and the preprocessing says
+    mean 0 and deviation 1.
+    """
+    value = read_arch(path)
+    loaded = load_space(space or value["space"])
+    if loaded.name != value["space"]:
+        raise InputError(str(path), [f"is of space {value['space']}, not of {loaded.name}"])
+    arch = loaded.arch(value["choices"])
+    layers = loaded.layers(arch)
+    network = build_layers(layers)
+    used = weights or out / arch.arch_id / "weights.safetensors"
+    if weights is None:
+        save_weights(network, used)
+    else:
+        load_weights(network, weights)
+    shape = (PARITY_IMAGES, *loaded.input_shape)
+    noise = stream(0, "parity images").standard_normal(shape, dtype=np.float32)
+    written = write_bundle(
+        out,
+        network=network,
+        layers=layers,
+        arch_json=arch.to_json(),
+        weights=used,
+        images=torch.from_numpy(noise),
+        preprocessing={
+            "input_size": loaded.input_shape[1],
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "class_names": [str(number) for number in range(loaded.num_classes)],
+        },
+        cache=ConversionCache(),
+        formats=_formats(formats),
+    )
+    return {"models": [{"path": str(out / arch.arch_id / entry["file"]), **entry}
+                       for entry in written["formats"].values()]}
+
+
+def bench_run(
+    path: Path, *, progress: Progress = no_progress, say: Say = _silent
+) -> dict[str, Any]:
+    """Measure a run's finalists and shelf models, choose the winner; return the bench file."""
+    run = _reopen(path, progress=progress, say=say)
+    if not verdict.bench_finalists(run):
+        say(f"{path} holds its bench file already: nothing to measure")
+    verdict.choose_winner(run)
+    found: dict[str, Any] = read_json(run.folder.file(verdict.bench_file(run.target(0))))
+    return found
+
+
+def bench_models(
+    models: Sequence[Path],
+    device: str,
+    runtime: str | None,
+    threads: int | None,
+    affinity: str | None,
+    *,
+    rounds: int | None = None,
+    lut: Path | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Measure model files; predicted beside where an arch.json lies beside and a table is given."""
+    target = make_target(load_device(device), runtime or _runtime_of(models), "fp32", threads,
+                         affinity)
+    names = {str(path): path for path in models}
+    with open_runner(target) as runner:
+        found = bench(names, target, runner, rounds=rounds, progress=progress)
+    rows = [
+        {"name": model.name, "model": model.model.name,
+         "measurement": model.measurement.to_json(),
+         "round_medians_ms": list(model.round_medians_ms),
+         "predicted_ms": _predicted(model.model, lut, target) if lut else None}
+        for model in found.models
+    ]
+    return {
+        "device": target.device.name,
+        "runtime": target.runtime,
+        "runtime_version": found.runtime_version,
+        "threads": target.threads,
+        "affinity": target.affinity,
+        "state_before": dict(found.state_before),
+        "state_after": dict(found.state_after),
+        "rows": rows,
+    }
+
+
+def _runtime_of(models: Sequence[Path]) -> str:
+    suffixes = {path.suffix for path in models}
+    for runtime, name in MODEL_FORMAT.items():
+        if suffixes == {f".{name}"}:
+            return runtime
+    raise UsageError(f"cannot tell the runtime of {', '.join(map(str, models))}: measure *.tflite "
+                     "or *.onnx files, one kind at a time")
+
+
+def _predicted(model: Path, lut: Path, target: Target) -> float | None:
+    description = model.parent / "arch.json"
+    if not description.is_file():
+        return None
+    value = read_arch(description)
+    table = load_table(lut)
+    if table.header.runtime != target.runtime:
+        raise UsageError(f"{lut} is of {table.header.runtime}, but {target.runtime} is measured")
+    space = load_space(value["space"])
+    return LutPredictor(space, table).predict_arch_ms(space.arch(value["choices"]))
+
+
+def whole_run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = no_progress,
+    say: Say = _silent,
+) -> dict[str, Any]:
+    """Carry out every stage that is missing; return the winner and the report's path."""
+    run = _begin(config, out, resume=resume, progress=progress, say=say)
+    run.dataset  # noqa: B018 - a data set that cannot be read is an error before any work
+    run.prepare_tables()
+    stages.search(run)
+    stages.retrain(run)
+    stages.export(run)
+    verdict.bench_finalists(run)
+    verdict.choose_winner(run)
+    report = write_report(run.folder.path)
+    return {"winner": read_json(run.folder.file("winner.json")), "report": str(report)}
+
