@@ -30,6 +30,10 @@ class InputError(HwnasError):
             lines.append(f"Next: {next_step}")
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, tuple[str, ...], str]]:
+        """Rebuild from the three parts, so that the error survives the way out of a process."""
+        return type(self), (self.what, self.problems, self.next_step)
+
 
 class InfeasibleError(HwnasError):
     """No network of the space meets the limits; raised before any work is done."""

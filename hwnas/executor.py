@@ -51,7 +51,14 @@ def run_tasks(
         return
     if workers <= 1 and not isolate:
         for key, arguments in tasks.items():
-            yield key, function(*arguments)
+            try:
+                result = function(*arguments)
+            except HwnasError as failed:
+                failures[key] = failed
+            else:
+                yield key, result
+        if failures:
+            raise TaskError(_failure_text(failures))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:

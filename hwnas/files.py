@@ -22,6 +22,21 @@ class FileModel(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, refusing a key given twice instead of taking the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Read one YAML document with the safe loader.
 
@@ -29,7 +44,7 @@ def read_yaml(path: Path) -> Any:
         InputError: the file is absent, unreadable, not text, or not YAML (names line and column).
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _StrictLoader)  # noqa: S506 - a safe loader
     except FileNotFoundError:
         raise InputError(str(path), ["there is no such file"]) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -7,8 +7,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hwnas.errors import InputError, StorageError
 
@@ -61,6 +62,12 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def _write_all(stream: FileIO, data: bytes) -> None:
+    written = stream.write(data)
+    while written < len(data):
+        written += stream.write(data[written:])
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -92,7 +99,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream: TextIO | None = None
+        self._stream: FileIO | None = None
 
     def records(self) -> list[dict[str, Any]]:
         """Return every whole record written so far, oldest first; empty if there is no file."""
@@ -136,12 +143,16 @@ class Journal:
             if self._stream is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 _, whole_bytes = self._read()
-                self._stream = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+                self._stream = FileIO(self.path, "a")
                 self._stream.truncate(whole_bytes)
-            self._stream.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
-            self._stream.flush()
-            if sync:
-                os.fsync(self._stream.fileno())
+            line = json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+            try:
+                _write_all(self._stream, line.encode())
+                if sync:
+                    os.fsync(self._stream.fileno())
+            except OSError:
+                self.close()  # a torn line is dropped when the file is opened again
+                raise
 
     def close(self) -> None:
         """Close the file; a later ``append`` opens it again."""

@@ -96,7 +96,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C, H, W) to logits (N, classes)."""
-        out: Tensor = self.classifier(self.conv(x).mean((2, 3)))
+        out: Tensor = self.classifier(self.conv(x).mean((2, 3), keepdim=True).flatten(1))
         return out
 
 
@@ -131,7 +131,8 @@ def build(space: SearchSpace, arch: Arch, *, seed: int = 0) -> nn.Sequential:
 def init_weights(network: nn.Module, seed: int) -> None:
     """Draw all weights from ``seed``: He fan-out for convolutions, N(0, 0.01) for linear layers.
 
-    As MobileNetV2's torchvision training does; the draw of a layer depends on its name only.
+    As in torchvision's MobileNetV2, but a depthwise convolution's fan-out is counted per group.
+    The draw of a layer depends on its name only.
     """
     for name, module in network.named_modules():
         generator = torch.Generator().manual_seed(derived_seed(seed, f"init:{name}"))

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.additive.graph import UNREACHABLE, Graph, Ints, smallest_so_far, smallest_to_go
+from hwnas.errors import InfeasibleError
 
+MOST_OPEN = 10_000_000  # nodes kept open before the search gives up (8 GB would follow)
 MOST_LABELS = 1 << 16  # beyond this a bound is loosened (never wrongly), see _thin
 
 
@@ -53,14 +55,20 @@ class Ranked:
     score: int
 
 
-def ranked(graph: Graph, score: int, limits: Sequence[tuple[int, int]]) -> Iterator[Ranked]:
+def ranked(
+    graph: Graph, score: int | None, limits: Sequence[tuple[int, int]]
+) -> Iterator[Ranked]:
     """Yield all codes within ``limits`` in decreasing order of function ``score``.
 
     ``limits`` are ``(function, largest allowed path sum)``. Codes of equal score come in
-    lexicographic order. Nothing is yielded when no code meets the limits.
+    lexicographic order. Nothing is yielded when no code meets the limits. Without a score (None)
+    all codes within the limits come in lexicographic order.
     """
     bounds = _bounds(graph, limits)
-    gains = tuple(step.weights[score] for step in graph.steps)
+    gains = tuple(
+        np.zeros_like(step.next_state) if score is None else step.weights[score]
+        for step in graph.steps
+    )
     tables = [_completions(graph, gains, bound) for bound in bounds]
     edges = [_edges(graph, number, gains, bounds) for number in range(len(graph.steps))]
     start = tuple(bound.most for bound in bounds)
@@ -69,6 +77,11 @@ def ranked(graph: Graph, score: int, limits: Sequence[tuple[int, int]]) -> Itera
         return
     heap: list[tuple[int, tuple[int, ...], int, int, tuple[int, ...]]] = [(-first, (), 0, 0, start)]
     while heap:
+        if len(heap) > MOST_OPEN:
+            raise InfeasibleError(
+                f"more than {MOST_OPEN:,} codes are about equally good: the score does not tell "
+                "networks apart. Next: use a score that is not a function of the limited costs"
+            )
         negative, code, state, gained, remaining = heapq.heappop(heap)
         if len(code) == len(graph.steps):
             yield Ranked(code, -negative)

@@ -45,11 +45,10 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         """Return the object an exported model's metadata holds."""
         return {
-            "color": "RGB",
+            "color_order": "RGB",
             "crop": "center-square",
             "resize": "bilinear-antialias",
-            "input_size": self.input_size,
-            "scale": 1 / 255,
+            "input_size": [self.input_size, self.input_size],
             "mean": list(self.mean),
             "std": list(self.std),
             "class_names": list(self.class_names),

@@ -29,14 +29,17 @@ Size = Annotated[int, Field(ge=1)]
 class PreprocessingModel(FileModel):
     """What an application does to an image before the model, in this order.
 
-    Resize to ``input_size`` (height, width), scale pixels to 0..1, order the channels, subtract
-    ``mean`` and divide by ``std`` per channel. ``class_names`` are in the order of the logits.
+    Crop the largest centred square, resize to ``input_size`` (height, width), scale pixels to
+    0..1, order the channels, subtract ``mean`` and divide by ``std`` per channel. ``class_names``
+    are in the order of the logits.
     """
 
     input_size: tuple[Size, Size]
     mean: Channels
     std: Channels
     color_order: Literal["RGB"] = "RGB"
+    crop: Literal["center-square"] = "center-square"
+    resize: Literal["bilinear-antialias"] = "bilinear-antialias"
     class_names: tuple[str, ...]
 
 

@@ -44,7 +44,7 @@ def tflite_bytes(network: nn.Module, in_shape: Shape, *, layout: Layout = "nhwc"
     channels, height, width = in_shape
     with _held_back_output() as log:
         import litert_torch
-        from litert_converter.mlir.ir import MLIRError  # type: ignore[import-untyped]
+        from litert_converter.mlir.ir import MLIRError
 
         example = torch.zeros(1, channels, height, width)
         if layout == "nhwc":

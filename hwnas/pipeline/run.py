@@ -148,7 +148,7 @@ def export_arch(
         weights=used,
         images=torch.from_numpy(noise),
         preprocessing={
-            "input_size": loaded.input_shape[1],
+            "input_size": list(loaded.input_shape[1:]),
             "mean": [0.0, 0.0, 0.0],
             "std": [1.0, 1.0, 1.0],
             "class_names": [str(number) for number in range(loaded.num_classes)],

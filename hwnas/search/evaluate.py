@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
-
 from hwnas.arch import Arch
-from hwnas.data import Dataset
 from hwnas.errors import InputError
 from hwnas.interfaces import Evaluation, Objective, SearchSpace
-from hwnas.network import build
 from hwnas.rng import derived_seed
-from hwnas.train import DivergedError, Recipe, core_seconds, evaluate, fit
+from hwnas.train.recipe import Recipe
+from hwnas.train.task import DataSource, TrainOutcome, TrainTask, train_all
 
 SOURCE = "scratch"
 
@@ -23,7 +19,8 @@ class ScratchEvaluator:
     """Trains every network on ``train`` and scores it on ``val``; it never sees ``test``.
 
     A network's seed derives from ``seed`` and its network_id: codes that build one network get one
-    result, in whatever order they come, and it is trained once.
+    result, in whatever order they come, and it is trained once. Several networks are trained at a
+    time, in ``workers`` processes (None: one per core).
 
     Raises:
         InputError: classes or input size of the space and the data set differ.
@@ -32,18 +29,21 @@ class ScratchEvaluator:
     def __init__(
         self,
         space: SearchSpace,
-        dataset: Dataset,
+        source: DataSource,
         recipe: Recipe,
         *,
         seed: int,
-        torch_device: str | torch.device = "cpu",
+        torch_device: str = "cpu",
+        workers: int | None = None,
     ) -> None:
         self.space = space
-        self.dataset = dataset.without_test()
+        self.source = source
         self.recipe = recipe
         self.seed = seed
         self.torch_device = torch_device
+        self.workers = workers
         self._known: dict[str, Evaluation] = {}
+        dataset = source.load().without_test()
         expected = (3, dataset.input_size, dataset.input_size)
         problems = []
         if space.num_classes != dataset.num_classes:
@@ -56,46 +56,54 @@ class ScratchEvaluator:
             raise InputError(f"space {space.name} with data set {dataset.name}", problems,
                              "set num_classes and input_size of the space by the data set")
 
-    def evaluate(self, archs: Sequence[Arch]) -> list[Evaluation]:
-        """Return ``top1`` (fraction) and ``loss`` on ``val``, one evaluation per architecture.
+    def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield ``(position, evaluation)`` as trainings end: ``top1`` (fraction), ``loss`` on val.
 
         ``cost``: ``images_trained``, ``macs_images`` (forward MACs of one image x images trained),
         ``core_s``, ``wall_s``; all 0 for a network that was evaluated before.
 
         Raises:
-            DivergedError: a training diverged; names the architecture, epoch and step.
+            TaskError: after the others were yielded, naming each training that failed and why.
         """
-        return [self._evaluate(arch) for arch in archs]
+        places: dict[str, list[int]] = {}
+        for place, arch in enumerate(archs):
+            places.setdefault(self.space.network_id(arch), []).append(place)
+        tasks = {}
+        for network_id, same in places.items():
+            if network_id in self._known:
+                yield from self._repeated(network_id, archs, same)
+            else:
+                tasks[network_id] = self._task(archs[same[0]], network_id)
+        for network_id, outcome in train_all(tasks, workers=self.workers):
+            first, *others = places[network_id]
+            self._known[network_id] = _evaluation(archs[first], outcome)
+            yield first, self._known[network_id]
+            yield from self._repeated(network_id, archs, others)
 
-    def _evaluate(self, arch: Arch) -> Evaluation:
-        network_id = self.space.network_id(arch)
-        known = self._known.get(network_id)
-        if known is not None:
-            return replace(known, arch=arch, cost=dict.fromkeys(known.cost, 0.0))
-        evaluation = self._train(arch, derived_seed(self.seed, f"{SOURCE}:{network_id}"))
-        self._known[network_id] = evaluation
-        return evaluation
+    def _repeated(
+        self, network_id: str, archs: Sequence[Arch], places: Sequence[int]
+    ) -> Iterator[tuple[int, Evaluation]]:
+        known = self._known[network_id]
+        for place in places:
+            yield place, replace(known, arch=archs[place], cost=dict.fromkeys(known.cost, 0.0))
 
-    def _train(self, arch: Arch, seed: int) -> Evaluation:
-        wall, cores = time.perf_counter(), core_seconds()
-        network = build(self.space, arch, seed=seed)
-        try:
-            trained = fit(network, self.dataset, ("train",), self.recipe, seed=seed,
-                          torch_device=self.torch_device)
-            score = evaluate(network, self.dataset, "val", torch_device=self.torch_device)
-        except DivergedError as error:
-            raise DivergedError(f"architecture {arch.arch_id}: {error}") from error
-        macs = sum(op.macs for op in self.space.layers(arch))
-        return Evaluation(
-            arch=arch,
-            objectives={
-                "top1": Objective(score.top1, "fraction", "max", SOURCE),
-                "loss": Objective(score.loss, "nats", "min", SOURCE),
-            },
-            cost={
-                "images_trained": float(trained.images_trained),
-                "macs_images": float(macs * trained.images_trained),
-                "core_s": core_seconds() - cores,
-                "wall_s": time.perf_counter() - wall,
-            },
+    def _task(self, arch: Arch, network_id: str) -> TrainTask:
+        return TrainTask(
+            layers=self.space.layers(arch),
+            source=self.source,
+            splits=("train",),
+            recipe=self.recipe,
+            seed=derived_seed(self.seed, f"{SOURCE}:{network_id}"),
+            torch_device=self.torch_device,
         )
+
+
+def _evaluation(arch: Arch, outcome: TrainOutcome) -> Evaluation:
+    return Evaluation(
+        arch=arch,
+        objectives={
+            "top1": Objective(outcome.val.top1, "fraction", "max", SOURCE),
+            "loss": Objective(outcome.val.loss, "nats", "min", SOURCE),
+        },
+        cost=outcome.cost,
+    )

@@ -136,7 +136,7 @@ class LimitedSpace:
                     f"{limit.metric} {function.value(best.score):.6g} ({self._spelt(best.code)}). "
                     "Next: raise the limit, or choose a smaller space (width_mult, input_size)"
                 )
-        if next(ranked(self.graph, 0, self._most()), None) is None:
+        if next(ranked(self.graph, None, self._most()), None) is None:
             together = " and ".join(str(limit) for limit in self.limits)
             raise InfeasibleError(f"each limit can be met, but no network of {self.space.name} "
                                   f"meets {together} together. Next: raise one of them")

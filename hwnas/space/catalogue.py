@@ -112,7 +112,8 @@ CATALOGUE: Mapping[str, Entry] = {
 }
 
 FILE_ENDINGS = (".yaml", ".yml")
-FILE_PARAMS: Params = {"input_size": 0, "num_classes": 0}  # what a space file's user may replace
+# what may replace a space file's own numbers; the values here only give the type
+FILE_PARAMS: Params = {"input_size": 224, "num_classes": 1000}
 
 LIMITS_OF_PARAMS: Mapping[str, tuple[float, float]] = {
     "input_size": (8, 1024),

@@ -162,6 +162,8 @@ def _problems(model: SpaceModel) -> list[str]:
                                 f"{', '.join(model.options)}")
         if bool(stage.options) == bool(stage.fixed):
             problems.append(f"{place}: needs either options (a choice) or fixed (none)")
+        if stage.fixed and stage.same_shape_options:
+            problems.append(f"{place}: same_shape_options extend options; a fixed stage has none")
         if len(set(named)) != len(named):
             problems.append(f"{place}: an option is named twice")
     if not any(stage.options for stage in model.stages):

@@ -64,7 +64,8 @@ def test_a_bundle_holds_both_models_and_what_they_expect(tmp_path, arguments, ar
     assert description["arch"] == arch.to_json()
     assert tuple(OpSpec.from_json(layer) for layer in description["layers"]) == arguments["layers"]
     assert description["preprocessing"] == {
-        **PREPROCESSING, "color_order": "RGB", "layout": {"onnx": "nchw", "tflite": "nhwc"}
+        **PREPROCESSING, "color_order": "RGB", "crop": "center-square",
+        "resize": "bilinear-antialias", "layout": {"onnx": "nchw", "tflite": "nhwc"}
     }
     metadata = {p.key: p.value for p in onnx.load(folder / "model.onnx").metadata_props}
     assert json.loads(metadata["hwnas.preprocessing"]) == description["preprocessing"]
