@@ -1,4 +1,4 @@
-"""Whole networks spread evenly over the latency range of a space: to calibrate, to check."""
+"""Whole networks spread evenly over the range of a space's latencies or MACs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from hwnas.additive.window import open_window
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import SearchSpace
+from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.codes import symbol_counts, to_codes
 
 TRIES_PER_WINDOW = 20
+
+
+def macs_terms(space: SearchSpace) -> list[Term]:
+    """Return the multiply-accumulates of a space's networks as additive terms."""
+    def value(op: OpSpec | None) -> float:
+        return 0.0 if op is None else float(op.macs)
+
+    return [Term(f.choices, np.vectorize(value, otypes=[np.float64])(f.ops))
+            for f in space.factors()]
 
 
 def spread_networks(
@@ -29,9 +39,9 @@ def spread_networks(
 ) -> list[Arch]:
     """Return up to ``count`` networks, one uniform draw from each of ``count`` equal windows.
 
-    The windows cut the range of the additive latency ``terms`` from the fastest to the slowest
-    network. A window without a network that is not in ``avoid`` (or drawn before) is left out, so
-    fewer may come back. Networks are distinct by network_id.
+    The windows cut the range of the additive ``terms`` (latency, MACs) from the smallest to the
+    largest network. A window without a network that is not in ``avoid`` (or drawn before) is left
+    out, so fewer may come back. Networks are distinct by network_id.
     """
     graph = build_graph(symbol_counts(space), [terms])
     fastest, slowest = cheapest(graph, 0), dearest(graph, 0)

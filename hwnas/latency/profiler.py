@@ -1,10 +1,11 @@
 """Profile a device: from a space and a target to a calibrated, validated latency table.
 
-The order of work is chosen so that nothing is converted while anything is timed and every visit
-counts once: convert the operations; a pilot round ranks them roughly; whole networks are chosen
-evenly over the range that the pilot predicts, and converted; then operations and networks are
-visited together in interleaved rounds. Operations are converted by the code that exports networks,
-from the same cache.
+The order of work is chosen so that nothing is converted while anything is timed. The operations
+are converted, with the networks to calibrate on and the sentinels, which are spread over the range
+of MACs: the same ones every time, so that a second profile finds them in the cache. Where networks
+to validate on are asked for, a pilot round ranks the operations roughly and the networks are spread
+over the range of latencies that it predicts. Then operations and networks are visited together in
+interleaved rounds. Operations are converted by the code that exports networks, from one cache.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -22,9 +23,9 @@ from hwnas.arch import Arch, short_hash
 from hwnas.errors import UsageError
 from hwnas.export.cache import Conversion, ConversionCache, InitWeights
 from hwnas.interfaces import SearchSpace
-from hwnas.latency.accuracy import validation_report
+from hwnas.latency.accuracy import Floats, validation_report
 from hwnas.latency.device import LAYOUT, MODEL_FORMAT
-from hwnas.latency.networks import spread_networks
+from hwnas.latency.networks import macs_terms, spread_networks
 from hwnas.latency.predictor import features, fit_calibration
 from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.latency.table import (
@@ -134,6 +135,15 @@ def make_header(plan: ProfilePlan, runner: LocalRunner) -> TableHeader:
 
 
 @dataclass(frozen=True)
+class Role:
+    """A whole network with what it is measured for."""
+
+    arch: Arch
+    name: Literal["sentinel", "calibrate", "validate"]
+    is_sentinel: bool
+
+
+@dataclass(frozen=True)
 class _Session:
     plan: ProfilePlan
     runner: LocalRunner
@@ -145,14 +155,20 @@ class _Session:
         """Convert, visit and summarise everything of the plan."""
         plan, rounds = self.plan, range(self.plan.target.device.protocol.rounds)
         ops = {op_id(op): op for op in plan.ops}
-        op_paths = self._convert({name: (op,) for name, op in ops.items()}, "converting operations")
-        self._visit(op_paths, [PILOT_ROUND], "pilot round")
-        roles = self._choose_networks(ops)
-        layers = {
-            network_model_id(plan.space, arch): plan.space.layers(arch) for arch, _, _ in roles
-        }
-        net_paths = self._convert(layers, "converting networks")
-        self._visit({**op_paths, **net_paths}, rounds, "timing")
+        roles = self._calibrating()
+        known = {network_model_id(plan.space, role.arch): role.arch for role in roles}
+        paths = self._convert({
+            **{name: (op,) for name, op in ops.items()},
+            **{name: plan.space.layers(arch) for name, arch in known.items()},
+        })
+        if plan.validate:
+            self._visit({name: paths[name] for name in ops}, [PILOT_ROUND], "pilot round")
+            validating = self._validating(ops, [role.arch for role in roles])
+            roles += [Role(arch, "validate", False) for arch in validating]
+            paths |= self._convert({
+                network_model_id(plan.space, arch): plan.space.layers(arch) for arch in validating
+            })
+        self._visit(paths, rounds, "timing")
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, rounds) for name, op in ops.items()}
         others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
@@ -161,20 +177,18 @@ class _Session:
             entries=entries,
             calibration=dict(earlier.calibration) if earlier else {},
             validation=dict(earlier.validation) if earlier else {},
-            networks=others + tuple(self._record(*role, rounds) for role in roles),
+            networks=others + tuple(self._record(role, rounds) for role in roles),
         )
         return self._with_calibration(table, roles)
 
-    def _convert(
-        self, layers: Mapping[str, Sequence[OpSpec]], stage: str
-    ) -> dict[str, Path]:
+    def _convert(self, layers: Mapping[str, Sequence[OpSpec]]) -> dict[str, Path]:
         wanted = {name: conversion_of(ops, self.plan.target) for name, ops in layers.items()}
         done = 0
 
         def count(_: Conversion) -> None:
             nonlocal done
             done += 1
-            self.progress(stage, done, len(wanted))
+            self.progress("converting", done, len(wanted))
 
         paths = self.cache.fill(list(wanted.values()), on_done=count)
         return {name: paths[conversion] for name, conversion in wanted.items()}
@@ -191,8 +205,21 @@ class _Session:
             progress=self.progress,
         )
 
-    def _choose_networks(self, ops: Mapping[str, OpSpec]) -> list[tuple[Arch, str, bool]]:
-        """Return (architecture, role, whether a sentinel) of the whole networks to measure."""
+    def _calibrating(self) -> list[Role]:
+        """Return the networks to calibrate on and the sentinels, spread over the range of MACs."""
+        terms, count = macs_terms(self.plan.space), self.plan.calibrate
+        calibrating = self._spread(terms, count, "calibrate") if count else []
+        if len(calibrating) >= NUM_SENTINELS:
+            places = np.linspace(0, len(calibrating) - 1, NUM_SENTINELS).round().astype(int)
+            return [Role(arch, "calibrate", place in places)
+                    for place, arch in enumerate(calibrating)]
+        sentinels = self._spread(terms, NUM_SENTINELS, "sentinel", calibrating)
+        return [Role(arch, "calibrate", False) for arch in calibrating] + [
+            Role(arch, "sentinel", True) for arch in sentinels
+        ]
+
+    def _validating(self, ops: Mapping[str, OpSpec], known: Sequence[Arch]) -> list[Arch]:
+        """Return networks spread over the range of latencies that the pilot round predicts."""
         pilot = {
             op: float(np.median(self.log.rounds(name)[PILOT_ROUND])) for name, op in ops.items()
         }
@@ -200,45 +227,30 @@ class _Session:
             Term(f.choices, np.vectorize(lambda op: pilot.get(op, 0.0), otypes=[float])(f.ops))
             for f in self.plan.space.factors()
         ]
+        return self._spread(terms, self.plan.validate, "validate", known)
 
-        def spread(count: int, purpose: str, avoid: Sequence[Arch] = ()) -> list[Arch]:
-            return spread_networks(self.plan.space, terms, count, seed=self.plan.seed,
-                                   purpose=purpose, avoid=avoid)
+    def _spread(
+        self, terms: Sequence[Term], count: int, purpose: str, avoid: Sequence[Arch] = ()
+    ) -> list[Arch]:
+        return spread_networks(self.plan.space, terms, count, seed=self.plan.seed,
+                               purpose=purpose, avoid=avoid)
 
-        calibrating = spread(self.plan.calibrate, "calibrate") if self.plan.calibrate else []
-        roles = [(arch, "calibrate", False) for arch in calibrating]
-        if len(calibrating) >= NUM_SENTINELS:
-            for place in np.linspace(0, len(calibrating) - 1, NUM_SENTINELS).round().astype(int):
-                roles[place] = (calibrating[place], "calibrate", True)
-        else:
-            sentinels = spread(NUM_SENTINELS, "sentinel", calibrating)
-            roles += [(arch, "sentinel", True) for arch in sentinels]
-        if self.plan.validate:
-            known = [arch for arch, _, _ in roles]
-            validating = spread(self.plan.validate, "validate", known)
-            roles += [(arch, "validate", False) for arch in validating]
-        return roles
-
-    def _record(
-        self, arch: Arch, role: str, is_sentinel: bool, rounds: Sequence[int]
-    ) -> NetworkRecord:
-        measured = self.log.measurement(network_model_id(self.plan.space, arch), rounds)
+    def _record(self, role: Role, rounds: Sequence[int]) -> NetworkRecord:
+        measured = self.log.measurement(network_model_id(self.plan.space, role.arch), rounds)
         return NetworkRecord(
             space=self.plan.space.name,
-            role=role,  # type: ignore[arg-type]
-            is_sentinel=is_sentinel,
-            arch=arch.to_json(),
+            role=role.name,
+            is_sentinel=role.is_sentinel,
+            arch=role.arch.to_json(),
             measurement=MeasurementModel(**measured.to_json()),
         )
 
-    def _with_calibration(
-        self, table: LatencyTable, roles: Sequence[tuple[Arch, str, bool]]
-    ) -> LatencyTable:
+    def _with_calibration(self, table: LatencyTable, roles: Sequence[Role]) -> LatencyTable:
         """Return ``table`` with this space's calibration and validation blocks."""
         space, rounds = self.plan.space, range(self.plan.target.device.protocol.rounds)
 
-        def measured(role: str) -> tuple[list[Arch], Any, Any]:
-            archs = [arch for arch, own, _ in roles if own == role]
+        def measured(name: str) -> tuple[list[Arch], Floats, Floats]:
+            archs = [role.arch for role in roles if role.name == name]
             found = [self.log.measurement(network_model_id(space, a), rounds) for a in archs]
             return (archs, np.array([m.latency_ms for m in found]),
                     np.array([m.repeatability for m in found]))
