@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine with Python, make and git: make demo, make test.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   := runs/demo
+
+.PHONY: demo test lint bench clean
+
+# the environment is made anew when pyproject.toml changes
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+# profile this machine, search under a budget, train, export, measure, report
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/hwnas run --preset demo --out $(DEMO)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+# what the project claims about itself, measured on this machine
+bench: $(VENV)/.installed-test
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) runs
