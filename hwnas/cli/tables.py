@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from hwnas.cli.door import print_json, print_table, print_text, say
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.check import TableCheck, check_table
-from hwnas.latency.device import load_device
 from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.runner import make_target, open_runner
 from hwnas.latency.table import LatencyTable, load_table
 from hwnas.latency.visits import Progress
 from hwnas.space.archfile import arch_ids, read_archs
 from hwnas.space.catalogue import load_space
+
+if TYPE_CHECKING:
+    from hwnas.latency.check import TableCheck
 
 
 def predictor_of(space: str, lut: Path) -> LutPredictor:
@@ -138,6 +138,10 @@ def diff_tables(old: Path, new: Path, *, as_json: bool) -> None:
 
 def check_file(file: Path, device: str, space: str | None, progress: Progress) -> TableCheck:
     """Measure a table's sentinels again on ``device``."""
+    from hwnas.latency.check import check_table
+    from hwnas.latency.device import load_device
+    from hwnas.latency.runner import make_target, open_runner
+
     table = load_table(file)
     name = space or _only_space(table, file)
     header = table.header

@@ -107,6 +107,9 @@ class OnnxModel:
         return output
 
 
+MODELS: dict[str, Callable[[str, int], Model]] = {"litert": LitertModel, "onnxruntime": OnnxModel}
+
+
 def litert() -> tuple[Any, str]:
     """Return the interpreter class of whichever LiteRT is installed, and its version."""
     try:
@@ -208,6 +211,8 @@ def scaled(text: str | None, factor: float) -> float | None:
 
 def hello(request: dict[str, Any]) -> dict[str, Any]:
     """Pin the process and name the runtime."""
+    if request["runtime"] not in MODELS:
+        raise ValueError(f"unknown runtime {request['runtime']!r}; known: {', '.join(MODELS)}")
     if request.get("affinity"):
         os.sched_setaffinity(0, request["affinity"])
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -258,8 +263,8 @@ def respond(
     if command == "state":
         return {"state": state()}
     if command == "load":
-        kind = LitertModel if settings["runtime"] == "litert" else OnnxModel
-        models[request["id"]] = kind(request["path"], settings["threads"])
+        make = MODELS[settings["runtime"]]
+        models[request["id"]] = make(request["path"], settings["threads"])
         return {}
     if command == "unload":
         models.pop(request["id"], None)

@@ -17,7 +17,7 @@ Runtime = Literal["litert", "onnxruntime"]
 MODEL_FORMAT: Mapping[str, Format] = {"litert": "tflite", "onnxruntime": "onnx"}
 LAYOUT: Mapping[str, Layout] = {"litert": "nhwc", "onnxruntime": "nchw"}
 
-_CPU_LIST = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
+_CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
 def cpu_numbers(text: str) -> list[int]:
@@ -29,10 +29,15 @@ def cpu_numbers(text: str) -> list[int]:
     return sorted(numbers)
 
 
-def _check_cpu_list(text: str | None) -> str | None:
-    if text is not None and not _CPU_LIST.match(text):
-        raise ValueError("must be a CPU list such as 4-7 or 0,2")
+def cpu_list(text: str) -> str:
+    """Return ``text`` if it is a CPU list; ValueError states the rule otherwise."""
+    if not _CPU_LIST.fullmatch(text) or not all(map(cpu_numbers, text.split(","))):
+        raise ValueError("must be a CPU list such as 4-7 or 0,2, ranges going up")
     return text
+
+
+def _check_cpu_list(text: str | None) -> str | None:
+    return None if text is None else cpu_list(text)
 
 
 class Cluster(FileModel):

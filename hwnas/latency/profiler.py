@@ -20,7 +20,7 @@ import numpy as np
 
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
-from hwnas.errors import UsageError
+from hwnas.errors import InputError, UsageError
 from hwnas.export.cache import Conversion, ConversionCache, InitWeights
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.accuracy import Floats, validation_report
@@ -95,6 +95,7 @@ def profile(
 
     Raises:
         UsageError: ``out`` exists and ``resume`` was not asked for.
+        InputError: what is on record is of another target, protocol or seed.
         DeviceError: the target failed; the visits so far are kept.
         StorageError: a file could not be written; the visits so far are kept.
     """
@@ -105,6 +106,8 @@ def profile(
     earlier = load_table(out) if out.exists() else None
     with open_runner(plan.target) as runner:
         header = make_header(plan, runner)
+        if earlier is not None:
+            _require_same_target(header, earlier, out)
         log = SampleLog(samples, header.target())
         try:
             session = _Session(plan, runner, log, cache or ConversionCache(), progress)
@@ -113,6 +116,13 @@ def profile(
             log.close()
     save_table(table, out)
     return table
+
+
+def _require_same_target(header: TableHeader, earlier: LatencyTable, out: Path) -> None:
+    problems = [f"{difference} in the table" for difference in header.differences(earlier.header)]
+    if problems:
+        raise InputError(str(out), problems, "its rows do not belong together with new ones: "
+                         "choose another --out, or restore what differs")
 
 
 def make_header(plan: ProfilePlan, runner: LocalRunner) -> TableHeader:

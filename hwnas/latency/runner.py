@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import DeviceError, UsageError
-from hwnas.latency.device import Device, cpu_numbers
+from hwnas.latency.device import Device, cpu_list, cpu_numbers
 
 AGENT = Path(__file__).parent / "agent.py"
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 120.0
+EXIT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def make_target(
     """Return the target, ``threads`` and ``affinity`` from the device file unless given.
 
     Raises:
-        UsageError: the device file does not list the runtime, or the precision is not supported.
+        UsageError: the device file does not list the runtime, the precision is not supported, or
+            ``affinity`` is no list of CPUs.
     """
     settings = device.runtimes.get(runtime)  # type: ignore[call-overload]
     if settings is None:
@@ -58,8 +60,11 @@ def make_target(
         )
     if precision != "fp32":
         raise UsageError(f"precision {precision!r} is not supported; allowed: fp32")
-    return Target(device, runtime, precision, threads or settings.threads,
-                  affinity if affinity is not None else settings.affinity)
+    try:
+        pinned = settings.affinity if affinity is None else cpu_list(affinity)
+    except ValueError as error:
+        raise UsageError(f"affinity {error}, got {affinity!r}") from None
+    return Target(device, runtime, precision, threads or settings.threads, pinned)
 
 
 class LocalRunner:
@@ -82,17 +87,23 @@ class LocalRunner:
             env={**os.environ, "OMP_NUM_THREADS": str(target.threads)},
         )
         affinity = cpu_numbers(target.affinity) if target.affinity else None
-        self.info = self._ask(
-            START_TIMEOUT_S,
-            cmd="hello",
-            runtime=target.runtime,
-            threads=target.threads,
-            affinity=affinity,
-        )
+        try:
+            self.info = self._ask(
+                START_TIMEOUT_S,
+                cmd="hello",
+                runtime=target.runtime,
+                threads=target.threads,
+                affinity=affinity,
+            )
+        except BaseException:
+            self.close()
+            raise
 
     def _ask(self, timeout_s: float, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        if self._process.stdin.closed:
+            raise DeviceError(f"{request['cmd']!r} was asked of an agent that has been closed")
         try:
             self._process.stdin.write((json.dumps(request) + "\n").encode())
             self._process.stdin.flush()
@@ -101,6 +112,7 @@ class LocalRunner:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(timeout_s):
+                self._process.kill()
                 self.close()
                 raise DeviceError(f"the agent did not answer {request['cmd']!r} within "
                                   f"{timeout_s:.0f} s and was stopped")
@@ -114,7 +126,7 @@ class LocalRunner:
         return answer
 
     def _died(self, request: dict[str, Any]) -> DeviceError:
-        code = self._process.wait(timeout=10)
+        code = self._exit_code()
         self._log.seek(0)
         tail = self._log.read()[-2000:].decode(errors="replace").strip()
         return DeviceError(f"the agent ended (exit code {code}) at {request['cmd']!r} "
@@ -139,19 +151,22 @@ class LocalRunner:
         """Free a loaded model."""
         self._ask(ANSWER_TIMEOUT_S, cmd="unload", id=model_id)
 
+    def _exit_code(self) -> int:
+        """Wait for the agent to end, stopping it if it does not, and return its exit code."""
+        try:
+            return self._process.wait(timeout=EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
     def close(self) -> None:
         """End the agent; safe to call twice."""
-        if self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                assert self._process.stdin is not None
-                self._process.stdin.close()
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):  # what an agent that died did not read
+            self._process.stdin.close()
+        self._exit_code()
+        self._process.stdout.close()
         self._log.close()
 
     def __enter__(self) -> LocalRunner:

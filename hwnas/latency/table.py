@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,8 @@ from hwnas.journal import canonical_json, read_json, write_whole
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.measurement import Measurement
 from hwnas.ops import OpSpec
+
+KEYS = ("schema", "header", "calibration", "validation", "networks", "entries")
 
 
 class TableHeader(FileModel):
@@ -40,11 +42,17 @@ class TableHeader(FileModel):
         content: dict[str, Any] = self.model_dump(exclude={"date"})
         return content
 
+    def differences(self, other: TableHeader) -> list[str]:
+        """Return what keeps this target from being ``other``'s, one line a key."""
+        theirs = other.target()
+        return [f"{key} is {value!r}, but {theirs[key]!r}"
+                for key, value in self.target().items() if value != theirs[key]]
+
 
 class MeasurementModel(FileModel):
     """A Measurement in a file."""
 
-    latency_ms: float = Field(gt=0)
+    latency_ms: float = Field(gt=0, allow_inf_nan=False)
     p5_ms: float
     p50_ms: float
     p90_ms: float
@@ -159,32 +167,34 @@ def load_table(path: Path) -> LatencyTable:
     if path.is_dir():
         return _load_folder(path)
     content = read_json(path)
-    keys = {"schema", "header", "calibration", "validation", "networks", "entries"}
-    if not isinstance(content, dict) or content.get("schema") != 1 or set(content) - keys:
-        unknown = sorted(set(content) - keys) if isinstance(content, dict) else []
-        raise InputError(str(path), ["is not a latency table: it needs schema 1 and the keys "
-                                     f"{', '.join(sorted(keys))}; unknown: {unknown or 'none'}"],
-                         "hwnas profile writes tables")
-    problems: list[str] = []
+    if not isinstance(content, dict) or content.get("schema") != 1:
+        raise InputError(str(path), ["is not a latency table: it must be an object with "
+                                     '"schema": 1'], "hwnas profile writes tables")
+    problems = [f"unknown key {key!r}; a table has {', '.join(KEYS)}"
+                for key in sorted(set(content) - set(KEYS))]
     header = _parsed(TableHeader, content.get("header"), "header", problems)
     entries = _parse_entries(content.get("entries"), problems)
     calibration = {
         name: _parsed(Calibration, value, f"calibration.{name}", problems)
-        for name, value in content.get("calibration", {}).items()
+        for name, value in _section(content, "calibration", dict, problems).items()
     }
+    validation = _section(content, "validation", dict, problems)
     networks = [
         _parsed(NetworkRecord, value, f"networks.{i}", problems)
-        for i, value in enumerate(content.get("networks", []))
+        for i, value in enumerate(_section(content, "networks", list, problems))
     ]
-    if problems or header is None:
+    if problems:
         raise InputError(str(path), problems)
-    return LatencyTable(
-        header=header,
-        entries=entries,
-        calibration={name: c for name, c in calibration.items() if c is not None},
-        validation=content.get("validation", {}),
-        networks=tuple(n for n in networks if n is not None),
-    )
+    return LatencyTable(header, entries, calibration, validation, tuple(networks))
+
+
+def _section(content: Mapping[str, Any], key: str, kind: type, problems: list[str]) -> Any:
+    """Return an optional part of a table, empty where it is absent or of another kind."""
+    value = content.get(key, kind())
+    if isinstance(value, kind):
+        return value
+    problems.append(f"{key} must be {'an object' if kind is dict else 'a list'}")
+    return kind()
 
 
 def _parsed(model: type[Any], value: Any, place: str, problems: list[str]) -> Any:
@@ -230,36 +240,41 @@ def merge_tables(tables: Sequence[LatencyTable], names: Sequence[str]) -> Latenc
     """Return one table with the rows of all; the first keeps precedence in nothing.
 
     Raises:
-        InputError: headers differ, or two tables hold different numbers for one operation.
+        InputError: headers differ, or two tables hold different numbers for one operation or
+            different calibrations or validations of one space.
     """
     first = tables[0]
     problems = []
     for table, name in zip(tables[1:], names[1:], strict=True):
-        problems += [
-            f"{name}: {key} is {value!r}, but {first.header.target()[key]!r} in {names[0]}"
-            for key, value in table.header.target().items()
-            if value != first.header.target()[key]
-        ]
+        problems += [f"{name}: {difference} in {names[0]}"
+                     for difference in table.header.differences(first.header)]
     entries: dict[OpSpec, Measurement] = {}
     for table, name in zip(tables, names, strict=True):
         for op, measurement in table.entries.items():
             if op in entries and entries[op] != measurement:
                 problems.append(f"{name}: a second, different row for {op}")
             entries[op] = measurement
+    calibration = _union("calibration", [t.calibration for t in tables], names, problems)
+    validation = _union("validation", [t.validation for t in tables], names, problems)
+    networks = [network for table in tables for network in table.networks]
     if problems:
         raise InputError(", ".join(names), problems, "tables of different targets, or measured "
                          "twice, stay apart: choose one")
     return replace(
         first,
         entries=entries,
-        calibration=_union(t.calibration for t in tables),
-        validation=_union(t.validation for t in tables),
-        networks=tuple(network for table in tables for network in table.networks),
+        calibration=calibration,
+        validation=validation,
+        networks=tuple(n for i, n in enumerate(networks) if n not in networks[:i]),
     )
 
 
-def _union(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _union(
+    what: str, parts: Sequence[Mapping[str, Any]], names: Sequence[str], problems: list[str]
+) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for part in parts:
-        merged.update(part)
+    for part, name in zip(parts, names, strict=True):
+        for space, block in part.items():
+            if merged.setdefault(space, block) != block:
+                problems.append(f"{name}: a second, different {what} of {space}")
     return merged
