@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 FIXED_POINT_BITS = 50
+BEYOND = 2.0**51  # larger than any sum in fixed point; limits beyond it are all alike
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class Function:
 
         Each term is rounded by at most half a unit, so a sum that equals ``value`` is within.
         """
-        return int(np.floor(value * self.scale + self.num_terms / 2)) - self.constant
+        return int(np.floor(self._units(value) + self.num_terms / 2)) - self.constant
 
     def ceil(self, value: float) -> int:
         """Return the smallest path sum that counts as ``>= value``."""
-        return int(np.ceil(value * self.scale - self.num_terms / 2)) - self.constant
+        return int(np.ceil(self._units(value) - self.num_terms / 2)) - self.constant
+
+    def _units(self, value: float) -> float:
+        return min(max(value * self.scale, -BEYOND), BEYOND)
 
     def value(self, total: int) -> float:
         """Return the value of a path sum."""

@@ -75,7 +75,11 @@ def num_codes(graph: Graph) -> int:
 
 def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
     """Return the counts of ``graph``'s codes on a grid of about ``num_cells`` cells."""
-    weights = [step.weights[function] for step in graph.steps]
+    weights = tuple(step.weights[function] for step in graph.steps)
+    total = num_codes(graph)
+    if total == 0:
+        states = map(graph.num_states, range(len(graph.steps) + 1))
+        return Grid(1, 0, 0, 0, weights, tuple(np.zeros((n, 1), dtype=np.int64) for n in states))
     smallest = [int(w[s.allowed].min()) for w, s in zip(weights, graph.steps, strict=True)]
     spread = -int(smallest_to_go(graph, [-w for w in weights])[0][0]) - sum(smallest)
     cell = max(1, -(-spread // num_cells))
@@ -85,7 +89,7 @@ def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
     error_high = -int(smallest_to_go(graph, [-e for e in errors])[0][0])
     width = -int(smallest_to_go(graph, [-c for c in cells])[0][0]) + 1
     # counts beyond int64 are held as Python integers
-    dtype = np.int64 if num_codes(graph) < 2**62 else object
+    dtype = np.int64 if total < 2**62 else object
     counts = [np.zeros((1, width), dtype=dtype)]
     counts[0][0, 0] = 1
     for step, cost in zip(reversed(graph.steps), reversed(cells), strict=True):
@@ -137,7 +141,7 @@ class Window:
             raise InfeasibleError("no network lies in the window")
         if self.listed is not None:
             return self.listed[rng.integers(len(self.listed), size=count)]
-        accepted: list[Ints] = []
+        accepted = [np.empty((0, len(self.graph.steps)), dtype=np.int64)]
         missing, draws = count, 0
         while missing > 0:
             draw = min(max(64, int(missing / max(self.acceptance, 0.05)) + 8), 1 << 16)
@@ -231,8 +235,13 @@ def quantile(graph: Graph, function: int, shares: NDArray[np.float64]) -> NDArra
 
     The value at share q is the smallest v with at least q of the codes at or below it. Exact where
     the codes can be listed, else to within the finest grid's rounding (below 1e-4 of the range).
+
+    Raises:
+        InfeasibleError: no code is allowed.
     """
     everything = open_window(graph, function, -(2**60), 2**60)
+    if everything.is_empty:
+        raise InfeasibleError("no network is allowed, so there are no quantiles")
     scale = graph.functions[function]
     if everything.listed is not None:
         ordered = np.sort(graph.totals(everything.listed)[function])
@@ -240,7 +249,8 @@ def quantile(graph: Graph, function: int, shares: NDArray[np.float64]) -> NDArra
         return np.array([scale.value(int(total)) for total in ordered[ranks]])
     grid = make_grid(graph, function, MOST_CELLS // 4)
     counts = grid.cumulative[0][0]
-    shares_at = (counts / int(counts[-1])).astype(float)
-    cells = np.searchsorted(shares_at, np.minimum(shares, 1.0) - 1e-15)
+    ratios = (share.as_integer_ratio() for share in shares.tolist())
+    needed = [-((-above * int(counts[-1])) // below) for above, below in ratios]
+    cells = np.searchsorted(counts, np.clip(np.array(needed, counts.dtype), 1, counts[-1]))
     middle = grid.origin + (grid.error_low + grid.error_high) // 2
     return np.array([scale.value(middle + int(cell) * grid.cell) for cell in cells])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.additive.graph import smallest_so_far, smallest_to_go
+from hwnas.additive.graph import UNREACHABLE, smallest_so_far, smallest_to_go
 from hwnas.arch import Option
 from hwnas.search.limits import LimitedSpace
 
@@ -87,9 +87,9 @@ def _choices(
     audits = []
     for number, (choice, step) in enumerate(zip(limited.space.choices, graph.steps, strict=True)):
         through = before[number][:, None] + weights[number] + after[number + 1][step.next_state]
-        smallest = np.where(step.allowed, through, np.iinfo(np.int64).max).min(axis=0)
+        smallest = np.where(step.allowed, through, UNREACHABLE).min(axis=0)
         options = smallest[: len(choice.options)]
-        usable = options[options < np.iinfo(np.int64).max]
+        usable = options[options < UNREACHABLE // 2]  # the others complete no code
         spread_ms = float(usable.max() - usable.min()) / function.scale
         fits = options <= most
         audits.append(

@@ -52,9 +52,9 @@ def parse_limit(text: str) -> Limit:
         maximum = float(value)
     except ValueError:
         maximum = float("nan")
-    if metric not in COUNTED or not equals or not maximum > 0:
+    if metric not in COUNTED or not equals or not 0 < maximum < float("inf"):
         raise UsageError(f"--limit {text!r} is not understood; it is one of {', '.join(COUNTED)} "
-                         "with a positive number, as in --limit params=4e6")
+                         "with a finite positive number, as in --limit params=4e6")
     return Limit(metric, maximum)
 
 

@@ -21,7 +21,7 @@ from hwnas.search.journal_records import evaluation_of, evaluation_record
 
 @dataclass(frozen=True)
 class SearchLoop:
-    """Runs a searcher against an evaluator; ``first_index`` numbers its evaluations from there."""
+    """Runs a searcher against an evaluator; ``progress`` is told (done, total) of each run."""
 
     space: SearchSpace
     predictor: LutPredictor
@@ -35,7 +35,7 @@ class SearchLoop:
         """Return the journal's records of up to ``num_evaluations`` evaluations, in order.
 
         ``batch`` architectures are asked for at a time; fewer evaluations come back when the
-        searcher has no more to ask for.
+        searcher has no more to ask for. The journal numbers them from ``first_index``.
 
         Raises:
             InputError: the journal holds other architectures than the searcher asks for.
@@ -46,12 +46,16 @@ class SearchLoop:
             if record.get("event") == "evaluation"
         }
         records: list[dict[str, Any]] = []
+
+        def report(done: int) -> None:
+            self.progress(len(records) + done, num_evaluations)
+
         while len(records) < num_evaluations:
             archs = searcher.ask(min(batch, num_evaluations - len(records)))
             if not archs:
                 break
             start = first_index + len(records)
-            found = self._evaluate(archs, start, known, num_evaluations)
+            found = self._evaluate(archs, start, known, report)
             searcher.tell([evaluation_of(record) for record in found])
             records += found
         return records
@@ -61,7 +65,7 @@ class SearchLoop:
         archs: Sequence[Arch],
         start: int,
         known: Mapping[int, dict[str, Any]],
-        num_evaluations: int,
+        report: Callable[[int], None],
     ) -> list[dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
         missing: list[int] = []
@@ -78,12 +82,12 @@ class SearchLoop:
                 )
             else:
                 found[place] = record
-        self.progress(start + len(found), num_evaluations)
+        report(len(found))
         for position, evaluation in self.evaluator.evaluate([archs[place] for place in missing]):
             place = missing[position]
             found[place] = self._record(start + place, evaluation)
             self.journal.append(found[place])
-            self.progress(start + len(found), num_evaluations)
+            report(len(found))
         return [found[place] for place in range(len(archs))]
 
     def _record(self, index: int, evaluation: Evaluation) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RandomSearch:
 
     def _draw(self) -> Iterator[Arch]:
         fastest, _ = self.limited.extremes()
-        low = max(fastest, self.low_share * self.high_ms)
+        low = min(max(fastest, self.low_share * self.high_ms), self.high_ms)
         seen = set()
         for number, bounds in enumerate(((low, self.high_ms), (fastest, low))):
             for arch in self.limited.draws(*bounds, stream(self.seed, "random search", number)):

@@ -1,0 +1,112 @@
+"""How well a table predicts whole networks on this machine, and how long it takes to make one.
+
+For each runtime: (1) seconds of `hwnas profile --space proxyless` from an empty conversion cache
+and with a full one; (2) a table with 16 calibration networks, judged on 64 validation networks
+drawn uniformly over the range of latencies, none of them used in calibration; beside it, on the
+same networks: the measurement's own repeatability, a line through MACs, a line through the number
+of operations, and the plain protocol of the published tables (every operation timed in a loop of
+its own, 50 runs, the mean taken, rows summed); (3) the same validation networks measured again in a
+later session against the table's predictions.
+Usage: python benchmarks/table_accuracy.py [--runtimes onnxruntime,litert] [--validate 64]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.export.cache import ConversionCache
+from hwnas.latency.accuracy import errors
+from hwnas.latency.check import arch_of, interleaved
+from hwnas.latency.device import load_device
+from hwnas.latency.measurement import summarise
+from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.profiler import ProfilePlan, conversion_of, op_id, profile
+from hwnas.latency.runner import make_target, open_runner
+from hwnas.latency.table import LatencyTable
+from hwnas.space.catalogue import load_space
+
+
+def line(name: str, found: dict[str, float]) -> str:
+    """Return one predictor's errors as text."""
+    return (f"  {name:44s} mean {found['mean_abs_rel_error']:6.2%}  largest "
+            f"{found['max_abs_rel_error']:6.2%}  within 5 % {found['within_5_percent']:6.1%}  "
+            f"Kendall {found['kendall_tau']:.4f}")
+
+
+def loop_table(plan: ProfilePlan, cache: ConversionCache) -> dict[str, float]:
+    """Time every operation in a loop of its own; return the means in ms by operation key."""
+    paths = cache.fill([conversion_of((op,), plan.target) for op in plan.ops])
+    rows = {}
+    with open_runner(plan.target) as runner:
+        for op in plan.ops:
+            runner.load(op_id(op), paths[conversion_of((op,), plan.target)])
+            rows[op.key] = float(np.mean(runner.time_ms(op_id(op), min_runs=50, min_ms=0)))
+    return rows
+
+
+def later(plan: ProfilePlan, table: LatencyTable, cache: ConversionCache) -> np.ndarray:
+    """Measure the validation networks again; return ms in the table's order."""
+    archs = [arch_of(n) for n in table.networks if n.role == "validate"]
+    paths = cache.fill([conversion_of(plan.space.layers(a), plan.target) for a in archs])
+    with open_runner(plan.target) as runner:
+        names = []
+        for arch in archs:
+            names.append(arch.arch_id)
+            runner.load(arch.arch_id, paths[conversion_of(plan.space.layers(arch), plan.target)])
+        runs = interleaved(runner, names, 8, plan.target.device.protocol, stage="later")
+    return np.array([summarise(runs[name]).latency_ms for name in names])
+
+
+def measure(runtime: str, validate: int) -> None:
+    """Profile with one runtime and print everything."""
+    space, target = load_space("proxyless"), make_target(load_device("host"), runtime)
+    with tempfile.TemporaryDirectory() as name:
+        folder, cache = Path(name), ConversionCache(Path(name) / "cache")
+        seconds = []
+        for step in ("empty", "full"):
+            start = time.perf_counter()
+            profile(ProfilePlan(space, target), folder / f"{step}.json", cache=cache)
+            seconds.append(time.perf_counter() - start)
+        print(f"{runtime}: table of {len(ProfilePlan(space, target).ops)} operations in "
+              f"{seconds[0]:.1f} s from an empty cache, {seconds[1]:.1f} s with a full one")
+        plan = ProfilePlan(space, target, calibrate=16, validate=validate)
+        table = profile(plan, folder / "table.json", cache=cache)
+        found = table.validation[space.name]
+        networks = [n for n in table.networks if n.role == "validate"]
+        archs = [arch_of(n) for n in networks]
+        measured = np.array([n.measurement.latency_ms for n in networks])
+        rows = loop_table(plan, cache)
+        summed = np.array([sum(rows[op.key] for op in space.layers(arch)) for arch in archs])
+        print(f"  {len(archs)} validation networks, {measured.min():.3g} to {measured.max():.3g} "
+              f"ms; repeatability mean {found['repeatability_mean']:.2%}, largest "
+              f"{found['repeatability_max']:.2%}")
+        print(line("table, calibrated on 16 networks", found))
+        print(line("line through MACs, same 16", found["macs_line"]))
+        print(line("line through operation count, same 16", found["op_count_line"]))
+        print(line("rows timed in loops of their own, summed", errors(summed, measured)))
+        again = later(plan, table, cache)
+        predicted = LutPredictor(space, table).predict_ms(space.encode(archs))
+        print(line("table, against a later session", errors(predicted, again)))
+        print(line("first session against the later one", errors(measured, again)))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runtimes", default="onnxruntime,litert")
+    parser.add_argument("--validate", type=int, default=64)
+    options = parser.parse_args()
+    print(f"{platform.machine()}, Python {platform.python_version()}, fp32, one thread, space "
+          "proxyless at 224 px")
+    for runtime in options.runtimes.split(","):
+        measure(runtime, options.validate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The statistics of a measurement, against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.latency.measurement import latency_of_rounds, summarise
+
+MS = st.floats(min_value=1e-3, max_value=1e3)
+ROUNDS = st.lists(st.lists(MS, min_size=1, max_size=6), min_size=2, max_size=9)
+
+
+def percentile(values, share):
+    """The value at ``share`` of the way through the sorted values, between neighbours linearly."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+@given(rounds_ms=ROUNDS)
+def test_a_summary_is_the_percentiles_of_medians_and_of_runs(rounds_ms):
+    summary = summarise(rounds_ms)
+    medians = [percentile(runs, 0.5) for runs in rounds_ms]
+    runs = [ms for one in rounds_ms for ms in one]
+    assert summary.latency_ms == pytest.approx(percentile(medians, 0.25))
+    assert summary.latency_ms == pytest.approx(np.percentile(medians, 25))
+    for name, share in (("p5_ms", 0.05), ("p50_ms", 0.5), ("p90_ms", 0.9), ("p95_ms", 0.95)):
+        assert getattr(summary, name) == pytest.approx(percentile(runs, share))
+    assert (summary.num_rounds, summary.num_runs) == (len(rounds_ms), len(runs))
+
+
+def test_repeatability_compares_odd_and_even_rounds():
+    # odd rounds 1, 3, 5: first quartile 2; even rounds 2, 4, 6: first quartile 3
+    summary = summarise([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]])
+    assert summary.repeatability == pytest.approx((3 - 2) / 2.5)
+    assert summarise([[2.0], [2.0]]).repeatability == 0.0
+
+
+def test_rounds_that_other_work_disturbed_do_not_move_the_latency():
+    quiet = [1.0] * 5
+    assert latency_of_rounds([*quiet, 9.0, 40.0, 3.0, 2.0]) == 1.0
+
+
+@pytest.mark.parametrize("rounds_ms", [[], [[1.0]], [[1.0], []]])
+def test_a_single_round_or_one_without_runs_is_no_measurement(rounds_ms):
+    with pytest.raises(ValueError, match="at least two rounds with runs"):
+        summarise(rounds_ms)
+
+
+def test_the_file_form_has_nanosecond_resolution_and_all_fields():
+    summary = summarise([[1 / 3], [2 / 3], [1.0]])
+    assert summary.to_json() == {
+        "latency_ms": 0.5, "p5_ms": 0.366667, "p50_ms": 0.666667, "p90_ms": 0.933333,
+        "p95_ms": 0.966667, "num_rounds": 3, "num_runs": 3, "repeatability": 0.0,
+    }
