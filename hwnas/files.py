@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ class FileModel(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+_QUOTE = "'"  # pydantic quotes the values it lists with it
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -64,26 +66,76 @@ def parse_model(model: type[Model], value: Any, *, what: str, next_step: str = "
         raise InputError(what, [f"must hold keys and values, got {type(value).__name__}"],
                          next_step)
     try:
+        text = json.dumps(value)
         # through JSON, so that tuples accept lists in strict mode
-        return model.model_validate_json(json.dumps(value))
+        return model.model_validate_json(text)
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InputError(what, [f"holds a value that is not plain data: {error}"],
                              next_step) from error
-        problems = [_problem(model, detail) for detail in error.errors()]
+        problems = _problems(model, json.loads(text), error)
         raise InputError(what, problems, next_step) from None
 
 
-def _problem(model: type[BaseModel], detail: Any) -> str:
-    place = ".".join(str(part) for part in detail["loc"]) or "the file"
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(model, detail["loc"][:-1])
-        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        return f"{place}: unknown key; {hint}"
-    if detail["type"] == "missing":
-        return f"{place}: is required and missing"
-    return f"{place}: {detail['msg']}, got {detail['input']!r}"
+def _problems(model: type[BaseModel], value: Any, error: ValidationError) -> list[str]:
+    details = error.errors()
+    above = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    return [
+        f"{'.'.join(_place(value, detail)) or 'the file'}: {_complaint(model, detail)}"
+        for detail in details
+        # pydantic counts a list's wrong items, told of by themselves, as missing ones too
+        if not (detail["type"] == "too_short" and detail["loc"] in above)
+    ]
+
+
+def _place(value: Any, detail: Any) -> list[str]:
+    """Return the path to a problem in the file, without pydantic's names of a union's branches."""
+    path = detail["loc"][:-1] if detail["type"] == "missing" else detail["loc"]
+    place = []
+    for part in path:
+        inside = part in (value if isinstance(value, dict) else range(len(value))
+                          if isinstance(value, list) else ())
+        if inside:
+            value = value[part]
+            place.append(str(part))
+    return place + [str(part) for part in detail["loc"][len(path):]]
+
+
+def _complaint(model: type[BaseModel], detail: Any) -> str:
+    context, got = detail.get("ctx", {}), detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _known_keys(model, detail["loc"][:-1])
+            return "unknown key; " + (_meant(detail["loc"][-1], known)
+                                      or f"known: {', '.join(known)}")
+        case "missing":
+            return "is required and missing"
+        case "value_error" if isinstance(got, dict):
+            return str(context["error"])
+        case "value_error":
+            return f"{context['error']}, got {got!r}"
+        case "literal_error" if detail["loc"][-1] == "[key]":
+            return f"unknown key; known: {context['expected']}" + _likely(got, context["expected"])
+        case "literal_error":
+            return f"must be {context['expected']}, got {got!r}" + _likely(got, context["expected"])
+        case "union_tag_invalid":
+            return (f"{context['discriminator'].strip(_QUOTE)} must be one of "
+                    f"{context['expected_tags']}, got {context['tag']!r}"
+                    + _likely(context["tag"], context["expected_tags"]))
+        case "union_tag_not_found":
+            return f"{context['discriminator'].strip(_QUOTE)} is required and missing"
+    return f"{detail['msg'].replace('Input should', 'must', 1)}, got {got!r}"
+
+
+def _meant(word: object, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(word), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _likely(word: object, listed: str) -> str:
+    """Return the suggestion for a value, from pydantic's list of quoted allowed ones."""
+    meant = _meant(word, listed.split(_QUOTE)[1::2])
+    return f"; {meant}" if meant else ""
 
 
 def _known_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

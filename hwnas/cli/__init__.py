@@ -6,13 +6,29 @@ failed, 2 a wrong use, 130 interrupted.
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from hwnas.cli import flow, look
 from hwnas.cli.door import guarded
 
+VERBS = ("devices", "spaces", "lut", "profile", "predict", "search", "retrain", "export", "bench",
+         "report", "run", "doctor")  # in the order of the flow
+
+
+class _InOrder(TyperGroup):
+    """Lists groups of commands among the verbs, instead of after them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the verbs in the order of the flow."""
+        return list(VERBS)
+
+
 app = typer.Typer(
     name="hwnas",
+    cls=_InOrder,
     help="Find a network that meets a latency budget on your device, and prove it by measuring.",
     epilog="Example:  hwnas run --preset demo --out runs/demo",
     no_args_is_help=True,
@@ -26,7 +42,6 @@ def _verb(name: str, function: object, epilog: str) -> None:
     app.command(name, epilog=epilog)(guarded(function))
 
 
-# in the order of the flow
 _verb("devices", look.devices, "Example:  hwnas devices")
 app.add_typer(look.spaces_app, name="spaces")
 app.add_typer(look.lut_app, name="lut")

@@ -31,9 +31,16 @@ def guarded(function: Any) -> Callable[..., None]:
         except HwnasError as error:
             say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            raise  # the reader of standard output has enough; the framework ends quietly
+        except OSError as error:
+            say(f"error: {error.filename or 'a file'}: {error.strerror or error}. "
+                "Next: check the path and its permissions, then repeat the command")
+            raise typer.Exit(HwnasError.exit_code) from None
         except KeyboardInterrupt:
+            how = " with --resume" if "resume" in kwargs else ""
             say("interrupted: what was measured and trained so far is kept. "
-                "Next: repeat the command with --resume")
+                f"Next: repeat the command{how}")
             raise typer.Exit(INTERRUPTED) from None
 
     return verb

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.door import Display, print_json, print_table, print_text, say
-from hwnas.errors import UsageError
+from hwnas.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from hwnas.pipeline.config import RunConfig
@@ -69,7 +69,14 @@ def search(
     ],
     data: Annotated[str, typer.Option("--data", help="digits, a folder, or a torchvision set.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
-    data_root: Annotated[Path | None, typer.Option("--data-root")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Where torchvision keeps its data sets.")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="Device of the --lut in the same place, where it is a .yaml "
+                     "file of your own; by default the one the table names."),
+    ] = None,
     limit: Annotated[
         list[str] | None, typer.Option("--limit", help="params=4e6, macs=3e8 or size_mb=8")
     ] = None,
@@ -89,26 +96,24 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search a space under budgets; write a run folder with the finalists."""
-    from hwnas.files import parse_model
-    from hwnas.pipeline.config import RunConfig
     from hwnas.pipeline.run import search_run
     from hwnas.search.limits import parse_limit
 
-    if len(lut) != len(budget_ms):
-        raise UsageError(f"--lut and --budget-ms pair up in order: got {len(lut)} and "
-                         f"{len(budget_ms)}")
+    devices: list[str | None] = [*device] if device else [None] * len(lut)
+    if not len(lut) == len(budget_ms) == len(devices):
+        raise UsageError("--lut, --budget-ms and --device pair up in order: got "
+                         f"{len(lut)}, {len(budget_ms)} and {len(device or [])}")
     recipe = {} if epochs is None else {"recipe": {"epochs": epochs}}
     limits = [parse_limit(text) for text in limit or []]
-    config = parse_model(
-        RunConfig,
+    config = _parsed(
         {
             "space": space,
             "data": data,
             "data_root": str(data_root) if data_root else None,
             "targets": [
-                {**_target_of(table), "table": str(table), "budget_ms": _budgets(text),
+                {**_target_of(table, name), "table": str(table), "budget_ms": _budgets(text),
                  "headroom": headroom}
-                for table, text in zip(lut, budget_ms, strict=True)
+                for table, name, text in zip(lut, devices, budget_ms, strict=True)
             ],
             "limits": {one.metric: one.maximum for one in limits},
             "search": {"strategy": strategy, "evaluator": evaluator,
@@ -116,8 +121,7 @@ def search(
             "retrain": {"top": top},
             "seed": seed,
             "workers": workers,
-        },
-        what="options of hwnas search",
+        }
     )
     with Display() as display:
         found = search_run(config, out, resume=resume, progress=display, say=say)
@@ -134,6 +138,18 @@ def search(
     print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
 
 
+def _parsed(options: dict[str, Any]) -> RunConfig:
+    """Return the run's configuration; what is wrong with it is a wrong use of the options."""
+    from hwnas.files import parse_model
+    from hwnas.pipeline.config import RunConfig
+
+    try:
+        return parse_model(RunConfig, options, what="options of hwnas search",
+                           next_step="hwnas search --help lists them")
+    except InputError as error:
+        raise UsageError(str(error)) from None
+
+
 def _budgets(text: str) -> float | list[float]:
     try:
         values = [float(part) for part in text.split(",")]
@@ -142,13 +158,20 @@ def _budgets(text: str) -> float | list[float]:
     return values if len(values) > 1 else values[0]
 
 
-def _target_of(table: Path) -> dict[str, Any]:
+def _target_of(table: Path, device: str | None) -> dict[str, Any]:
     """Return the device settings a table was measured with, for the later stages."""
+    from hwnas.latency.device import load_device
     from hwnas.latency.table import load_table
 
     header = load_table(table).header
-    return {"device": header.device, "runtime": header.runtime, "precision": header.precision,
-            "threads": header.threads, "affinity": header.affinity}
+    if device is None:
+        try:
+            load_device(header.device)
+        except InputError as error:
+            raise UsageError(f"{table} was measured on {header.device}, which does not come with "
+                             "hwnas. Next: give its file with --device FILE.yaml") from error
+    return {"device": device or header.device, "runtime": header.runtime,
+            "precision": header.precision, "threads": header.threads, "affinity": header.affinity}
 
 
 def retrain(
@@ -183,9 +206,10 @@ def export(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Safetensors for --arch.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where --arch is exported to.")] = Path(
-        "export"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where --arch is exported to.  [default: export]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write ONNX and TFLite models whose outputs equal torch's."""
@@ -195,13 +219,16 @@ def export(
         raise UsageError(f"--precision {precision!r} is not supported; allowed: fp32")
     if (run is None) == (arch is None):
         raise UsageError("hwnas export needs either --run or --arch")
+    if run is not None and (space, weights, out) != (None, None, None):
+        raise UsageError("--space, --weights and --out belong to --arch: a run has its own")
     wanted = tuple(formats.split(","))
     with Display() as display:
         if run is not None:
             found = export_run(run, formats=wanted, progress=display, say=say)
         else:
             assert arch is not None
-            found = export_arch(arch, wanted, space=space, weights=weights, out=out)
+            found = export_arch(arch, wanted, space=space, weights=weights,
+                                out=out or Path("export"))
     if as_json:
         print_json(found)
         return
@@ -225,13 +252,15 @@ def bench(
 
     with Display() as display:
         if len(models) == 1 and Path(models[0]).is_dir():
-            if any(option is not None for option in (device, runtime, threads, affinity, lut)):
+            given = (device, runtime, threads, affinity, rounds, lut)
+            if any(option is not None for option in given):
                 raise UsageError("a run folder is measured on its own device: give no --device, "
-                                 "--runtime, --threads, --affinity or --lut")
+                                 "--runtime, --threads, --affinity, --rounds or --lut")
             found = bench_run(Path(models[0]), progress=display, say=say)
         else:
             found = bench_models([Path(m) for m in models], device or "host", runtime, threads,
-                                 affinity, rounds=rounds, lut=lut, progress=display)
+                                 affinity, rounds=rounds, lut=lut, progress=display,
+                                 say=say)
     if as_json:
         print_json(found)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,15 +97,19 @@ def show(
 def audit(
     space: Annotated[str, typer.Argument(help="NAME[:key=value,...] or a .yaml file.")],
     lut: LutPath,
-    budget_ms: Annotated[float, typer.Option("--budget-ms", help="Latency budget in ms.", min=0)],
+    budget_ms: Annotated[float, typer.Option("--budget-ms", help="Latency budget in ms.")],
     as_json: AsJson = False,
 ) -> None:
     """Say what a budget leaves: feasible share, latencies, choices that never matter."""
-    from hwnas.cli.tables import predictor_of
+    from hwnas.latency.table import load_table
+    from hwnas.pipeline.prediction import predictor_of
     from hwnas.search.audit import audit as audit_space
     from hwnas.search.limits import Limit, LimitedSpace
+    from hwnas.space.catalogue import load_space
 
-    predictor = predictor_of(space, lut)
+    if not 0 < budget_ms < math.inf:
+        raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
+    predictor = predictor_of(load_space(space), load_table(lut), say)
     limit = Limit("latency_ms", budget_ms, str(lut))
     limited = LimitedSpace(predictor.space, (limit,), {str(lut): predictor})
     found = audit_space(limited)

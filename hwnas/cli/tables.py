@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ import orjson
 
 from hwnas.cli.door import print_json, print_table, print_text, say
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.table import LatencyTable, load_table
 from hwnas.latency.visits import Progress
+from hwnas.pipeline.prediction import predictor_of
 from hwnas.space.archfile import arch_ids, read_archs
 from hwnas.space.catalogue import load_space
 
@@ -21,19 +20,9 @@ if TYPE_CHECKING:
     from hwnas.latency.check import TableCheck
 
 
-def predictor_of(space: str, lut: Path) -> LutPredictor:
-    """Return the predictor of a space from a table; its warnings go to standard error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        predictor = LutPredictor(load_space(space), load_table(lut))
-    for warning in caught:
-        say(f"warning: {warning.message}")
-    return predictor
-
-
 def predict_file(space: str, lut: Path, archs: Path, *, as_json: bool) -> tuple[str, int]:
     """Return one line per architecture, in order, and how many of them are errors."""
-    predictor = predictor_of(space, lut)
+    predictor = predictor_of(load_space(space), load_table(lut), say)
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)

@@ -96,7 +96,11 @@ def devices_folder() -> Path:
 
 def list_devices() -> list[Device]:
     """Return the devices that come with hwnas, by name."""
-    return [load_device(str(path)) for path in sorted(devices_folder().glob("*.yaml"))]
+    return [load_device(name) for name in _known_devices()]
+
+
+def _known_devices() -> list[str]:
+    return sorted(path.stem for path in devices_folder().glob("*.yaml"))
 
 
 def load_device(name: str) -> Device:
@@ -107,10 +111,9 @@ def load_device(name: str) -> Device:
     """
     if name.endswith((".yaml", ".yml")):
         return load_model(Device, Path(name))
-    path = devices_folder() / f"{name}.yaml"
-    known = [p.stem for p in sorted(devices_folder().glob("*.yaml"))]
+    known = _known_devices()
     if name not in known:
         raise InputError(f"device {name!r}", [f"there is no such device; known: "
                                               f"{', '.join(known)}"],
                          "choose one, or give the path of a device file ending in .yaml")
-    return load_model(Device, path)
+    return load_model(Device, devices_folder() / f"{name}.yaml")

@@ -41,7 +41,7 @@ class SampleLog:
         records = self._journal.records()
         if not records:
             self._journal.append({"event": "header", "header": dict(header)})
-        elif records[0].get("event") != "header":
+        elif records[0].get("event") != "header" or "header" not in records[0]:
             raise InputError(str(path), ["does not begin with the header of a samples file"])
         else:
             self._check(path, records[0]["header"], header)

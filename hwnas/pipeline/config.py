@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hwnas.errors import InputError, UsageError
 from hwnas.files import FileModel, load_model, parse_model
 from hwnas.latency.device import Runtime
 from hwnas.train.recipe import RecipeModel
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+def _is_positive(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value > 0
 
 
 class TargetConfig(FileModel):
@@ -36,6 +43,15 @@ class TargetConfig(FileModel):
     budget_ms: Positive | tuple[Positive, ...] | None = None
     budget_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     headroom: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+
+    @field_validator("budget_ms", mode="before")
+    @classmethod
+    def _positive_ms(cls, value: Any) -> Any:
+        """Check before the two forms are told apart, so that one sentence says what is wrong."""
+        listed = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not (listed and all(_is_positive(item) for item in listed)):
+            raise ValueError("must be a number of ms above 0, or a list of such numbers")
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _one_budget(self) -> TargetConfig:
@@ -89,7 +105,10 @@ class RunConfig(FileModel):
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
     bench: BenchConfig = BenchConfig()
-    formats: tuple[Literal["onnx", "tflite"], ...] = ("onnx", "tflite")
+    formats: Annotated[tuple[Literal["onnx", "tflite"], ...], Field(min_length=1)] = (
+        "onnx",
+        "tflite",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     torch_device: str = "cpu"
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -134,7 +153,9 @@ def load_config(path: Path) -> RunConfig:
 def preset(name: str) -> RunConfig:
     """Return a configuration that comes with hwnas."""
     if name not in PRESETS:
-        raise UsageError(f"there is no preset {name!r}; presets: {', '.join(PRESETS)}")
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        raise UsageError(f"there is no preset {name!r}; presets: {', '.join(PRESETS)}"
+                         + (f"; did you mean {near[0]!r}?" if near else ""))
     return parse_model(RunConfig, PRESETS[name], what=f"preset {name}")
 
 
@@ -142,11 +163,26 @@ def require_same(path: Path, config: RunConfig) -> None:
     """Raise InputError, naming what differs, unless ``path`` holds this configuration."""
     recorded = load_config(path).model_dump(mode="json", by_alias=True)
     wanted = config.model_dump(mode="json", by_alias=True)
-    differing = [
-        f"{key}: the run was begun with {recorded[key]!r}, now it is {wanted[key]!r}"
-        for key in wanted
-        if recorded[key] != wanted[key]
-    ]
+    differing = _differences(recorded, wanted)
     if differing:
         raise InputError(str(path), differing,
-                         "resume with the configuration the run was begun with, or begin another")
+                         "resume with the configuration the run was begun with, or begin another "
+                         "in another folder")
+
+
+def _differences(recorded: Any, wanted: Any, place: str = "") -> list[str]:
+    """Return one line for each value, however deep, that is not what was recorded."""
+    if recorded == wanted:
+        return []
+    pairs: list[tuple[str, Any, Any]] = []
+    if isinstance(recorded, dict) and isinstance(wanted, dict):
+        keys = dict.fromkeys([*wanted, *recorded])
+        pairs = [(str(key), recorded.get(key), wanted.get(key)) for key in keys]
+    elif isinstance(recorded, list) and isinstance(wanted, list) and len(recorded) == len(wanted):
+        pairs = [(str(i), *two) for i, two in enumerate(zip(recorded, wanted, strict=True))]
+    if not pairs:
+        return [f"{place}: the run was begun with {recorded!r}, now it is {wanted!r}"]
+    return [
+        line for key, before, now in pairs
+        for line in _differences(before, now, f"{place}.{key}" if place else key)
+    ]

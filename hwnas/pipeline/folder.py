@@ -37,37 +37,48 @@ class RunFolder:
 
     path: Path
 
-    @staticmethod
-    def begin(path: Path, config: RunConfig, *, resume: bool) -> RunFolder:
-        """Return the folder of a new run, or of one to go on with.
+    def require_free(self, config: RunConfig, *, resume: bool) -> None:
+        """Make sure that a run of ``config`` may begin here, or go on; nothing is written.
 
         Raises:
-            UsageError: the folder holds a run and ``resume`` was not asked for.
+            UsageError: the path holds a run and ``resume`` was not asked for, or something else.
             InputError: it was begun with another configuration; names what differs.
         """
-        folder = RunFolder(path)
-        if folder.config_file.exists():
+        if self.is_begun:
             if not resume:
-                raise UsageError(f"{path} already holds a run. Next: add --resume to continue it, "
-                                 "or choose another --out")
-            require_same(folder.config_file, config)
-            folder.journal().append({"event": "resume", "time": now()})
+                raise UsageError(f"{self.path} already holds a run. Next: add --resume to continue "
+                                 "it, or choose another --out")
+            require_same(self.config_file, config)
+        elif self.path.exists() and not (self.path.is_dir() and self._is_bare()):
+            raise UsageError(f"{self.path} exists and is not a run (it has no config.yaml). "
+                             "Next: choose another --out")
+
+    def _is_bare(self) -> bool:
+        """Whether it holds nothing but what ``begin`` leaves when it is stopped on its way."""
+        return all(entry.name.lstrip(".").startswith("env.json") for entry in self.path.iterdir())
+
+    def begin(self, config: RunConfig) -> None:
+        """Write down how the run begins, or that it goes on (see ``require_free``)."""
+        if self.is_begun:
+            with self.journal() as journal:
+                journal.append({"event": "resume", "time": now()})
         else:
-            if path.exists() and any(path.iterdir()):
-                raise UsageError(f"{path} exists and is not a run (it has no config.yaml). "
-                                 "Next: choose another --out")
-            write_json(folder.file("env.json"), environment())
-            write_whole(folder.config_file, config.to_yaml())
-        return folder
+            write_json(self.file("env.json"), environment())
+            write_whole(self.config_file, config.to_yaml())
 
     @staticmethod
     def existing(path: Path) -> RunFolder:
         """Return the folder of a run that was begun; UsageError if it is none."""
         folder = RunFolder(path)
-        if not folder.config_file.is_file():
+        if not folder.is_begun:
             raise UsageError(f"{path} is not a run folder (it has no config.yaml). Next: hwnas run "
                              "or hwnas search make one")
         return folder
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run was begun here; its configuration is written last."""
+        return self.config_file.is_file()
 
     @property
     def config_file(self) -> Path:
@@ -99,14 +110,20 @@ class RunFolder:
         return Journal(self.path / "journal.jsonl")
 
     def read(self, name: str, made_by: str) -> Any:
-        """Return a stage's file.
+        """Return a stage's file; ``made_by`` is the command that makes it, but for the folder.
 
         Raises:
             UsageError: the stage has not been run; names the command that does.
+            InputError: the file is not one that hwnas wrote.
         """
-        if not self.file(name).is_file():
-            raise UsageError(f"{self.path} has no {name} yet. Next: {made_by}")
-        return read_json(self.file(name))
+        path = self.file(name)
+        if not path.is_file():
+            raise UsageError(f"{self.path} has no {name} yet. Next: {made_by} {self.path}")
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("schema") != 1:
+            raise InputError(str(path), ["is not a run's file: it must hold schema: 1"],
+                             "remove it and repeat the command that made it")
+        return content
 
     def stage(
         self, name: str, output: str, work: Callable[[], tuple[Any, Mapping[str, float]]]

@@ -13,9 +13,8 @@ from hwnas.errors import InputError, UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
 from hwnas.journal import read_json
-from hwnas.latency.bench import bench
+from hwnas.latency.bench import bench, check_models
 from hwnas.latency.device import MODEL_FORMAT, load_device
-from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.table import load_table
 from hwnas.latency.visits import Progress, no_progress
@@ -23,7 +22,8 @@ from hwnas.network import build_layers
 from hwnas.pipeline import stages, verdict
 from hwnas.pipeline.config import RetrainConfig, RunConfig
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.setup import Run, check_target
+from hwnas.pipeline.prediction import predictor_of
+from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.pipeline.stages import PARITY_IMAGES
 from hwnas.report.page import write_report
 from hwnas.rng import stream
@@ -39,13 +39,29 @@ def _silent(text: str) -> None:
 
 
 def _begin(
-    config: RunConfig, out: Path, *, resume: bool, progress: Progress, say: Say
+    config: RunConfig, out: Path, *, resume: bool, benches: bool, progress: Progress, say: Say
 ) -> Run:
+    """Return a run with its tables; whatever can be seen to be wrong is an error before any work.
+
+    ``benches`` says whether the run ends on the device, which must then answer from the beginning.
+    """
+    folder = RunFolder(out)
+    folder.require_free(config, resume=resume)
+    run = Run(folder, config, progress, say)
+    load_space(config.space)
+    check_torch_device(config.torch_device)
     for target in config.targets:
         check_target(target)
-    load_space(config.space)  # a space that cannot be is an error before any work
-    folder = RunFolder.begin(out, config, resume=resume)
-    return Run(folder, config, progress, say)
+    run.dataset  # noqa: B018 - read now
+    if not folder.is_begun:
+        for number, target in enumerate(config.targets):
+            if target.table is None or (benches and number == 0):
+                check_measurable(target)
+        if all(target.table is not None for target in config.targets):
+            run.check_limits()
+    folder.begin(config)
+    run.prepare_tables()
+    return run
 
 
 def _reopen(path: Path, *, progress: Progress, say: Say) -> Run:
@@ -62,9 +78,7 @@ def search_run(
     say: Say = _silent,
 ) -> dict[str, Any]:
     """Search by ``config`` into the run folder ``out``; return result.json."""
-    run = _begin(config, out, resume=resume, progress=progress, say=say)
-    run.dataset  # noqa: B018 - a data set that cannot be read is an error before any work
-    run.prepare_tables()
+    run = _begin(config, out, resume=resume, benches=False, progress=progress, say=say)
     stages.search(run)
     result: dict[str, Any] = read_json(run.folder.file("result.json"))
     return result
@@ -182,18 +196,21 @@ def bench_models(
     rounds: int | None = None,
     lut: Path | None = None,
     progress: Progress = no_progress,
+    say: Say = _silent,
 ) -> dict[str, Any]:
     """Measure model files; predicted beside where an arch.json lies beside and a table is given."""
     target = make_target(load_device(device), runtime or _runtime_of(models), "fp32", threads,
                          affinity)
     names = {str(path): path for path in models}
+    check_models(names, target)
+    predicted = _predictions(models, lut, target, say) if lut else {}
     with open_runner(target) as runner:
         found = bench(names, target, runner, rounds=rounds, progress=progress)
     rows = [
         {"name": model.name, "model": model.model.name,
          "measurement": model.measurement.to_json(),
          "round_medians_ms": list(model.round_medians_ms),
-         "predicted_ms": _predicted(model.model, lut, target) if lut else None}
+         "predicted_ms": predicted.get(model.model)}
         for model in found.models
     ]
     return {
@@ -217,16 +234,34 @@ def _runtime_of(models: Sequence[Path]) -> str:
                      "or *.onnx files, one kind at a time")
 
 
-def _predicted(model: Path, lut: Path, target: Target) -> float | None:
-    description = model.parent / "arch.json"
-    if not description.is_file():
-        return None
-    value = read_arch(description)
+def _predictions(
+    models: Sequence[Path], lut: Path, target: Target, say: Say
+) -> dict[Path, float]:
+    """Return the predicted ms of each model with an arch.json beside it.
+
+    Raises:
+        UsageError: the table is of another device, runtime, precision or number of threads.
+    """
     table = load_table(lut)
-    if table.header.runtime != target.runtime:
-        raise UsageError(f"{lut} is of {table.header.runtime}, but {target.runtime} is measured")
-    space = load_space(value["space"])
-    return LutPredictor(space, table).predict_arch_ms(space.arch(value["choices"]))
+    header = table.header
+    measured = (header.device, header.runtime, header.precision, header.threads)
+    wanted = (target.device.name, target.runtime, target.precision, target.threads)
+    if measured != wanted:
+        raise UsageError(f"{lut} holds latencies of {_spelt(*measured)}, but {_spelt(*wanted)} is "
+                         "to be measured. Next: give the table of that target, or leave out --lut")
+    predicted = {}
+    for model in models:
+        description = model.parent / "arch.json"
+        if description.is_file():
+            value = read_arch(description)
+            space = load_space(value["space"])
+            predictor = predictor_of(space, table, say)
+            predicted[model] = predictor.predict_arch_ms(space.arch(value["choices"]))
+    return predicted
+
+
+def _spelt(device: str, runtime: str, precision: str, threads: int) -> str:
+    return f"{device} ({runtime}, {precision}, {threads} thread(s))"
 
 
 def whole_run(
@@ -238,9 +273,7 @@ def whole_run(
     say: Say = _silent,
 ) -> dict[str, Any]:
     """Carry out every stage that is missing; return the winner and the report's path."""
-    run = _begin(config, out, resume=resume, progress=progress, say=say)
-    run.dataset  # noqa: B018 - a data set that cannot be read is an error before any work
-    run.prepare_tables()
+    run = _begin(config, out, resume=resume, benches=True, progress=progress, say=say)
     stages.search(run)
     stages.retrain(run)
     stages.export(run)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hwnas.arch import Arch
 from hwnas.data import Dataset
-from hwnas.errors import InputError, UsageError
+from hwnas.errors import InfeasibleError, InputError, UsageError
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.device import load_device
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import ProfilePlan, profile
-from hwnas.latency.runner import Target, make_target
+from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
 from hwnas.pipeline.config import RunConfig, TargetConfig
 from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.prediction import predictor_of
 from hwnas.search.journal_records import stage_record
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space, with_params
@@ -99,24 +101,19 @@ class Run:
 
     @cached_property
     def tables(self) -> tuple[LatencyTable, ...]:
-        """The tables of the targets, in order."""
-        tables = []
-        for number in range(len(self.config.targets)):
-            path = self.folder.table(number)
-            if not path.is_file():
-                raise UsageError(f"{self.folder.path} has no {path.name} yet. Next: hwnas search")
-            tables.append(load_table(path))
-        return tuple(tables)
+        """The tables of the targets, in order: the run folder's, before it begins the given."""
+        return tuple(load_table(self._table(number)) for number in range(len(self.config.targets)))
+
+    def _table(self, number: int) -> Path:
+        path, given = self.folder.table(number), self.config.targets[number].table
+        if path.is_file() or given is None:
+            return path
+        return Path(given)
 
     @cached_property
     def predictors(self) -> tuple[LutPredictor, ...]:
         """The predictors of the targets, in order."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            predictors = tuple(LutPredictor(self.space, table) for table in self.tables)
-        for warning in caught:
-            self.say(f"warning: {warning.message}")
-        return predictors
+        return tuple(predictor_of(self.space, table, self.say) for table in self.tables)
 
     @cached_property
     def budgets_ms(self) -> tuple[float, ...]:
@@ -127,31 +124,55 @@ class Run:
         target = self.config.targets[number]
         if target.budget_percentile is None:
             return target.budgets_ms
-        anything = Limit("latency_ms", float("inf"), str(number))
-        limited = LimitedSpace(self.space, (anything,), {str(number): self.predictors[number]})
+        limited = self.limited((Limit("latency_ms", float("inf"), self._names[number]),))
         # rounded to a nanosecond, the resolution of the table
         return (round(limited.percentiles([target.budget_percentile / 100])[0], 6),)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """What limits and messages call the targets' tables: their names in the run folder."""
+        return tuple(self.folder.table(n).name for n in range(len(self.config.targets)))
 
     def limits(self, budget_ms: float) -> tuple[Limit, ...]:
         """Return all limits of a run with this budget on the first target, as the user asked."""
         budgets = [budget_ms, *(self._budgets(n)[0] for n in range(1, len(self.config.targets)))]
-        latency = tuple(Limit("latency_ms", ms, str(n)) for n, ms in enumerate(budgets))
+        latency = tuple(Limit("latency_ms", ms, name)
+                        for name, ms in zip(self._names, budgets, strict=True))
         counts = tuple(Limit(name, value) for name, value in self.config.limits.items())
         return latency + counts
 
     def limited(self, limits: tuple[Limit, ...]) -> LimitedSpace:
         """Return the space under ``limits``."""
         return LimitedSpace(self.space, limits,
-                            {str(n): predictor for n, predictor in enumerate(self.predictors)})
+                            dict(zip(self._names, self.predictors, strict=True)))
 
     def searched(self, limits: tuple[Limit, ...]) -> LimitedSpace:
         """Return the space under the limits that search keeps: budgets less their headroom."""
         tightened = tuple(
-            Limit(limit.metric, limit.maximum * (1 - self.headroom(int(limit.table))), limit.table)
+            Limit(limit.metric, limit.maximum * (1 - self.headroom(self._names.index(limit.table))),
+                  limit.table)
             if limit.table is not None else limit
             for limit in limits
         )
         return self.limited(tightened)
+
+    def check_limits(self) -> None:
+        """Make sure that some network meets every budget together with the other limits.
+
+        Raises:
+            InfeasibleError: none does; names the best network, and the headroom where that is why.
+        """
+        for budget_ms in self.budgets_ms:
+            limits = self.limits(budget_ms)
+            self.limited(limits).check()
+            try:
+                self.searched(limits).check()
+            except InfeasibleError as error:
+                shares = ", ".join(f"{self.headroom(n):.2%}" for n in range(len(self._names)))
+                raise InfeasibleError(
+                    f"{error}. The limits can be met, but search leaves {shares} of each latency "
+                    "budget free for errors of prediction; a smaller headroom leaves less"
+                ) from None
 
     def headroom(self, number: int) -> float:
         """Return the share of a target's budget left free for errors of prediction.
@@ -175,8 +196,43 @@ class Run:
 
 
 def check_target(target: TargetConfig) -> None:
-    """Raise unless the target's device and runtime exist, before any work is done."""
-    make_target(load_device(target.device), target.runtime, target.precision)
-    if target.table is not None and not Path(target.table).exists():
+    """Raise unless the target's device and runtime exist and its table is of them."""
+    wanted = make_target(load_device(target.device), target.runtime, target.precision,
+                         target.threads, target.affinity)
+    if target.table is None:
+        return
+    if not Path(target.table).exists():
         raise InputError(f"table {target.table}", ["there is no such file"],
                          "hwnas profile writes tables")
+    header = load_table(Path(target.table)).header
+    problems = [
+        f"{name}: the table was measured with {measured!r}, the target has {asked!r}"
+        for name, measured, asked in (
+            ("device", header.device, wanted.device.name),
+            ("runtime", header.runtime, wanted.runtime),
+            ("precision", header.precision, wanted.precision),
+            ("threads", header.threads, wanted.threads),
+            ("affinity", header.affinity, target.affinity or header.affinity),
+        )
+        if measured != asked
+    ]
+    if problems:
+        raise InputError(f"table {target.table}", problems,
+                         "give the target what its table was measured with, or another table")
+
+
+def check_torch_device(name: str) -> None:
+    """Raise UsageError unless torch can compute on the device called ``name``."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"torch_device {name!r} cannot be used: {reason}. "
+                         "Next: torch_device: cpu, or a device that torch finds") from error
+
+
+def check_measurable(target: TargetConfig) -> None:
+    """Raise unless the target's device answers now, so that no work is done for one that cannot."""
+    wanted = make_target(load_device(target.device), target.runtime, target.precision,
+                         target.threads, target.affinity)
+    open_runner(wanted).close()

@@ -13,7 +13,7 @@ from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
 from hwnas.search.audit import audit
 from hwnas.search.evaluate import ScratchEvaluator
-from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.search.limits import LimitedSpace
 from hwnas.search.loop import SearchLoop
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.result import answer_of, finalists, front, rank_key, total_cost
@@ -22,6 +22,12 @@ from hwnas.train.task import TrainOutcome, TrainTask, train_all
 
 PARITY_IMAGES = 64
 RETRAIN_SPLITS = ("train", "arch")
+
+# the commands that write a run's files; the folder follows
+SEARCHED = "hwnas search (as the run was begun) --resume --out"
+RETRAINED = "hwnas retrain --run"
+EXPORTED = "hwnas export --run"
+BENCHED = "hwnas bench"
 
 Content = tuple[Any, Mapping[str, float]]
 
@@ -33,15 +39,14 @@ def search(run: Run) -> bool:
     def work() -> Content:
         asked = [run.limits(budget_ms) for budget_ms in run.budgets_ms]
         searched = [run.searched(limits) for limits in asked]
-        for limited in searched:
-            limited.check()  # an impossible limit ends the run before any work
+        run.check_limits()  # an impossible limit ends the run before any work
         for restriction in searched[0].restricted:
             run.say(f"not used: {restriction}")
         records = _evaluate(run, searched)
         answers, lists = [], []
         for limits, limited in zip(asked, searched, strict=True):
             inside = [r for r in records if _is_within(run, limited, r)]
-            stated = [_limit_json(run, limit) for limit in limits]
+            stated = [limit.to_json() for limit in limits]
             best = answer_of(min(inside, key=rank_key)) if inside else None
             answers.append({"limits": stated, "best": best})
             lists.append({"limits": stated,
@@ -67,13 +72,6 @@ def search(run: Run) -> bool:
         return result, cost
 
     return folder.stage("search", "result.json", work)
-
-
-def _limit_json(run: Run, limit: Limit) -> dict[str, Any]:
-    stated = limit.to_json()
-    if limit.table is not None:
-        stated["table"] = run.folder.table(int(limit.table)).name
-    return stated
 
 
 def _is_within(run: Run, limited: LimitedSpace, record: Mapping[str, Any]) -> bool:
@@ -107,7 +105,7 @@ def _evaluate(run: Run, searched: list[LimitedSpace]) -> list[dict[str, Any]]:
 
 def retrain(run: Run, top: int | None = None) -> bool:
     """Train the finalists of every answer from scratch on train + arch; write retrained.json."""
-    lists = run.folder.read("finalists.json", "hwnas search")["answers"]
+    lists = run.folder.read("finalists.json", SEARCHED)["answers"]
     wanted = {
         finalist["network_id"]: finalist
         for answer in lists
@@ -176,7 +174,7 @@ def _val(outcome: TrainOutcome) -> dict[str, Any]:
 
 def export(run: Run) -> bool:
     """Export every retrained finalist; write export/<arch_id>/ and export/index.json."""
-    rows = run.folder.read("retrained.json", "hwnas retrain")["finalists"]
+    rows = run.folder.read("retrained.json", RETRAINED)["finalists"]
 
     def work() -> Content:
         images = run.dataset.without_test().images("val", PARITY_IMAGES)

@@ -9,6 +9,7 @@ from typing import Any
 
 from scipy.stats import beta
 
+from hwnas.errors import InputError
 from hwnas.export.cache import Conversion, FileWeights
 from hwnas.latency.bench import BenchedModel, BenchResult, bench
 from hwnas.latency.check import arch_of, sentinels_of
@@ -17,14 +18,24 @@ from hwnas.latency.profiler import conversion_of
 from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.network import build_layers
 from hwnas.ops import OpSpec
+from hwnas.pipeline.folder import checked_id
 from hwnas.pipeline.setup import Run
 from hwnas.pipeline.shelf import ShelfModel, scale_to_budget
-from hwnas.pipeline.stages import RETRAIN_SPLITS, Content, train_networks
+from hwnas.pipeline.stages import (
+    BENCHED,
+    EXPORTED,
+    RETRAIN_SPLITS,
+    RETRAINED,
+    SEARCHED,
+    Content,
+    train_networks,
+)
 from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
 from hwnas.space.known import KNOWN
 from hwnas.train.checkpoint import load_weights
 from hwnas.train.loop import Score, evaluate
+from hwnas.train.recipe import Recipe
 from hwnas.train.task import TrainOutcome, TrainTask
 
 MOST_SESSIONS = 3
@@ -40,8 +51,9 @@ def bench_file(target: Target) -> str:
 def bench_finalists(run: Run) -> bool:
     """Measure all finalists and the shelf in the same rounds; write bench/<target>.json."""
     target = run.target(0)
-    rows = run.folder.read("retrained.json", "hwnas retrain")["finalists"]
-    run.folder.read("export/index.json", "hwnas export --run RUN")
+    retrained = run.folder.read("retrained.json", RETRAINED)
+    rows = retrained["finalists"]
+    run.folder.read("export/index.json", EXPORTED)
     budget_ms = run.budgets_ms[0]
 
     def work() -> Content:
@@ -49,7 +61,7 @@ def bench_finalists(run: Run) -> bool:
         with open_runner(target) as runner:
             shelf = _scale_shelf(run, rows[0], budget_ms, target, runner)
         scaling_s = time.perf_counter() - start
-        outcomes = _train_shelf(run, shelf)
+        outcomes = _train_shelf(run, shelf, retrained["recipe"])
         models = _model_files(run, rows, shelf, target)
         start = time.perf_counter()
         with open_runner(target) as runner:
@@ -87,14 +99,16 @@ def _scale_shelf(
     return shelf
 
 
-def _train_shelf(run: Run, shelf: Sequence[ShelfModel]) -> dict[str, TrainOutcome]:
-    """Train the shelf models by the finalists' recipe, on the same images."""
+def _train_shelf(
+    run: Run, shelf: Sequence[ShelfModel], recipe: Mapping[str, Any]
+) -> dict[str, TrainOutcome]:
+    """Train the shelf models by the recipe the finalists were trained by, on the same images."""
     tasks = {
         model.name: TrainTask(
             layers=model.layers,
             source=run.source,
             splits=RETRAIN_SPLITS,
-            recipe=run.config.retrain.recipe.recipe(),
+            recipe=Recipe(**recipe),
             seed=derived_seed(run.config.seed, f"retrain:{model.network_id}"),
             torch_device=run.config.torch_device,
             weights=run.folder.weights(model.network_id),
@@ -113,7 +127,7 @@ def _model_files(
     files: dict[str, Path] = {}
     conversions: dict[str, Conversion] = {}
     for row in rows:
-        exported = run.folder.file(f"export/{row['arch_id']}/model.{model_format}")
+        exported = run.folder.file(f"export/{checked_id(row['arch_id'])}/model.{model_format}")
         if exported.is_file():
             files[row["arch_id"]] = exported
         else:
@@ -238,18 +252,22 @@ def _measured_part(
 def choose_winner(run: Run) -> bool:
     """Take the best finalist that was measured within the budget; score it on test, once.
 
-    Writes winner.json. Finalists come in the order of their top-1 on ``val``; those measured over
-    the budget are rejected and listed. When all are, the fastest stands and the report says so.
+    Writes winner.json. The finalists of the first budget come in the order of their top-1 on
+    ``val``; those measured over the budget are rejected and listed. When all are, the fastest
+    stands and the report says so.
     """
     target = run.target(0)
-    benched = run.folder.read(bench_file(target), "hwnas bench RUN")
-    retrained = run.folder.read("retrained.json", "hwnas retrain")["finalists"]
-    exported = run.folder.read("export/index.json", "hwnas export --run RUN")["networks"]
-    rows = {row["arch_id"]: row for row in benched["rows"] if row["kind"] == "finalist"}
+    benched = run.folder.read(bench_file(target), BENCHED)
+    retrained = run.folder.read("retrained.json", RETRAINED)["finalists"]
+    exported = run.folder.read("export/index.json", EXPORTED)["networks"]
+    first = run.folder.read("finalists.json", SEARCHED)["answers"][0]["finalists"]
     budget_ms = run.budgets_ms[0]
 
     def work() -> Content:
-        ordered = [rows[finalist["arch_id"]] for finalist in retrained]
+        rows = {row["arch_id"]: row for row in benched["rows"] if row["kind"] == "finalist"}
+        _require_together(run, [f["arch_id"] for f in retrained], list(rows), exported)
+        eligible = {finalist["network_id"] for finalist in first}
+        ordered = [rows[f["arch_id"]] for f in retrained if f["network_id"] in eligible]
         passing = [row for row in ordered if row["within_budget"]]
         fastest = min(ordered, key=lambda row: row["measurement"]["latency_ms"])
         winner = passing[0] if passing else fastest
@@ -286,6 +304,23 @@ def choose_winner(run: Run) -> bool:
         }, {}
 
     return run.folder.stage("winner", "winner.json", work)
+
+
+def _require_together(
+    run: Run, trained: Sequence[str], benched: Sequence[str], exported: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise InputError unless the same finalists were trained, exported and measured."""
+    problems = [
+        f"{name} has {', '.join(found) or 'none'}, but retrained.json has {', '.join(trained)}"
+        for name, found in (
+            (bench_file(run.target(0)), benched),
+            ("export/index.json", [entry["arch_id"] for entry in exported]),
+        )
+        if set(found) != set(trained)
+    ]
+    if problems:
+        raise InputError(str(run.folder.path), problems,
+                         "remove what is out of date and repeat hwnas export and hwnas bench")
 
 
 def _test(run: Run, layers: Sequence[OpSpec], network_id: str) -> Score:

@@ -87,9 +87,10 @@ def _scatter(axes: Axes, series: Iterable[Series]) -> None:
     for kind in shown:
         axes.scatter(kind.x, kind.y, s=kind.size, c=light(kind.color), marker=kind.marker,
                      label=kind.label, linewidths=0.5, edgecolors=light("paper"), zorder=3)
-        for x, y, name in zip(kind.x, kind.y, kind.names, strict=False):
+        for number, (x, y, name) in enumerate(zip(kind.x, kind.y, kind.names, strict=False)):
             left = x <= middle
-            text = axes.annotate(name, (x, y), xytext=(6 if left else -6, 6), fontsize=8,
+            below = -14 - 11 * number  # one under the other: neighbours would overlap
+            text = axes.annotate(name, (x, y), xytext=(6 if left else -6, below), fontsize=8,
                                  ha="left" if left else "right", textcoords="offset points",
                                  color=light("ink"), parse_math=False)
             text.set_in_layout(False)  # long names must not squeeze the plot

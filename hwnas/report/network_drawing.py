@@ -23,7 +23,7 @@ UNIT = 15.0  # px of height per unit of expansion
 TALLEST = 8.0  # expansions above are drawn this high (their number is written below)
 MARGIN = 50.0
 TOP, MIDDLE_ROOM, BOTTOM = 34.0, 30.0, 106.0
-NARROWEST = 520.0  # px that the legend needs
+NARROWEST = 640.0  # px that the legend needs
 
 KERNEL_COLORS: Mapping[int, str] = {1: "muted", 3: "sky", 5: "blue", 7: "red"}
 NO_KERNEL = "green"

@@ -130,7 +130,7 @@ def _errors(validation: Mapping[str, Mapping[str, Any]]) -> Html:
                 continue
             tau = ABSENT if one.kendall_tau is None else f"{one.kendall_tau:.3f}"
             networks = fit.num_networks if one.num_networks is None else one.num_networks
-            repeats = percent(fit.repeatability_mean) if one is fit else ""
+            repeats = percent(fit.repeatability_mean, 2) if one is fit else ""
             rows.append([space, name, integer(networks), percent(one.mean_abs_rel_error),
                          percent(one.within_5_percent), tau, repeats])
     return table(columns, rows,
@@ -229,8 +229,9 @@ def cost_section(facts: RunFacts) -> Body:
     rows.append([element("strong", "in all"), "", seconds(sum(one.wall_s for one in costs)),
                  seconds(total.core_s), seconds(total.device_s), count(total.images_trained),
                  count(total.macs_images)])
-    often = {0: "never", 1: "once"}.get(facts.num_resumes, f"{facts.num_resumes} times")
-    note = f"The run was resumed {often}."
+    often = {0: "in one go", 1: "in two goes: resumed once"}.get(
+        facts.num_resumes, f"with interruptions: resumed {facts.num_resumes} times")
+    note = f"The run was made {often}."
     return Body(join([table(columns, rows), element("p", note, attrs={"class": "muted"})]))
 
 
@@ -273,7 +274,7 @@ def _state(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Html]:
     if not first and not last:
         return [element("p", "The device's state was not recorded.", attrs={"class": "muted"})]
     rows = [[key, plain(first.get(key)), plain(last.get(key))]
-            for key in dict.fromkeys([*first, *last])]
+            for key in dict.fromkeys([*first, *last]) if key != "time"]
     columns = [Column("state of the device", False), Column("before"), Column("after")]
     return [table(columns, rows)]
 

@@ -92,8 +92,9 @@ class LimitedSpace:
 
     @cached_property
     def restricted(self) -> tuple[Restriction, ...]:
-        """Options that some table does not cover."""
-        return tuple(r for predictor in self.predictors.values() for r in predictor.restricted)
+        """Options that some table does not cover, each once."""
+        every = (r for predictor in self.predictors.values() for r in predictor.restricted)
+        return tuple(dict.fromkeys(every))
 
     @cached_property
     def graph(self) -> Graph:

@@ -1,4 +1,4 @@
-"""Fixtures of the latency tests: tiny real models, synthetic tables, a runner that makes times up."""
+"""Fixtures of the latency tests: real models, synthetic tables, a runner that makes times up."""
 
 from __future__ import annotations
 
@@ -80,16 +80,16 @@ def measurement_of(latency_ms: float) -> Measurement:
     return Measurement(latency_ms, latency_ms, latency_ms, latency_ms, latency_ms, 4, 8, 0.01)
 
 
-def header_of(device: Device, **changes: Any) -> TableHeader:
+def header_of(on: Device, /, **changes: Any) -> TableHeader:
     fields = {
-        "device": device.name,
+        "device": on.name,
         "runtime": "onnxruntime",
         "runtime_version": "onnxruntime 1.0",
         "precision": "fp32",
         "threads": 1,
         "affinity": None,
         "layout": "nchw",
-        "protocol": device.protocol,
+        "protocol": on.protocol,
         "host": {"cpu": "imaginary", "cpus": [0, 1]},
         "date": "2026-01-01T00:00:00+00:00",
     }

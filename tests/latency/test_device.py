@@ -55,7 +55,7 @@ def test_a_device_file_without_a_protocol_gets_the_usual_one(device_file, tmp_pa
 
 
 def test_an_unknown_device_names_those_that_are_known():
-    with pytest.raises(InputError, match=r"known: .*host.*Next: .*path of a device file"):
+    with pytest.raises(InputError, match=r"(?s)known: .*host.*Next: .*path of a device"):
         load_device("no-such-phone")
     with pytest.raises(InputError, match="there is no such device"):
         load_device("../devices/host")  # a name, not a path

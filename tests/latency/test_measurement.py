@@ -58,5 +58,5 @@ def test_the_file_form_has_nanosecond_resolution_and_all_fields():
     summary = summarise([[1 / 3], [2 / 3], [1.0]])
     assert summary.to_json() == {
         "latency_ms": 0.5, "p5_ms": 0.366667, "p50_ms": 0.666667, "p90_ms": 0.933333,
-        "p95_ms": 0.966667, "num_rounds": 3, "num_runs": 3, "repeatability": 0.0,
+        "p95_ms": 0.966667, "num_rounds": 3, "num_runs": 3, "repeatability": 0.285714,
     }

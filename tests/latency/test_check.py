@@ -1,0 +1,131 @@
+"""The verdict on a table from its sentinels, measured again by a runner that makes times up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hwnas.errors import InputError
+from hwnas.latency.check import (
+    CHECK_ROUNDS,
+    Sentinel,
+    TableCheck,
+    arch_of,
+    check_table,
+    interleaved,
+    sentinels_of,
+)
+from hwnas.latency.device import TimingProtocol
+from hwnas.latency.networks import macs_terms, spread_networks
+from hwnas.latency.profiler import network_model_id
+from hwnas.latency.table import MeasurementModel, NetworkRecord
+
+PROTOCOL = TimingProtocol(rounds=4, min_runs=2, min_visit_ms=0.5)
+
+
+@pytest.fixture(scope="module")
+def table(tiny, random_table, measurement):
+    archs = spread_networks(tiny, macs_terms(tiny), 6, seed=0, purpose="check")
+    networks = tuple(
+        NetworkRecord(space="tiny", role="calibrate", is_sentinel=place < 5, arch=arch.to_json(),
+                      measurement=MeasurementModel(**measurement(1.0 + place).to_json()))
+        for place, arch in enumerate(archs)
+    )
+    return random_table(tiny, networks=networks)
+
+
+@pytest.fixture
+def check(table, tiny, target, cache, fake_runner):
+    """Checks the table on a device that takes ``ratios`` times as long."""
+    recorded = {network_model_id(tiny, arch_of(n)): n.measurement.latency_ms
+                for n in table.networks}
+
+    def make(ratios, version="onnxruntime 1.0"):
+        now = {name: ms * ratio
+               for (name, ms), ratio in zip(recorded.items(), [*ratios, 9.9], strict=True)}
+        runner = fake_runner(lambda name, call: [now[name], now[name]])
+        runner.info = {"runtime_version": version}
+        found = check_table(table, tiny, target, runner, cache=cache)
+        assert len(runner.calls) == 5 * CHECK_ROUNDS
+        assert len(runner.loaded) == 5  # the sixth network is no sentinel
+        assert all(path.suffix == ".onnx" for path in runner.loaded.values())
+        return found
+
+    return make
+
+
+def test_a_device_as_it_was_means_the_table_holds(check):
+    found = check([1.0] * 5)
+    assert found.holds
+    assert (found.drift, found.spread) == (pytest.approx(1.0), pytest.approx(0.0))
+    assert "the table holds: all 5 sentinels within 5% (drift x1.000)" in found.verdict()
+
+
+def test_small_deviations_of_either_sign_are_within_the_tolerance(check):
+    assert check([1.04, 0.96, 1.0, 1.01, 0.99]).holds
+    assert not check([1.04, 0.96, 1.0, 1.01, 1.06]).holds
+
+
+@pytest.mark.parametrize("ratio", [1.2, 0.8])
+def test_a_device_that_is_slower_or_faster_as_a_whole_is_told_from_a_wrong_table(check, ratio):
+    found = check([ratio] * 5)
+    assert not found.holds
+    assert found.drift == pytest.approx(ratio)
+    assert found.verdict().startswith(f"the device as a whole is at x{ratio:.3f}")
+    assert "runtime changed" not in found.verdict()
+
+
+def test_sentinels_that_moved_differently_mean_profile_again(check):
+    found = check([1.0, 1.3, 0.9, 1.0, 1.1])
+    assert not found.holds
+    assert found.drift == pytest.approx(1.0)
+    assert found.spread == pytest.approx(0.3)
+    assert found.verdict().startswith(
+        "the table does not hold: the sentinels moved differently (x0.900 to x1.300)")
+
+
+@pytest.mark.parametrize("ratios", [[1.2] * 5, [1.0, 1.3, 0.9, 1.0, 1.1]])
+def test_another_runtime_version_is_named_as_a_reason(check, ratios):
+    verdict = check(ratios, "onnxruntime 2.0").verdict()
+    assert "The runtime changed from onnxruntime 1.0 to onnxruntime 2.0." in verdict
+
+
+def test_the_json_form_holds_the_numbers_behind_the_verdict(check, table):
+    value = check([1.2] * 5).to_json()
+    assert (value["holds"], value["drift"], value["spread"]) == (False, 1.2, 0.0)
+    assert value["runtime_version"] == {"then": "onnxruntime 1.0", "now": "onnxruntime 1.0"}
+    assert [s["recorded_ms"] for s in value["sentinels"]] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert [s["arch_id"] for s in value["sentinels"]] == [
+        arch_of(n).arch_id for n in table.networks[:5]]
+    assert {s["ratio"] for s in value["sentinels"]} == {1.2}
+
+
+def test_drift_is_the_median_ratio():
+    sentinels = tuple(Sentinel(str(n), 2.0, 2.0 * r) for n, r in enumerate((1.0, 1.1, 3.0)))
+    found = TableCheck(sentinels, "a", "a")
+    assert found.drift == pytest.approx(1.1)
+    assert found.spread == pytest.approx(3.0 / 1.1 - 1)
+
+
+def test_a_table_without_sentinels_of_the_space_cannot_be_checked(table, tiny):
+    with pytest.raises(InputError, match="holds no sentinel networks of tiny"):
+        sentinels_of(replace(table, networks=()), tiny)
+    with pytest.raises(InputError, match="holds no sentinel networks"):
+        sentinels_of(replace(table, networks=table.networks[5:]), tiny)
+
+
+def test_interleaved_visits_every_model_once_a_round_in_changing_order(fake_runner):
+    runner = fake_runner()
+    names = ["a", "b", "c", "d"]
+    runner.loaded = dict.fromkeys(names)
+    seen = []
+    runs = interleaved(runner, names, 6, PROTOCOL, stage="s",
+                       progress=lambda *args: seen.append(args))
+    rounds = [tuple(runner.calls[i : i + 4]) for i in range(0, 24, 4)]
+    assert all(sorted(one) == names for one in rounds)
+    assert len(set(rounds)) > 3
+    assert seen == [("s", done, 24) for done in range(1, 25)]
+    for name in names:
+        places = [place for place, called in enumerate(runner.calls, 1) if called == name]
+        assert runs[name] == [[float(place), 1.0] for place in places]

@@ -1,0 +1,104 @@
+"""Networks spread over windows, against all 1,024 networks of ``tiny`` listed."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hwnas.additive.graph import Term
+from hwnas.errors import InfeasibleError
+from hwnas.latency.networks import macs_terms, spread_networks
+from hwnas.space.catalogue import load_space
+
+COUNT = 8
+
+
+@pytest.fixture(scope="module")
+def every_arch(tiny):
+    sizes = [range(len(choice.options)) for choice in tiny.choices]
+    return tiny.decode(np.array(list(itertools.product(*sizes)), dtype=np.int16))
+
+
+def _macs(space, arch):
+    return sum(op.macs for op in space.layers(arch))
+
+
+def _window(value, values, count):
+    """The window of a value; a value on an edge belongs to the window below."""
+    edges = np.linspace(min(values), max(values), count + 1)
+    return max(int(np.searchsorted(edges[:-1], value, side="left")) - 1, 0)
+
+
+def _spread(space, **options):
+    settings = {"seed": 0, "purpose": "test", **options}
+    return spread_networks(space, macs_terms(space), COUNT, **settings)
+
+
+def test_macs_terms_sum_to_the_networks_macs(tiny, every_arch):
+    for arch in every_arch[::37]:
+        codes = tiny.encode([arch])[0]
+        total = sum(term.values[tuple(codes[list(term.choices)])] for term in macs_terms(tiny))
+        assert total == _macs(tiny, arch)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_window_with_a_network_gives_one(tiny, every_arch, seed):
+    values = [_macs(tiny, arch) for arch in every_arch]
+    occupied = sorted({_window(value, values, COUNT) for value in values})
+    found = _spread(tiny, seed=seed)
+    assert [_window(_macs(tiny, arch), values, COUNT) for arch in found] == occupied
+    assert len(occupied) == COUNT
+
+
+def test_networks_are_distinct_as_networks_and_of_the_space(tiny):
+    found = _spread(tiny)
+    assert len({tiny.network_id(arch) for arch in found}) == COUNT
+    assert [tiny.arch(arch.choices) for arch in found] == found
+
+
+def test_the_same_name_draws_the_same_and_another_name_others(tiny):
+    found = _spread(tiny)
+    assert _spread(tiny) == found
+    assert _spread(tiny, seed=1) != found
+    assert _spread(tiny, purpose="other") != found
+
+
+def test_networks_to_avoid_are_not_drawn_again(tiny):
+    first = _spread(tiny)
+    second = _spread(tiny, avoid=first)
+    third = _spread(tiny, avoid=[*first, *second])
+    ids = [tiny.network_id(arch) for arch in (*first, *second, *third)]
+    assert len(set(ids)) == len(ids) > 2 * COUNT
+
+
+def test_windows_that_hold_nothing_new_are_left_out(tiny):
+    # one choice decides nearly all: two clusters at the ends of the range
+    terms = [Term((0,), np.array([0.0, 0.0, 0.0, 1000.0])), Term((1,), np.arange(4.0))]
+    found = spread_networks(tiny, terms, 10, seed=0, purpose="gap")
+    assert [arch.choices["layer1"] == "mb6_k3" for arch in found] == [False, True]
+
+
+def test_a_space_of_one_network_gives_it_once(tiny):
+    small = [Term((n,), np.array([1.0, np.nan, np.nan, np.nan])) for n in range(5)]
+    only = spread_networks(tiny, small, 3, seed=0, purpose="one")
+    assert len(only) == 1
+    assert spread_networks(tiny, small, 3, seed=0, purpose="one", avoid=only) == []
+
+
+def test_no_networks_are_drawn_when_none_is_covered(tiny):
+    with pytest.raises(InfeasibleError, match="no network of tiny is covered"):
+        spread_networks(tiny, [Term((0,), np.full(4, np.nan))], 3, seed=0, purpose="none")
+
+
+def test_a_large_space_is_spread_from_its_smallest_to_its_largest():
+    space = load_space("proxyless")
+    found = spread_networks(space, macs_terms(space), 12, seed=0, purpose="test")
+    macs = [_macs(space, arch) for arch in found]
+    smallest = sum(term.values.min() for term in macs_terms(space))
+    largest = sum(term.values.max() for term in macs_terms(space))
+    assert macs == sorted(macs)
+    edges = np.linspace(smallest, largest, 13)
+    for number, value in enumerate(macs):
+        assert edges[number] <= value <= edges[number + 1]

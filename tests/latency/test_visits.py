@@ -1,0 +1,164 @@
+"""Interleaved rounds: each visit once, in an order of its own, through any interruption."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hwnas.errors import DeviceError, InputError
+from hwnas.journal import Journal
+from hwnas.latency.device import TimingProtocol
+from hwnas.latency.measurement import summarise
+from hwnas.latency.visits import SampleLog, visit_in_rounds
+
+HEADER = {"device": "desk", "threads": 1, "protocol": {"rounds": 3, "min_visit_ms": 0.5}}
+PROTOCOL = TimingProtocol(rounds=3, min_runs=2, min_visit_ms=0.5, cooldown_s=0.0)
+MODELS = {name: Path(f"{name}.onnx") for name in ("alpha", "beta", "gamma", "delta", "eps")}
+
+
+def _visit(path, runner, *, models=MODELS, rounds=range(3), seed=0, header=HEADER, **options):
+    log = SampleLog(path, header)
+    try:
+        visit_in_rounds(runner, models, rounds, PROTOCOL, log, seed=seed, stage="timing", **options)
+    finally:
+        log.close()
+    return log
+
+
+def _visits(path):
+    records = Journal(path).records()  # does not see a torn last line
+    return [(r["model"], r["round"]) for r in records if r["event"] == "visit"]
+
+
+def test_every_model_is_visited_once_a_round_round_after_round(tmp_path, fake_runner):
+    runner = fake_runner()
+    _visit(tmp_path / "s.jsonl", runner)
+    visits = _visits(tmp_path / "s.jsonl")
+    assert [number for _, number in visits] == [0] * 5 + [1] * 5 + [2] * 5
+    assert [name for name, _ in visits] == runner.calls
+    for number in range(3):
+        assert {name for name, r in visits if r == number} == set(MODELS)
+    assert runner.loaded == MODELS
+
+
+def test_the_order_is_another_each_round_and_the_same_each_time(tmp_path, fake_runner):
+    def order(name, **options):
+        runner = fake_runner()
+        _visit(tmp_path / name, runner, **options)
+        return runner.calls
+
+    calls = order("a", rounds=range(8))
+    rounds = [tuple(calls[i : i + 5]) for i in range(0, 40, 5)]
+    assert len(set(rounds)) > 5
+    assert len({one[0] for one in rounds}) > 2
+    assert order("b", rounds=range(8)) == calls
+    assert order("c", rounds=range(3, 8)) == calls[15:]  # a round's order is its own
+    assert order("d", rounds=range(8), seed=1) != calls
+    assert order("e", models=dict(reversed(MODELS.items())), rounds=range(8)) == calls
+
+
+def test_what_is_written_is_what_was_timed(tmp_path, fake_runner):
+    runner = fake_runner(lambda name, call: [call + 1 / 3, call + 2 / 3])
+    log = _visit(tmp_path / "s.jsonl", runner)
+    for place, (name, number) in enumerate(_visits(tmp_path / "s.jsonl"), start=1):
+        assert log.rounds(name)[number] == [round(place + 1 / 3, 6), round(place + 2 / 3, 6)]
+        assert log.has(name, number)
+    again = SampleLog(tmp_path / "s.jsonl", HEADER)
+    assert again.rounds("beta") == log.rounds("beta")
+    assert again.states == log.states
+    assert again.measurement("beta", [2, 0]) == summarise(
+        [log.rounds("beta")[2], log.rounds("beta")[0]])
+    assert not again.has("beta", 3)
+    assert not again.has("omega", 0)
+
+
+def test_the_state_is_recorded_before_the_first_and_after_every_round(tmp_path, fake_runner):
+    log = _visit(tmp_path / "s.jsonl", fake_runner())
+    assert log.states == [{"load_1min": calls / 10} for calls in (0, 5, 10, 15)]
+
+
+def test_progress_counts_what_was_on_record(tmp_path, fake_runner):
+    seen = []
+    _visit(tmp_path / "s.jsonl", fake_runner(), rounds=[0])
+    _visit(tmp_path / "s.jsonl", fake_runner(), progress=lambda *args: seen.append(args))
+    assert seen == [("timing", done, 15) for done in range(6, 16)]
+
+
+def test_nothing_is_loaded_or_written_when_all_is_on_record(tmp_path, fake_runner):
+    _visit(tmp_path / "s.jsonl", fake_runner())
+    before = (tmp_path / "s.jsonl").read_bytes()
+    runner = fake_runner()
+    _visit(tmp_path / "s.jsonl", runner)
+    assert (runner.calls, runner.loaded) == ([], {})
+    assert (tmp_path / "s.jsonl").read_bytes() == before
+
+
+def test_only_models_with_a_missing_visit_are_loaded(tmp_path, fake_runner):
+    old = {name: MODELS[name] for name in ("alpha", "beta")}
+    _visit(tmp_path / "s.jsonl", fake_runner(), models=old)
+    runner = fake_runner()
+    _visit(tmp_path / "s.jsonl", runner)
+    assert set(runner.loaded) == set(MODELS) - set(old)
+    assert Counter(runner.calls) == dict.fromkeys(("gamma", "delta", "eps"), 3)
+
+
+def test_resuming_after_any_prefix_repeats_and_loses_nothing(tmp_path, fake_runner):
+    models = {name: MODELS[name] for name in ("alpha", "beta")}
+    whole = tmp_path / "whole.jsonl"
+    unbroken = fake_runner()
+    _visit(whole, unbroken, models=models, rounds=range(2))
+    payload, expected = whole.read_bytes(), _visits(whole)
+    ends = [i + 1 for i, byte in enumerate(payload) if byte == ord("\n")]
+    cuts = {*range(0, len(payload), 5), *ends, *(end - 1 for end in ends)}
+    for cut in sorted(cuts):
+        path = tmp_path / f"cut-{cut}.jsonl"
+        path.write_bytes(payload[:cut])
+        kept = payload[: max([0, *(end for end in ends if end <= cut)])]
+        num_kept = kept.count(b'"event":"visit"')
+        runner = fake_runner()
+        _visit(path, runner, models=models, rounds=range(2))
+        assert _visits(path) == expected, cut
+        assert path.read_bytes().startswith(kept), cut
+        assert runner.calls == [name for name, _ in expected[num_kept:]], cut
+
+
+def test_a_target_that_fails_keeps_the_visits_before(tmp_path, fake_runner):
+    path = tmp_path / "s.jsonl"
+    with pytest.raises(DeviceError, match="fell off the desk"):
+        _visit(path, fake_runner(fail_at=7))
+    assert len(_visits(path)) == 7
+    runner = fake_runner()
+    _visit(path, runner)
+    assert len(runner.calls) == 8
+    assert Counter(_visits(path)) == Counter((name, r) for name in MODELS for r in range(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"threads": 2}, "threads was 1, now it is 2"),
+     ({"protocol": {"rounds": 3, "min_visit_ms": 4.0}}, "protocol was {'rounds': 3, "),
+     ({"seed": 5}, "seed was None, now it is 5")],
+)
+def test_visits_of_another_target_are_refused_by_name_of_the_key(
+    tmp_path, fake_runner, change, problem
+):
+    path = tmp_path / "s.jsonl"
+    _visit(path, fake_runner(), rounds=[0])
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="measure into another file") as caught:
+        SampleLog(path, {**HEADER, **change})
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith(problem)
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"event": "stage"}\n{"event": "visit"}\n')
+    with pytest.raises(InputError, match="does not begin with the header"):
+        SampleLog(path, HEADER)
+    path.write_text('{"event": "header"}\n')
+    with pytest.raises(InputError, match="does not begin with the header"):
+        SampleLog(path, HEADER)
