@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from hwnas.errors import UsageError
@@ -91,9 +92,10 @@ def _evaluate(run: Run, searched: list[LimitedSpace]) -> list[dict[str, Any]]:
     )
     records: list[dict[str, Any]] = []
     with run.folder.journal() as journal:
-        loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,
-                          lambda done, total: run.progress("evaluating", done, total))
-        for limited in searched:
+        for place, limited in enumerate(searched):
+            stage = "evaluating" + (f" for budget {place + 1}" if len(searched) > 1 else "")
+            loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,
+                              partial(run.progress, stage))
             searcher = RandomSearch(limited, limited.limits[0].maximum, run.config.seed,
                                     config.low_share)
             records += loop.run(searcher, config.evaluations, batch=config.evaluations,
