@@ -140,7 +140,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             }
         ],
         "search": {"evaluations": 12, "recipe": {"epochs": 6}},
-        "retrain": {"top": 3, "recipe": {"epochs": 40}},
+        "retrain": {"top": 3, "recipe": {"epochs": 25}},
     }
 }
 
