@@ -21,12 +21,12 @@ from hwnas.search.journal_records import now, stage_record
 
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "litert-torch",
             "ai-edge-litert", "scikit-learn")
-_ID = re.compile(r"^[0-9a-f]{16}$")
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 def checked_id(value: str) -> str:
     """Return an id from a file; InputError unless it is 16 hex digits (and so a safe name)."""
-    if not isinstance(value, str) or not _ID.match(value):
+    if not isinstance(value, str) or not _ID.fullmatch(value):
         raise InputError("run folder", [f"{value!r} is not an id of 16 hex digits"])
     return value
 

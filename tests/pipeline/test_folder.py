@@ -27,7 +27,8 @@ def test_an_id_names_files_inside_the_folder(tmp_path):
 
 
 def test_a_run_begins_in_a_new_or_empty_folder_and_holds_its_configuration(tmp_path, make_config):
-    for path in (tmp_path / "new" / "deep", tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "new" / "deep", tmp_path / "empty"):
         folder = RunFolder(path)
         folder.require_free(make_config(), resume=False)
         assert not folder.is_begun

@@ -80,7 +80,7 @@ def test_repeating_a_task_gives_the_same_bytes_and_another_seed_others(tmp_path:
 
 
 def test_a_finished_checkpoint_gives_the_same_outcome_without_training(tmp_path: Path) -> None:
-    task = _task(checkpoint=tmp_path / "state.safetensors", weights=tmp_path / "w.safetensors")
+    task = _task(checkpoint=tmp_path / "training.state", weights=tmp_path / "w.safetensors")
     first = train(task)
     assert task.checkpoint is not None
     assert task.checkpoint.exists()
