@@ -17,7 +17,39 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was begun.")]
 SpaceName = Annotated[str, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")]
 RunPath = Annotated[Path, typer.Option("--run", help="A run folder.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="By default the device file's.")
+]
+Affinity = Annotated[str | None, typer.Option("--affinity", help="CPUs to pin to, as in 4-7.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
+BudgetsMs = Annotated[
+    list[str],
+    typer.Option("--budget-ms", help="Budget of the --lut in the same place; several for the "
+                 "first: 20,30,40."),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Where torchvision keeps its data sets.")
+]
+TableDevices = Annotated[
+    list[str] | None,
+    typer.Option("--device", help="Device of the --lut in the same place, where it is a .yaml "
+                 "file of your own; by default the one the table names."),
+]
+Limits = Annotated[
+    list[str] | None, typer.Option("--limit", help="params=4e6, macs=3e8 or size_mb=8")
+]
+Evaluations = Annotated[
+    int, typer.Option("--evaluations", min=1, help="Networks to score, per budget.")
+]
+Headroom = Annotated[
+    float | None,
+    typer.Option("--headroom", help="Share of a budget left free for errors of prediction; "
+                 "by default from the table's own errors, at most 0.05."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Trainings at a time; by default one per core."),
+]
 
 
 def profile(
@@ -26,10 +58,8 @@ def profile(
     out: Annotated[Path, typer.Option("--out", help="The table to write.")],
     runtime: Annotated[str, typer.Option("--runtime", help="litert or onnxruntime")] = "litert",
     precision: Annotated[str, typer.Option("--precision", help="fp32")] = "fp32",
-    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
-    affinity: Annotated[
-        str | None, typer.Option("--affinity", help="CPUs to pin to, as in 4-7.")
-    ] = None,
+    threads: Threads = None,
+    affinity: Affinity = None,
     calibrate: Annotated[
         int, typer.Option("--calibrate", min=0, help="Whole networks to fit sums to.")
     ] = 0,
@@ -63,59 +93,34 @@ def profile(
 def search(
     space: SpaceName,
     lut: Annotated[list[Path], typer.Option("--lut", help="A latency table (repeatable).")],
-    budget_ms: Annotated[
-        list[str], typer.Option("--budget-ms", help="Budget of the --lut in the same place; "
-                                "several for the first: 20,30,40.")
-    ],
+    budget_ms: BudgetsMs,
     data: Annotated[str, typer.Option("--data", help="digits, a folder, or a torchvision set.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
-    data_root: Annotated[
-        Path | None, typer.Option("--data-root", help="Where torchvision keeps its data sets.")
-    ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option("--device", help="Device of the --lut in the same place, where it is a .yaml "
-                     "file of your own; by default the one the table names."),
-    ] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option("--limit", help="params=4e6, macs=3e8 or size_mb=8")
-    ] = None,
+    data_root: DataRoot = None,
+    device: TableDevices = None,
+    limit: Limits = None,
     strategy: Annotated[str, typer.Option("--strategy", help="random")] = "random",
     evaluator: Annotated[str, typer.Option("--evaluator", help="scratch")] = "scratch",
-    evaluations: Annotated[int, typer.Option("--evaluations", min=1)] = 16,
+    evaluations: Evaluations = 16,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Of each evaluation.")] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
-    headroom: Annotated[
-        float | None,
-        typer.Option("--headroom", help="Share of a budget left free for errors of prediction; "
-                     "by default from the table's own errors, at most 0.05."),
-    ] = None,
+    headroom: Headroom = None,
     seed: Seed = 0,
-    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    workers: Workers = None,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Search a space under budgets; write a run folder with the finalists."""
     from hwnas.pipeline.run import search_run
-    from hwnas.search.limits import parse_limit
 
-    devices: list[str | None] = [*device] if device else [None] * len(lut)
-    if not len(lut) == len(budget_ms) == len(devices):
-        raise UsageError("--lut, --budget-ms and --device pair up in order: got "
-                         f"{len(lut)}, {len(budget_ms)} and {len(device or [])}")
     recipe = {} if epochs is None else {"recipe": {"epochs": epochs}}
-    limits = [parse_limit(text) for text in limit or []]
     config = _parsed(
         {
             "space": space,
             "data": data,
             "data_root": str(data_root) if data_root else None,
-            "targets": [
-                {**_target_of(table, name), "table": str(table), "budget_ms": _budgets(text),
-                 "headroom": headroom}
-                for table, name, text in zip(lut, devices, budget_ms, strict=True)
-            ],
-            "limits": {one.metric: one.maximum for one in limits},
+            "targets": _targets(lut, device, budget_ms, headroom),
+            "limits": _limits(limit or []),
             "search": {"strategy": strategy, "evaluator": evaluator,
                        "evaluations": evaluations, **recipe},
             "retrain": {"top": top},
@@ -127,7 +132,11 @@ def search(
         found = search_run(config, out, resume=resume, progress=display, say=say)
     if as_json:
         print_json(found)
-        return
+    else:
+        _print_search(out, found)
+
+
+def _print_search(out: Path, found: dict[str, Any]) -> None:
     for answer in found["answers"]:
         limits_text = ", ".join(f"{one['metric']} <= {one['max']:g}" for one in answer["limits"])
         best = answer["best"]
@@ -136,6 +145,31 @@ def search(
             f"top-1 {best['objectives']['top1']['value']:.4f} on val" if best else
             "no evaluated network meets it"))
     print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
+
+
+def _targets(
+    lut: list[Path], device: list[str] | None, budget_ms: list[str], headroom: float | None
+) -> list[dict[str, Any]]:
+    """Return the targets that --lut, --device and --budget-ms describe in the same order."""
+    devices: list[str | None] = [*device] if device else [None] * len(lut)
+    if not len(lut) == len(budget_ms) == len(devices):
+        raise UsageError("--lut, --budget-ms and --device pair up in order: got "
+                         f"{len(lut)}, {len(budget_ms)} and {len(device or [])}")
+    return [
+        {**_target_of(table, name), "table": str(table), "budget_ms": _budgets(text),
+         "headroom": headroom}
+        for table, name, text in zip(lut, devices, budget_ms, strict=True)
+    ]
+
+
+def _limits(texts: list[str]) -> dict[str, float]:
+    from hwnas.search.limits import parse_limit
+
+    limits = [parse_limit(text) for text in texts]
+    found = {limit.metric: limit.maximum for limit in limits}
+    if len(found) < len(limits):
+        raise UsageError(f"--limit takes each metric once, got {', '.join(texts)}")
+    return found
 
 
 def _parsed(options: dict[str, Any]) -> RunConfig:
@@ -176,8 +210,12 @@ def _target_of(table: Path, device: str | None) -> dict[str, Any]:
 
 def retrain(
     run: RunPath,
-    top: Annotated[int | None, typer.Option("--top", min=1)] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="Of each budget's finalists, the best.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Instead of the run's own number.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the finalists from scratch on train + arch; continues where it was stopped."""
@@ -240,10 +278,14 @@ def export(
 def bench(
     models: Annotated[list[str], typer.Argument(help="Model files, or one run folder.")],
     device: Annotated[str | None, typer.Option("--device", help="A name or a .yaml file.")] = None,
-    runtime: Annotated[str | None, typer.Option("--runtime")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
-    affinity: Annotated[str | None, typer.Option("--affinity")] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", min=2)] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", help="By default the one of the files' format.")
+    ] = None,
+    threads: Threads = None,
+    affinity: Affinity = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=2, help="Instead of the device's protocol.")
+    ] = None,
     lut: Annotated[Path | None, typer.Option("--lut", help="A table, to predict with.")] = None,
     as_json: AsJson = False,
 ) -> None:

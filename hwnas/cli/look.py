@@ -180,7 +180,7 @@ def lut_merge(
         raise UsageError(f"{out} exists. Next: choose another --out")
     merged = merge_tables([load_table(f) for f in files], [str(f) for f in files])
     save_table(merged, out)
-    say(f"{out}: {len(merged.entries)} rows")
+    print_text(f"{out}: {len(merged.entries)} rows")
 
 
 @lut_app.command("diff", epilog="Example:  hwnas lut diff old.json new.json")

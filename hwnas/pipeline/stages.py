@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
+
 from hwnas.errors import UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
@@ -182,7 +184,7 @@ def export(run: Run) -> bool:
         images = run.dataset.without_test().images("val", PARITY_IMAGES)
         if len(images) < PARITY_IMAGES:
             extra = run.dataset.without_test().images("train", PARITY_IMAGES - len(images))
-            images = type(images)(list(images) + list(extra))
+            images = torch.cat([images, extra])
         exported = []
         for place, row in enumerate(rows):
             run.progress("exporting", place, len(rows))
@@ -193,7 +195,7 @@ def export(run: Run) -> bool:
     return run.folder.stage("export", "export/index.json", work)
 
 
-def _export_one(run: Run, row: dict[str, Any], images: Any) -> dict[str, Any]:
+def _export_one(run: Run, row: dict[str, Any], images: torch.Tensor) -> dict[str, Any]:
     arch = run.arch(row["arch"])
     layers = run.space.layers(arch)
     network = build_layers(layers, seed=0)

@@ -74,7 +74,7 @@ def config_of(settings: dict[str, Any]) -> RunConfig:
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Train in this process (a fresh one imports torch for seconds), convert into a cache here."""
     def run_here(function: Any, tasks: Any, **_: Any) -> Iterator[tuple[str, Any]]:
-        return run_tasks(function, tasks, workers=1)
+        return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hwnas.train.task.run_tasks", run_here)

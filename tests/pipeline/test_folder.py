@@ -46,7 +46,7 @@ def test_asking_whether_a_run_may_begin_writes_nothing(tmp_path, make_config):
 def test_a_begun_run_goes_on_only_when_asked_and_only_as_it_was_begun(tmp_path, make_config):
     folder = RunFolder(tmp_path)
     folder.begin(make_config())
-    with pytest.raises(UsageError, match="already holds a run. Next: add --resume"):
+    with pytest.raises(UsageError, match=r"already holds a run. Next: add --resume"):
         folder.require_free(make_config(), resume=False)
     with pytest.raises(InputError, match="seed: the run was begun with 0, now it is 9"):
         folder.require_free(make_config(seed=9), resume=True)
@@ -71,7 +71,7 @@ def test_what_a_run_killed_at_its_beginning_leaves_does_not_stop_the_next(tmp_pa
 
 def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UsageError, match="not a run folder.*hwnas search"):
+        with pytest.raises(UsageError, match=r"not a run folder.*hwnas search"):
             RunFolder.existing(path)
 
 
@@ -84,7 +84,7 @@ def test_a_missing_file_is_told_with_the_command_that_makes_it(tmp_path):
 @pytest.mark.parametrize("text", ["[1]", "{}", '{"schema": 2}', "{", "3"])
 def test_a_file_that_hwnas_did_not_write_is_an_input_error(tmp_path, text):
     (tmp_path / "retrained.json").write_text(text)
-    with pytest.raises(InputError, match="retrained.json"):
+    with pytest.raises(InputError, match=r"retrained.json"):
         RunFolder(tmp_path).read("retrained.json", "hwnas retrain --run")
 
 

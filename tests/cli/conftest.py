@@ -1,0 +1,165 @@
+"""A shop for the command line: a made-up table, architectures and one finished run, to copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hwnas.cli import app
+from hwnas.executor import run_tasks
+from hwnas.latency.measurement import Measurement
+from hwnas.latency.table import (
+    Calibration,
+    LatencyTable,
+    MeasurementModel,
+    NetworkRecord,
+    TableHeader,
+    save_table,
+)
+from hwnas.pipeline.config import RunConfig
+from hwnas.pipeline.run import whole_run
+from hwnas.space.catalogue import load_space
+
+NUM_ARCHS = 6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said: its exit code, and its two streams apart."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The standard output, which must hold JSON and nothing else."""
+        return json.loads(self.out)
+
+
+def in_this_process(*arguments: object) -> Answer:
+    """Run ``hwnas ARGUMENTS``; an exception that would have been a trace is raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+def measurement(latency_ms: float) -> Measurement:
+    return Measurement(latency_ms, 0.97 * latency_ms, 1.01 * latency_ms, 1.06 * latency_ms,
+                       1.08 * latency_ms, 12, 1200, 0.01)
+
+
+def archs_of(count: int) -> list[Any]:
+    """The first architectures of ``tiny`` that are not all of one option."""
+    space = load_space("tiny")
+    options = space.choices[0].options
+    return [space.arch({choice.name: options[(number + place) % len(options)]
+                        for place, choice in enumerate(space.choices)})
+            for number in range(count)]
+
+
+def write_table(path: Path, *, sentinels: int = 0, factor: float = 1.0, **header: Any) -> Path:
+    """Write a made-up table of ``host`` for ``tiny``: 0.005 ms an operation, 2e-8 ms a MAC."""
+    space = load_space("tiny")
+    ops = {op for part in space.factors() for op in part.ops.ravel() if op is not None}
+    settings: dict[str, Any] = {
+        "device": "host", "runtime": "onnxruntime", "runtime_version": "made up",
+        "precision": "fp32", "threads": 1, "affinity": None, "layout": "nchw",
+        "protocol": {"min_visit_ms": 0.5}, "host": {}, "date": "2025-01-01", **header,
+    }
+    networks = tuple(
+        NetworkRecord(space="tiny", role="sentinel", is_sentinel=True, arch=arch.to_json(),
+                      measurement=MeasurementModel(**measurement(0.05).to_json()))
+        for arch in archs_of(sentinels)
+    )
+    table = LatencyTable(
+        TableHeader.model_validate(settings),
+        {op: measurement(factor * (0.005 + 2e-8 * op.macs)) for op in ops},
+        {"tiny": Calibration(scale=1.0, per_op_ms=0.0, constant_ms=0.0, num_networks=8,
+                             mean_abs_rel_error=0.012, max_abs_rel_error=0.03)},
+        networks=networks,
+    )
+    save_table(table, path)
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Train in this process (a fresh one imports torch for seconds), convert into a cache here."""
+    def run_here(function: Any, tasks: Any, **_: Any) -> Iterator[tuple[str, Any]]:
+        return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwnas.train.task.run_tasks", run_here)
+        patch.setenv("HWNAS_CACHE", str(tmp_path_factory.getbasetemp() / "command-models"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """t.json, archs.jsonl and a finished run r; for copying only."""
+    folder = tmp_path_factory.mktemp("stock")
+    write_table(folder / "t.json", sentinels=2)
+    lines = [json.dumps(arch.to_json()) for arch in archs_of(NUM_ARCHS)]
+    (folder / "archs.jsonl").write_text("\n".join(lines) + "\n")
+    once = {"epochs": 1, "warmup_epochs": 0}
+    settings = {
+        "space": "tiny", "data": "digits", "formats": ["onnx"],
+        "targets": [{"device": "host", "runtime": "onnxruntime", "budget_ms": 0.1,
+                     "table": str(write_table(folder / "quiet.json"))}],
+        "search": {"evaluations": 2, "recipe": once}, "retrain": {"top": 1, "recipe": once},
+        "bench": {"shelf": []},
+    }
+    whole_run(RunConfig.model_validate_json(json.dumps(settings)), folder / "r")
+    return folder
+
+
+@pytest.fixture
+def shop(stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the stock, which commands run in."""
+    folder = Path(shutil.copytree(stock, tmp_path / "shop"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def hwnas() -> Callable[..., Answer]:
+    return in_this_process
+
+
+@pytest.fixture
+def make_table() -> Callable[..., Path]:
+    return write_table
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the real command in a process of its own; it is ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def popen(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from hwnas.cli import main; main()"]
+        process = subprocess.Popen(
+            [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield popen
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -1,0 +1,105 @@
+"""The examples run as they are given, with less to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from hwnas.executor import run_tasks
+from hwnas.latency.device import load_device
+from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.table import load_table
+from hwnas.pipeline.config import RunConfig
+from hwnas.pipeline.run import whole_run
+from hwnas.rng import stream
+from hwnas.space.catalogue import load_space
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(autouse=True)
+def beside_the_examples(monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path_factory.getbasetemp() / "example-models"))
+
+
+def test_every_example_is_tested_here_and_says_how_it_is_run():
+    here = Path(__file__).read_text()
+    for path in EXAMPLES.iterdir():
+        if path.suffix in (".py", ".yaml"):
+            assert f'"{path.name}"' in here
+            assert re.search(rf"(hwnas|python) .*examples/{path.name}", path.read_text())
+
+
+def test_profile_and_predict_writes_a_table_and_prints_what_it_predicts(tmp_path):
+    table = tmp_path / "table.json"
+    done = subprocess.run([sys.executable, EXAMPLES / "profile_and_predict.py", table],
+                          capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONWARNINGS": "error"})
+    predictor = LutPredictor(load_space("tiny"), load_table(table))
+    assert predictor.source == "lut"
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        latency_ms, options = line.split(" ms  ")
+        names = [choice.name for choice in predictor.space.choices]
+        arch = predictor.space.arch(dict(zip(names, options.split(), strict=True)))
+        assert float(latency_ms) == pytest.approx(predictor.predict_arch_ms(arch), abs=1e-4)
+
+
+def test_importing_the_script_does_nothing(capsys):
+    assert "main" in runpy.run_path(str(EXAMPLES / "profile_and_predict.py"), run_name="imported")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_space_of_ones_own_is_the_one_its_comments_describe():
+    space = load_space("examples/my_space.yaml")
+    assert space.input_shape == (3, 64, 64)
+    assert [choice.name for choice in space.choices] == [f"layer{i}" for i in range(1, 8)]
+    assert load_space("examples/my_space.yaml:num_classes=5").num_classes == 5
+    without_skip = [choice.name for choice in space.choices if "skip" not in choice.options]
+    assert without_skip == ["layer1", "layer6"]  # the first of a stage, where it is not named
+    assert (EXAMPLES / "my_space.yaml").is_file()
+
+
+def test_the_run_on_images_of_ones_own_finds_a_model_for_them(tmp_path, monkeypatch):
+    for number, name in enumerate(("ant", "bee")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(20):
+            noise = stream(number, "image", index).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "images" / name / f"{index}.jpg")
+    given = yaml.safe_load((EXAMPLES / "own_images.yaml").read_text())
+    assert RunConfig.model_validate_json(json.dumps(given))  # as it is given
+    once = {"epochs": 1, "warmup_epochs": 0}
+    quick = {**given, "data": str(tmp_path / "images"), "workers": 1,
+             "targets": [{**given["targets"][0], "calibrate": 2, "device": _quick_host(tmp_path)}],
+             "search": {"evaluations": 1, "recipe": once}, "retrain": {"top": 1, "recipe": once},
+             "bench": {"shelf": []}}
+
+    def run_here(function, tasks, **_):  # a fresh process imports torch for seconds
+        return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
+
+    monkeypatch.setattr("hwnas.train.task.run_tasks", run_here)
+    found = whole_run(RunConfig.model_validate_json(json.dumps(quick)), tmp_path / "run")
+    assert found["winner"]["arch"]["space"].startswith("my-space@")
+    assert (tmp_path / "run" / found["winner"]["files"]["onnx"]).is_file()
+    assert Path(found["report"]).is_file()
+
+
+def _quick_host(folder):
+    """The host's device file with fewer and shorter visits."""
+    device = load_device("host").model_dump(mode="json", by_alias=True)
+    device["protocol"] = {"rounds": 2, "min_runs": 1, "min_visit_ms": 0.0}
+    (folder / "host.yaml").write_text(yaml.safe_dump(device))
+    return str(folder / "host.yaml")
