@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hwnas.arch import Arch
 from hwnas.interfaces import SearchSpace
@@ -24,12 +25,27 @@ GATE_MODULES: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
+class StridedPointwise(nn.Conv2d):
+    """A 1x1 convolution with a stride; while training it subsamples first, which is the same.
+
+    oneDNN in torch 2.14 crashes in the strided one's weight gradient on CPU (channels last, odd
+    batch, several threads). In evaluation, and so in exported models, it is the plain operation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
+        if not self.training:
+            return super().forward(x)
+        rows, columns = self.stride
+        return F.conv2d(x[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)
+
+
 def _conv_bn_act(
     in_channels: int, out_channels: int, kernel: int, stride: int, groups: int, act: str
 ) -> nn.Sequential:
+    kind = StridedPointwise if kernel == 1 and stride > 1 else nn.Conv2d
     parts: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups,
-                  bias=False),
+        kind(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(out_channels),
     ]
     if act != "none":

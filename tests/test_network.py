@@ -9,8 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hwnas.network import MODULES, MBConv, SqueezeExcite, build, build_layers, init_weights
+from hwnas.network import (
+    MODULES,
+    MBConv,
+    SqueezeExcite,
+    StridedPointwise,
+    build,
+    build_layers,
+    init_weights,
+)
 from hwnas.ops import OpSpec
+from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
 LAYERS = (
@@ -147,3 +156,18 @@ def test_build_maps_images_to_logits():
     assert logits.shape == (2, 7)
     logits.sum().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_a_strided_pointwise_convolution_trains_as_the_plain_one(size: int) -> None:
+    # in float64, NCHW: where torch's own strided backward is sound
+    ours = StridedPointwise(6, 4, 1, 2, bias=False).double()
+    plain = torch.nn.Conv2d(6, 4, 1, 2, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.from_numpy(stream(0, "test").standard_normal((5, 6, size, size)))
+    outputs = [module.train()(x) for module in (ours, plain)]
+    assert torch.allclose(*outputs, rtol=1e-12)
+    for output in outputs:
+        (output**2).sum().backward()
+    assert torch.allclose(ours.weight.grad, plain.weight.grad, rtol=1e-12)
+    assert torch.equal(ours.eval()(x), plain.eval()(x))
