@@ -118,6 +118,10 @@ class OpSpec:
             raise ValueError(f"in_shape must be three integers (C, H, W), got {shape}")
         if not isinstance(attrs, Mapping) or type(value["out_channels"]) is not int:
             raise ValueError(f"attrs must be an object and out_channels an integer, got {value}")
+        reserved = sorted(set(attrs) & {"kind", "in_shape", "out_channels"})
+        if not isinstance(value["kind"], str) or reserved:
+            raise ValueError(f"kind must be text, and no attribute may be called {reserved}, got "
+                             f"{value}")
         return OpSpec.make(value["kind"], tuple(shape), value["out_channels"], **attrs)
 
     def __str__(self) -> str:

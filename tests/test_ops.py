@@ -187,6 +187,8 @@ def test_missing_attributes_unknown_kinds_and_empty_shapes_are_refused():
         ({"attrs": [["kernel", 3]]}, "attrs must be an object"),
         ({"attrs": {"kernel": 3, "bias": 1}}, "no attribute"),
         ({"attrs": {"kernel": True}}, "conv.kernel must be one of"),
+        ({"attrs": {"kernel": 3, "kind": "conv"}}, "no attribute may be called"),
+        ({"kind": ["conv"]}, "kind must be text"),
     ],
 )
 def test_an_object_that_is_not_an_operation_is_refused(change, message):

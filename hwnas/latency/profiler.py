@@ -165,7 +165,7 @@ class _Session:
         """Convert, visit and summarise everything of the plan."""
         plan, rounds = self.plan, range(self.plan.target.device.protocol.rounds)
         ops = {op_id(op): op for op in plan.ops}
-        roles = self._calibrating()
+        roles = self._calibrating(earlier)
         known = {network_model_id(plan.space, role.arch): role.arch for role in roles}
         paths = self._convert({
             **{name: (op,) for name, op in ops.items()},
@@ -174,10 +174,14 @@ class _Session:
         if plan.validate:
             self._visit({name: paths[name] for name in ops}, [PILOT_ROUND], "pilot round")
             validating = self._validating(ops, [role.arch for role in roles])
-            roles += [Role(arch, "validate", False) for arch in validating]
-            paths |= self._convert({
-                network_model_id(plan.space, arch): plan.space.layers(arch) for arch in validating
-            })
+        else:
+            taken = {role.arch for role in roles}
+            validating = [role.arch for role in self._earlier_roles(earlier)
+                          if role.name == "validate" and role.arch not in taken]
+        roles += [Role(arch, "validate", False) for arch in validating]
+        paths |= self._convert({
+            network_model_id(plan.space, arch): plan.space.layers(arch) for arch in validating
+        })
         self._visit(paths, rounds, "timing")
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, rounds) for name, op in ops.items()}
@@ -215,8 +219,22 @@ class _Session:
             progress=self.progress,
         )
 
-    def _calibrating(self) -> list[Role]:
-        """Return the networks to calibrate on and the sentinels, spread over the range of MACs."""
+    def _earlier_roles(self, earlier: LatencyTable | None) -> list[Role]:
+        """Return this space's networks in the table that is resumed, as what they were measured."""
+        if earlier is None:
+            return []
+        name = self.plan.space.name
+        return [Role(Arch.make(n.arch["space"], n.arch["choices"]), n.role, n.is_sentinel)
+                for n in earlier.networks if n.space == name]
+
+    def _calibrating(self, earlier: LatencyTable | None) -> list[Role]:
+        """Return the networks to calibrate on and the sentinels, spread over the range of MACs.
+
+        Those of the table that is resumed stay where no calibration is asked for anew.
+        """
+        kept = [role for role in self._earlier_roles(earlier) if role.name != "validate"]
+        if kept and not self.plan.calibrate:
+            return kept
         terms, count = macs_terms(self.plan.space), self.plan.calibrate
         calibrating = self._spread(terms, count, "calibrate") if count else []
         if len(calibrating) >= NUM_SENTINELS:

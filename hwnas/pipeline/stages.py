@@ -16,6 +16,7 @@ from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
 from hwnas.search.audit import audit
 from hwnas.search.evaluate import ScratchEvaluator
+from hwnas.search.journal_records import evaluation_of
 from hwnas.search.limits import LimitedSpace
 from hwnas.search.loop import SearchLoop
 from hwnas.search.random_search import RandomSearch
@@ -94,6 +95,8 @@ def _evaluate(run: Run, searched: list[LimitedSpace]) -> list[dict[str, Any]]:
     )
     records: list[dict[str, Any]] = []
     with run.folder.journal() as journal:
+        evaluator.recall(evaluation_of(record) for record in journal.records()
+                         if record.get("event") == "evaluation")
         for place, limited in enumerate(searched):
             stage = "evaluating" + (f" for budget {place + 1}" if len(searched) > 1 else "")
             loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,

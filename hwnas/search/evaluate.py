@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from hwnas.arch import Arch
@@ -79,6 +79,11 @@ class ScratchEvaluator:
             self._known[network_id] = _evaluation(archs[first], outcome)
             yield first, self._known[network_id]
             yield from self._repeated(network_id, archs, others)
+
+    def recall(self, evaluations: Iterable[Evaluation]) -> None:
+        """Take evaluations of an earlier session as known: their networks are not trained again."""
+        for evaluation in evaluations:
+            self._known.setdefault(self.space.network_id(evaluation.arch), evaluation)
 
     def _repeated(
         self, network_id: str, archs: Sequence[Arch], places: Sequence[int]

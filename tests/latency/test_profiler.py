@@ -197,6 +197,20 @@ def test_resuming_what_is_done_measures_nothing_and_changes_nothing(plan, profil
     assert again.networks == table.networks
 
 
+def test_networks_that_are_not_asked_for_anew_stay_with_what_they_say(
+    profiled, tiny, target, cache, tmp_path
+):
+    table, out, _ = profiled
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(out.read_bytes())
+    _samples(copy).write_bytes(_samples(out).read_bytes())
+    again = profile(_plan(tiny, target), copy, cache=cache, resume=True)
+    assert again.networks == table.networks
+    assert again.calibration == table.calibration
+    assert again.validation == table.validation
+    assert _visits(copy) == _visits(out)
+
+
 def test_a_lost_table_is_rebuilt_from_its_samples(plan, profiled, cache, tmp_path):
     table, out, _ = profiled
     copy = tmp_path / "copy.json"

@@ -168,3 +168,17 @@ def test_a_divergence_names_the_network_after_the_others_were_yielded() -> None:
     with pytest.raises(TaskError, match=SPACE.network_id(archs[0])) as caught:
         list(evaluator.evaluate(archs))
     assert "DivergedError" in str(caught.value)
+
+
+def test_networks_of_an_earlier_session_are_not_trained_again(
+    make: Make, trained: list[TrainTask]
+) -> None:
+    (known,) = _in_order(make(), _archs(FIRST))
+    resumed = make()
+    resumed.recall([known])
+    trained.clear()
+    again, new = _in_order(resumed, _archs(FIRST, SECOND))
+    assert again.objectives == known.objectives
+    assert set(again.cost.values()) == {0.0}
+    assert len(trained) == 1
+    assert new.cost["images_trained"] > 0
