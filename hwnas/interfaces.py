@@ -97,7 +97,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluator says of one architecture, and what it cost (see ``search.cost``)."""
+    """What an evaluator says of one architecture, and what it cost."""
 
     arch: Arch
     objectives: Mapping[str, Objective]

@@ -115,8 +115,7 @@ def answer_section(facts: RunFacts) -> Html:
     )]
     winner = facts.winner
     if winner is None:
-        parts.append(missing("winner.json", f"hwnas bench {facts.run} --device "
-                                            f"{plain(facts.target['device'])}"))
+        parts.append(missing("winner.json", f"hwnas bench {facts.run}"))
         return join([*parts, _target(facts)])
     return join([
         *parts, _cards(facts, winner), _bars(winner), _target(facts), _files(facts, winner),

@@ -85,8 +85,7 @@ def network_section(facts: RunFacts, slots: Sequence[Slot]) -> Body:
 
 
 def _no_winner(facts: RunFacts) -> Html:
-    return missing("winner.json", f"hwnas bench {facts.run} --device "
-                                  f"{plain(facts.target['device'])}")
+    return missing("winner.json", f"hwnas bench {facts.run}")
 
 
 def prediction_section(facts: RunFacts) -> Body:
@@ -264,8 +263,7 @@ def measuring_section(facts: RunFacts) -> Body:
         parts += [element("h3", f"Measuring: {len(bench.rows)} models"), definitions(pairs),
                   *_state(bench.state_before or {}, bench.state_after or {})]
     if facts.bench is None:
-        parts.append(missing("bench/", f"hwnas bench {facts.run} --device "
-                                       f"{plain(facts.target['device'])}"))
+        parts.append(missing("bench/", f"hwnas bench {facts.run}"))
     return Body(join(parts))
 
 

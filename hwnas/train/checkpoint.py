@@ -1,4 +1,4 @@
-"""Weights and training states on disk: whole files, no pickle, wrong ones refused with reasons."""
+"""Weights and training states on disk: whole files, no pickle is executed, wrong ones refused with reasons."""
 
 from __future__ import annotations
 
