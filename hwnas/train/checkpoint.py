@@ -1,4 +1,4 @@
-"""Weights and training states on disk: whole files, no pickle is executed, wrong ones refused with reasons."""
+"""Weights and training states on disk: whole files; nothing in them is ever executed."""
 
 from __future__ import annotations
 

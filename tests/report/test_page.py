@@ -123,13 +123,13 @@ def test_every_drawing_in_the_page_is_well_formed_xml(whole_page: str) -> None:
 @pytest.mark.parametrize(("until", "present", "commands"), [
     ("profile", {"predicted-measured"}, {
         "journal.jsonl": "hwnas search --out {run}", "finalists.json": "hwnas search",
-        "winner.json": "hwnas bench {run} --device host", "config.yaml": "hwnas search",
+        "winner.json": "hwnas bench {run}", "config.yaml": "hwnas search",
         "env.json": "hwnas search", "result.json, audit": "hwnas search"}),
     ("search", {"predicted-measured", "accuracy-latency", "space-distribution"}, {
         "retrained.json": "hwnas retrain --run {run}",
-        "winner.json": "hwnas bench {run} --device host", "bench/": "hwnas bench {run}"}),
+        "winner.json": "hwnas bench {run}", "bench/": "hwnas bench {run}"}),
     ("export", {"predicted-measured", "accuracy-latency", "space-distribution"}, {
-        "winner.json": "hwnas bench {run} --device host"}),
+        "winner.json": "hwnas bench {run}"}),
 ])
 def test_a_run_that_stopped_early_says_which_command_comes_next(
     until: str, present: set[str], commands: dict[str, str], write_run: WriteRun, tmp_path: Path
@@ -144,7 +144,7 @@ def test_a_run_that_stopped_early_says_which_command_comes_next(
 
 
 @pytest.mark.parametrize(("file", "command"), [
-    ("table.json", "hwnas profile --device host --space tiny --out"),
+    ("table.json", "hwnas profile --space tiny --out"),
     ("export/", "hwnas export --run"), ("front.json", "hwnas search --resume"),
 ])
 def test_a_lost_file_of_a_finished_run_is_named(
