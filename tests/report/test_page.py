@@ -144,7 +144,7 @@ def test_a_run_that_stopped_early_says_which_command_comes_next(
 
 
 @pytest.mark.parametrize(("file", "command"), [
-    ("table.json", "hwnas profile --space tiny --out"),
+    ("table.json", "hwnas profile --device host --space tiny --out"),
     ("export/", "hwnas export --run"), ("front.json", "hwnas search --resume"),
 ])
 def test_a_lost_file_of_a_finished_run_is_named(
