@@ -1,6 +1,6 @@
 """Random views of training images, as functions of uniform numbers: no generator in here.
 
-A sample's view in an epoch is one row of :func:`epoch_draws`, so it depends on (seed, epoch,
+A sample's view in an epoch is one row of :func:`epoch_views`, so it depends on (seed, epoch,
 sample) and on nothing else: not on the order, the batch size, the splits asked for or the workers.
 """
 
@@ -14,12 +14,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms import v2
 
 from hwnas.rng import stream
 
 NUM_DRAWS = 5
+RANDAUGMENT_OPERATIONS = 2
 Draws = NDArray[np.float64]
 """``(num_samples, NUM_DRAWS)`` uniform numbers in [0, 1)."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How samples look in an epoch: a row of ``draws`` each, and a seed for RandAugment.
+
+    ``magnitude`` is RandAugment's (0..30); 0 leaves it out.
+    """
+
+    draws: Draws
+    seeds: NDArray[np.int64]
+    magnitude: int = 0
+
+    def of(self, rows: NDArray[np.int64]) -> Views:
+        """Return the views of some samples."""
+        return Views(self.draws[rows], self.seeds[rows], self.magnitude)
 
 
 @dataclass(frozen=True)
@@ -43,9 +61,38 @@ PHOTOGRAPHS = Augmentation(mirror=True)
 CHARACTERS = Augmentation(mirror=False, shift=0.0625, rotate_deg=10.0, zoom=0.1)
 
 
-def epoch_draws(seed: int, epoch: int, num_samples: int) -> Draws:
-    """Return the numbers that decide how each of all ``num_samples`` looks in this epoch."""
-    return stream(seed, "augment", epoch).random((num_samples, NUM_DRAWS))
+def epoch_views(seed: int, epoch: int, num_samples: int, magnitude: int = 0) -> Views:
+    """Return what decides how each of all ``num_samples`` looks in this epoch."""
+    draws = stream(seed, "augment", epoch).random((num_samples, NUM_DRAWS))
+    seeds = stream(seed, "randaugment", epoch).integers(2**31, size=num_samples)
+    return Views(draws, seeds, magnitude)
+
+
+def randaugment(image: Tensor, magnitude: int, seed: int) -> Tensor:
+    """Change one uint8 image (3, S, S) by two random operations (Cubuk et al., CVPRW 2020)."""
+    # torchvision draws from torch's global generator, which must stay as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        changed: Tensor = v2.RandAugment(RANDAUGMENT_OPERATIONS, magnitude)(image)
+    return changed
+
+
+def shift(pixels: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:
+    """Mirror and shift uint8 images (N, S, S, 3) by whole pixels: :func:`warp` without turn, zoom.
+
+    It copies pixels instead of interpolating them, and is several times as fast.
+    """
+    size = pixels.shape[1]
+    most = math.ceil(augmentation.shift * size)
+    padded = functional.pad(pixels, (0, 0, most, most, most, most))
+    moves = np.rint((2.0 * draws[:, 1:3] - 1.0) * augmentation.shift * size).astype(np.int64) + most
+    columns = np.broadcast_to(np.arange(size), (len(draws), size))
+    if augmentation.mirror:
+        columns = np.where(draws[:, :1] < 0.5, columns[:, ::-1], columns)
+    rows = torch.from_numpy(moves[:, 1:2] + np.arange(size)).to(pixels.device)
+    places = torch.from_numpy(columns + moves[:, :1]).to(pixels.device)
+    images = torch.arange(len(draws), device=pixels.device)
+    return padded[images[:, None, None], rows[:, :, None], places[:, None, :]]
 
 
 def warp(images: Tensor, draws: Draws, augmentation: Augmentation) -> Tensor:

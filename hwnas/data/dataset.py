@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.arch import short_hash
-from hwnas.data.augment import epoch_draws
+from hwnas.data.augment import Views, epoch_views
 from hwnas.data.folder import read_folder
 from hwnas.data.sources import TORCHVISION_SETS, Source, read_digits, read_torchvision
 from hwnas.data.splits import Rows, assign_splits, hash_order, listed, split_problems
@@ -129,13 +129,19 @@ class Dataset:
         seed: int = 0,
         epoch: int = 0,
         augment: bool = False,
+        randaugment: int = 0,
         shuffle: bool = False,
         torch_device: str | torch.device = "cpu",
+        part: tuple[int, int] = (0, 1),
+        first: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (N, 3, S, S) float32, channels last, and labels (N,) int64.
 
         In training (``shuffle`` or ``augment``) the order depends on (seed, epoch), and how a
-        sample looks on (seed, epoch, sample) only. Otherwise samples come in hash order.
+        sample looks on (seed, epoch, sample) only. Otherwise samples come in hash order. With
+        ``part`` (i, n) every batch is the i-th of n parts of the whole one (ranks that train
+        together), ``first`` batches are left out; ``randaugment`` is a magnitude, and acts where
+        ``augment`` is set.
 
         Raises:
             UsageError: a split this view does not have.
@@ -146,8 +152,10 @@ class Dataset:
         sizes = self.batch_sizes(splits, batch_size=batch_size, training=training)
         if training:
             rows = stream(seed, "order", epoch).permutation(rows)
-        draws = epoch_draws(seed, epoch, len(self.labels)) if augment else None
-        return self._load(_cut(rows, sizes), draws, torch.device(torch_device))
+        views = epoch_views(seed, epoch, len(self.labels), randaugment) if augment else None
+        number, parts = part
+        cut = [batch[number::parts] for batch in _cut(rows, sizes)[first:]]
+        return self._load(cut, views, torch.device(torch_device))
 
     def images(self, split: str, count: int) -> Tensor:
         """Return the first ``count`` images of a split in hash order, at most as many as it has.
@@ -159,6 +167,15 @@ class Dataset:
             return torch.zeros(0, 3, self.input_size, self.input_size)
         images, _ = next(self._load([rows], None, torch.device("cpu")))
         return images.contiguous()
+
+    def head(
+        self, split: str, count: int, batch_size: int, torch_device: str | torch.device = "cpu"
+    ) -> Iterator[Tensor]:
+        """Yield the first ``count`` images of a split in hash order, plain, batch by batch."""
+        rows = self._rows((split,))[:count]
+        cut = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
+        for images, _ in self._load(cut, None, torch.device(torch_device)):
+            yield images
 
     def _rows(self, splits: Sequence[str]) -> Rows:
         # a bare string would be taken letter by letter
@@ -173,11 +190,11 @@ class Dataset:
         return np.concatenate([self.rows[name] for name in names])
 
     def _load(
-        self, batches: list[Rows], draws: NDArray[np.float64] | None, torch_device: torch.device
+        self, batches: list[Rows], views: Views | None, torch_device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
         mean = 255.0 * torch.tensor(self.mean, device=torch_device).view(1, 3, 1, 1)
         inverse = (1.0 / (255.0 * torch.tensor(self.std, device=torch_device))).view(1, 3, 1, 1)
-        loaded = self.store.load(batches, draws, torch_device)
+        loaded = self.store.load(batches, views, torch_device)
         for rows, images in zip(batches, loaded, strict=True):
             normalised = images.contiguous(memory_format=torch.channels_last)
             normalised = normalised.sub_(mean).mul_(inverse)

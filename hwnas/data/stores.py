@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils import data
 
-from hwnas.data.augment import Augmentation, Draws, crop_box, warp
+from hwnas.data.augment import Augmentation, Views, crop_box, randaugment, shift, warp
 from hwnas.data.sources import Reader
 from hwnas.data.splits import Rows
 from hwnas.errors import InputError
@@ -29,11 +29,11 @@ class ImageStore(Protocol):
     """Serves images of all samples of a data set."""
 
     def load(
-        self, batches: Sequence[Rows], draws: Draws | None, torch_device: torch.device
+        self, batches: Sequence[Rows], views: Views | None, torch_device: torch.device
     ) -> Iterator[Tensor]:
         """Yield one float32 tensor (N, 3, S, S), 0..255, per batch of rows.
 
-        ``draws`` holds a row per *sample of the data set*; None gives the plain images.
+        ``views`` are those of *all samples of the data set*; None gives the plain images.
         """
 
 
@@ -53,13 +53,23 @@ class MemoryStore:
     augmentation: Augmentation
 
     def load(
-        self, batches: Sequence[Rows], draws: Draws | None, torch_device: torch.device
+        self, batches: Sequence[Rows], views: Views | None, torch_device: torch.device
     ) -> Iterator[Tensor]:
         """Yield the batches (see :class:`ImageStore`)."""
         for rows in batches:
             picked = self.pixels[torch.from_numpy(rows)].to(torch_device)
-            images = picked.permute(0, 3, 1, 2).float()
-            yield images if draws is None else warp(images, draws[rows], self.augmentation)
+            yield picked.permute(0, 3, 1, 2).float() if views is None else self._seen(
+                picked, views.of(rows))
+
+    def _seen(self, pixels: Tensor, views: Views) -> Tensor:
+        if views.magnitude:
+            images = [randaugment(image, views.magnitude, seed) for image, seed in
+                      zip(pixels.permute(0, 3, 1, 2), views.seeds.tolist(), strict=True)]
+            pixels = torch.stack(images).permute(0, 2, 3, 1)
+        how = self.augmentation
+        if how.rotate_deg == how.zoom == 0:
+            return shift(pixels, views.draws, how).permute(0, 3, 1, 2).float()
+        return warp(pixels.permute(0, 3, 1, 2).float(), views.draws, how)
 
 
 def read_into_memory(
@@ -89,8 +99,8 @@ class _Decoder(data.Dataset[tuple[Tensor, list[str]]]):
     size: int
     augmentation: Augmentation
 
-    def __getitem__(self, batch: tuple[Rows, Draws | None]) -> tuple[Tensor, list[str]]:
-        rows, draws = batch
+    def __getitem__(self, batch: tuple[Rows, Views | None]) -> tuple[Tensor, list[str]]:
+        rows, views = batch
         pixels = np.zeros((len(rows), self.size, self.size, 3), dtype=np.uint8)
         problems = []
         for place, row in enumerate(rows.tolist()):
@@ -99,14 +109,20 @@ class _Decoder(data.Dataset[tuple[Tensor, list[str]]]):
             except InputError as error:
                 problems.append(f"{error.what}: {error.problems[0]}")
                 continue
-            pixels[place] = (square(image, self.size) if draws is None
-                             else self._view(image, draws[place]))
+            pixels[place] = (square(image, self.size) if views is None
+                             else self._view(image, views, place))
         return torch.from_numpy(pixels), problems
 
-    def _view(self, image: Image.Image, draw: NDArray[np.float64]) -> Pixels:
+    def _view(self, image: Image.Image, views: Views, place: int) -> Pixels:
+        draw = views.draws[place]
         box = crop_box(image.width, image.height, draw, self.augmentation)
         view = np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
-        return view[:, ::-1] if self.augmentation.mirror and draw[0] < 0.5 else view
+        view = view[:, ::-1] if self.augmentation.mirror and draw[0] < 0.5 else view
+        if not views.magnitude:
+            return view
+        tensor = torch.from_numpy(view.copy()).permute(2, 0, 1)
+        seed = int(views.seeds[place])
+        return randaugment(tensor, views.magnitude, seed).permute(1, 2, 0).numpy()
 
 
 @dataclass(frozen=True)
@@ -118,7 +134,7 @@ class LazyStore:
     augmentation: Augmentation
 
     def load(
-        self, batches: Sequence[Rows], draws: Draws | None, torch_device: torch.device
+        self, batches: Sequence[Rows], views: Views | None, torch_device: torch.device
     ) -> Iterator[Tensor]:
         """Yield the batches (see :class:`ImageStore`).
 
@@ -128,7 +144,7 @@ class LazyStore:
         loader = data.DataLoader(
             _Decoder(self.reader, self.size, self.augmentation),
             batch_size=None,  # an item is a batch already
-            sampler=[(rows, None if draws is None else draws[rows]) for rows in batches],
+            sampler=[(rows, None if views is None else views.of(rows)) for rows in batches],
             num_workers=min(available_cores(), MAX_WORKERS, len(batches)),
             pin_memory=torch_device.type == "cuda",
             generator=torch.Generator(),  # else it would draw from the global one

@@ -34,7 +34,7 @@ from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
 from hwnas.space.known import KNOWN
 from hwnas.train.checkpoint import load_weights
-from hwnas.train.loop import Score, evaluate
+from hwnas.train.engine import Score, evaluate
 from hwnas.train.recipe import Recipe
 from hwnas.train.task import TrainOutcome, TrainTask
 

@@ -82,13 +82,16 @@ class LimitedSpace:
     """A space under limits; the first limit is the latency budget that windows are cut from.
 
     ``predictors`` maps the table names of latency limits to their predictors. Options that a
-    table does not cover are left out of every answer and listed by :attr:`restricted`.
+    table does not cover are left out of every answer and listed by :attr:`restricted`. ``score``
+    and ``at_least`` are for :meth:`best`: what it maximises, and the least value of the first
+    limit's metric.
     """
 
     space: SearchSpace
     limits: tuple[Limit, ...]
     predictors: Mapping[str, LutPredictor]
     score: tuple[Term, ...] = field(default=())
+    at_least: float | None = None
 
     @cached_property
     def restricted(self) -> tuple[Restriction, ...]:
@@ -98,8 +101,10 @@ class LimitedSpace:
 
     @cached_property
     def graph(self) -> Graph:
-        """The additive functions of the limits, in their order, then the score if there is one."""
+        """The additive functions: of the limits in their order, the lower bound's, the score."""
         functions = [self._terms(limit) for limit in self.limits]
+        if self.at_least is not None:
+            functions.append(tuple(Term(t.choices, -t.values) for t in functions[0]))
         if self.score:
             functions.append(self.score)
         return build_graph(symbol_counts(self.space), functions)
@@ -110,10 +115,14 @@ class LimitedSpace:
         return counted_terms(self.space, limit.metric)
 
     def _most(self) -> list[tuple[int, int]]:
-        return [
+        most = [
             (index, self.graph.functions[index].floor(limit.maximum))
             for index, limit in enumerate(self.limits)
         ]
+        if self.at_least is not None:
+            index = len(self.limits)
+            most.append((index, self.graph.functions[index].floor(-self.at_least)))
+        return most
 
     def arch(self, symbols: Sequence[int]) -> Arch:
         """Return the architecture of one code of symbols."""
@@ -185,7 +194,7 @@ class LimitedSpace:
         if not self.score:
             raise ValueError("a LimitedSpace without a score has no best network")
         function = self.graph.functions[-1]
-        codes = ranked(self.graph, len(self.limits), self._most())
+        codes = ranked(self.graph, len(self.graph.functions) - 1, self._most())
         found = best_distinct(codes, count, lambda code: self.space.network_id(self.arch(code)))
         return [(self.arch(r.code), function.value(r.score)) for r in found]
 

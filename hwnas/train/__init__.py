@@ -1,7 +1,7 @@
 """Training one network: recipe, loop, checkpoints, weights."""
 
 from hwnas.train.checkpoint import load_weights, save_weights
-from hwnas.train.loop import (
+from hwnas.train.engine import (
     DivergedError,
     EpochReport,
     Score,

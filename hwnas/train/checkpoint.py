@@ -6,7 +6,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from hwnas.arch import short_hash
 from hwnas.errors import InputError
 from hwnas.journal import canonical_json, write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -81,7 +81,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is, and what it has cost so far."""
+    """How far a training is, what it has cost so far, and what its companion said last."""
 
     epochs: int = 0
     steps: int = 0
@@ -89,6 +89,7 @@ class Progress:
     wall_s: float = 0.0
     core_s: float = 0.0
     loss: float = 0.0
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 def network_digest(network: nn.Module) -> str:
@@ -98,11 +99,7 @@ def network_digest(network: nn.Module) -> str:
 
 
 def save_checkpoint(
-    path: Path,
-    identity: Mapping[str, Any],
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
+    path: Path, identity: Mapping[str, Any], parts: Mapping[str, Any], progress: Progress
 ) -> None:
     """Write the state after an epoch, whole; ``identity`` says what training it belongs to."""
     stream = io.BytesIO()
@@ -111,19 +108,15 @@ def save_checkpoint(
         "identity": dict(identity),
         "machine": asdict(Machine.here()),
         "progress": asdict(progress),
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        **parts,
     }, stream)
     write_whole(path, stream.getvalue())
 
 
 def load_checkpoint(
-    path: Path,
-    identity: Mapping[str, Any],
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-) -> Progress:
-    """Restore network and optimiser in place; warns if bit-equality cannot be kept here.
+    path: Path, identity: Mapping[str, Any]
+) -> tuple[dict[str, Any], Progress]:
+    """Return the parts and the progress; warns if bit-equality cannot be kept here.
 
     Raises:
         InputError: not a checkpoint, or of another training; lists what differs.
@@ -139,20 +132,26 @@ def load_checkpoint(
         warnings.warn(f"{path} was made with {state['machine']}, this is "
                       f"{asdict(Machine.here())}: the result can differ in the last digits from "
                       "an unbroken run", stacklevel=3)
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    return Progress(**state["progress"])
+    return {key: state[key] for key in PARTS}, Progress(**state["progress"])
+
+
+PARTS = ("network", "optimiser", "average", "companion")
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"checkpoint {path}", [f"cannot be read: {reason}"],
                          "remove it to start anew") from error
-    keys = {"schema", "identity", "machine", "progress", "network", "optimiser"}
-    if not isinstance(state, dict) or set(state) != keys or state["schema"] != SCHEMA:
+    keys = {"schema", "identity", "machine", "progress", *PARTS}
+    schema = state.get("schema") if isinstance(state, dict) else None
+    if isinstance(schema, int) and schema != SCHEMA:
+        raise InputError(f"checkpoint {path}", [f"has schema {schema}, this version of hwnas reads "
+                                                f"schema {SCHEMA}"],
+                         "continue with the version that wrote it, or remove it to start anew")
+    if schema is None or set(state) != keys:
         raise InputError(f"checkpoint {path}", [f"is not a training checkpoint of schema {SCHEMA}"],
                          "remove it to start anew")
-    return state
+    return dict(state)

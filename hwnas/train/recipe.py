@@ -17,7 +17,11 @@ class Recipe:
 
     ``lr`` is the peak learning rate at ``batch_size`` (nothing is rescaled); ``weight_decay`` acts
     on the weights of convolutions and linear layers, not on biases and batch norms; ``grad_clip``
-    is the largest global gradient norm, 0 for none. The defaults suit images of about 32 pixels.
+    is the largest global gradient norm, 0 for none. ``randaugment`` is the magnitude (0..30) of
+    RandAugment's two operations, ``mixup`` and ``cutmix`` the parameter of their Beta distribution,
+    ``ema`` the decay of averaged weights; 0 turns each off. ``amp`` computes in bfloat16 on CUDA
+    (on CPU float32 is faster and is kept); ``compile`` runs the network through torch.compile. The
+    defaults suit images of about 32 pixels.
 
     Raises:
         InputError: lists every value that is out of range.
@@ -31,6 +35,12 @@ class Recipe:
     grad_clip: float = 5.0
     warmup_epochs: float = 1.0
     augment: bool = True
+    randaugment: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
+    amp: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         rules = (
@@ -41,6 +51,10 @@ class Recipe:
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             ("grad_clip", 0 <= self.grad_clip < math.inf, "at least 0 (none) and finite"),
+            ("randaugment", 0 <= self.randaugment <= 30, "from 0 (none) to 30"),
+            ("mixup", 0 <= self.mixup < math.inf, "at least 0 (none) and finite"),
+            ("cutmix", 0 <= self.cutmix < math.inf, "at least 0 (none) and finite"),
+            ("ema", 0 <= self.ema < 1, "at least 0 (none) and below 1"),
             ("warmup_epochs", 0 <= self.warmup_epochs <= self.epochs, "from 0 to epochs"),
         )
         problems = [f"{name} must be {rule}, got {getattr(self, name)}"
@@ -72,6 +86,12 @@ class RecipeModel(FileModel):
     grad_clip: float = Recipe.grad_clip
     warmup_epochs: float = Recipe.warmup_epochs
     augment: bool = Recipe.augment
+    randaugment: int = Recipe.randaugment
+    mixup: float = Recipe.mixup
+    cutmix: float = Recipe.cutmix
+    ema: float = Recipe.ema
+    amp: bool = Recipe.amp
+    compile: bool = Recipe.compile
 
     @model_validator(mode="after")
     def _in_range(self) -> RecipeModel:

@@ -15,7 +15,7 @@ from hwnas.executor import available_cores, run_tasks
 from hwnas.network import build_layers
 from hwnas.ops import OpSpec
 from hwnas.train.checkpoint import save_weights
-from hwnas.train.loop import Score, core_seconds, evaluate, fit
+from hwnas.train.engine import Score, core_seconds, evaluate, fit
 from hwnas.train.recipe import Recipe
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas.data.augment import PHOTOGRAPHS, epoch_draws
+from hwnas.data.augment import PHOTOGRAPHS, epoch_views
 from hwnas.data.folder import read_folder
 from hwnas.data.stores import LazyStore, read_into_memory, square
 from hwnas.errors import InputError
@@ -45,14 +45,14 @@ def test_memory_and_disk_give_the_same_plain_images(make_folder: MakeFolder) -> 
 
 def test_a_view_does_not_depend_on_batches_order_or_workers(make_folder: MakeFolder) -> None:
     source = read_folder(make_folder({"ant": 5, "bee": 6}, side=40))
-    rows, draws = np.arange(11), epoch_draws(3, 1, 11)
+    rows, draws = np.arange(11), epoch_views(3, 1, 11)
     for store in (read_into_memory(source.reader, 11, 8, PHOTOGRAPHS)[0],
                   LazyStore(source.reader, 8, PHOTOGRAPHS)):
         at_once = next(iter(store.load([rows], draws, CPU)))
         backwards = torch.cat(list(store.load([rows[::-1][:4].copy(), rows[::-1][4:].copy()],
                                               draws, CPU)))
         torch.testing.assert_close(backwards.flip(0), at_once, rtol=0, atol=1e-3)
-        other_epoch = next(iter(store.load([rows], epoch_draws(3, 2, 11), CPU)))
+        other_epoch = next(iter(store.load([rows], epoch_views(3, 2, 11), CPU)))
         assert (other_epoch - at_once).abs().amax((1, 2, 3)).median() > 1
 
 
@@ -73,7 +73,7 @@ def test_a_crop_shows_a_part_of_the_image_mirrored_by_its_draw(tmp_path: Path) -
 def test_loading_leaves_the_global_generator_alone(make_folder: MakeFolder) -> None:
     source = read_folder(make_folder({"ant": 4, "bee": 4}))
     before = torch.get_rng_state()
-    list(LazyStore(source.reader, 8, PHOTOGRAPHS).load([np.arange(8)], epoch_draws(0, 0, 8), CPU))
+    list(LazyStore(source.reader, 8, PHOTOGRAPHS).load([np.arange(8)], epoch_views(0, 0, 8), CPU))
     assert torch.equal(torch.get_rng_state(), before)
 
 

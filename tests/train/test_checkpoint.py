@@ -109,7 +109,7 @@ def test_a_file_of_another_kind_is_refused(
     digits: Dataset, make_network: MakeNetwork, tmp_path: Path
 ) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "c.pt")
-    with pytest.raises(InputError, match="not a training checkpoint of schema 1"):
+    with pytest.raises(InputError, match="not a training checkpoint of schema 2"):
         fit(make_network(), digits, ("arch",), ONE_EPOCH, seed=0, checkpoint=tmp_path / "c.pt")
 
 

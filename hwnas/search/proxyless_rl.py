@@ -1,0 +1,82 @@
+"""ProxylessNAS by reinforcement: REINFORCE on the binary gates.
+
+Cai, Zhu and Han, ICLR 2019, §3.3.2 (Williams, Machine Learning 1992). Each architecture step draws
+several networks, scores them on the same images of the ``arch`` split without gradients, and
+follows the gradient of the expected reward. Rewards: ``product`` is accuracy x (T / latency)^w
+(Tan et al., "MnasNet", CVPR 2019, eq. 2); ``absolute`` is accuracy - w |latency / T - 1| (Bender et
+al., "TuNAS", CVPR 2020, §3.2), which prefers networks at the target to faster ones.
+
+Departures: the baseline is an average with decay 0.99 on its old value (the release puts 0.99 on
+the new one); expectation and argmax are held at the target as in ``gate_search``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from hwnas.rng import stream
+from hwnas.search.gate_search import GateSearch
+from hwnas.search.gates import Floats, draw, probabilities
+from hwnas.supernet import Path
+
+RewardForm = Literal["product", "absolute"]
+BASELINE_DECAY = 0.99
+EXPONENTS: Mapping[str, float] = {"product": 0.1, "absolute": 0.5}
+
+
+@dataclass
+class Reinforce:
+    """REINFORCE over gates; ``samples`` networks are scored a step, ``weight`` None: a default."""
+
+    samples: int = 8
+    reward: RewardForm = "absolute"
+    weight: float | None = None
+    baseline: float | None = None
+
+    def update(self, search: GateSearch, step: int) -> None:
+        """Move the alphas once."""
+        p = probabilities(search.alpha)
+        rng = stream(search.settings.seed, "arch", step)
+        paths = [draw(p, rng) for _ in range(self.samples)]
+        rewards = self.rewards(search, paths, step)
+        mean = float(rewards.mean())
+        baseline = mean if self.baseline is None else self.baseline
+        gradient = reinforce_gradient(p, paths, rewards - baseline)
+        self.baseline = BASELINE_DECAY * baseline + (1 - BASELINE_DECAY) * mean
+        scale = search.scale_of_task(gradient, search.usable)
+        pulled = gradient + scale * search.latency_gradient()
+        search.alpha = search.adam.step(search.alpha, pulled, search.usable)
+
+    def rewards(self, search: GateSearch, paths: list[Path], step: int) -> Floats:
+        """Return the reward of each path."""
+        accuracy = np.array(search.problem.accuracies(paths, step))
+        ratio = search.path_ms(paths) / search.target_ms
+        weight = EXPONENTS[self.reward] if self.weight is None else self.weight
+        if self.reward == "product":
+            return np.asarray(accuracy * ratio**-weight)
+        return np.asarray(accuracy - weight * np.abs(ratio - 1.0))
+
+    def state(self) -> dict[str, Any]:
+        """Return the baseline."""
+        return {"baseline": self.baseline}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` returned."""
+        self.baseline = state["baseline"]
+
+
+def reinforce_gradient(p: Floats, paths: list[Path], advantages: Floats) -> Floats:
+    """Return the estimate of ``-dE[R]/dalpha`` (num_choices, max_options).
+
+    The mean over paths of ``-advantage * (one-hot - p)``: the score function of a softmax.
+    """
+    gradient = np.zeros_like(p)
+    rows = np.arange(len(p))
+    for path, advantage in zip(paths, advantages, strict=True):
+        gradient += advantage * p
+        gradient[rows, list(path)] -= advantage
+    return gradient / len(paths)
