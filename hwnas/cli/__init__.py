@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 from hwnas.cli import flow, look
 from hwnas.cli.door import guarded
 
-VERBS = ("devices", "spaces", "lut", "profile", "predict", "search", "retrain", "export", "bench",
-         "report", "run", "doctor")  # in the order of the flow
+VERBS = ("devices", "spaces", "lut", "profile", "predict", "search", "evaluate", "retrain",
+         "export", "bench", "report", "run", "doctor")  # in the order of the flow
 
 
 class _InOrder(TyperGroup):
@@ -51,6 +51,8 @@ _verb("predict", look.predict,
       "Example:  hwnas predict --space tiny --lut t.json --archs archs.jsonl --json")
 _verb("search", flow.search,
       "Example:  hwnas search --space tiny --lut t.json --budget-ms 0.1 --data digits --out r")
+_verb("evaluate", flow.evaluate,
+      "Example:  hwnas evaluate --run r --archs archs.jsonl --json")
 _verb("retrain", flow.retrain, "Example:  hwnas retrain --run r --top 3 --epochs 40")
 _verb("export", flow.export, "Example:  hwnas export --run r --format onnx,tflite")
 _verb("bench", flow.bench, "Example:  hwnas bench r --json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.door import Display, print_json, print_table, print_text, say
-from hwnas.errors import InputError, UsageError
+from hwnas.errors import HwnasError, InputError, UsageError
 
 if TYPE_CHECKING:
     from hwnas.pipeline.config import RunConfig
@@ -23,7 +23,7 @@ Threads = Annotated[
 Affinity = Annotated[str | None, typer.Option("--affinity", help="CPUs to pin to, as in 4-7.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
 BudgetsMs = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--budget-ms", help="Budget of the --lut in the same place; several for the "
                  "first: 20,30,40."),
 ]
@@ -91,49 +91,120 @@ def profile(
 
 
 def search(
-    space: SpaceName,
-    lut: Annotated[list[Path], typer.Option("--lut", help="A latency table (repeatable).")],
-    budget_ms: BudgetsMs,
-    data: Annotated[str, typer.Option("--data", help="digits, a folder, or a torchvision set.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    space: Annotated[
+        str | None, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")
+    ] = None,
+    lut: Annotated[
+        list[Path] | None, typer.Option("--lut", help="A latency table (repeatable).")
+    ] = None,
+    budget_ms: BudgetsMs = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="digits, a folder, or a torchvision set.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A run's YAML file, instead of the options but for --out."),
+    ] = None,
     data_root: DataRoot = None,
     device: TableDevices = None,
     limit: Limits = None,
-    strategy: Annotated[str, typer.Option("--strategy", help="random")] = "random",
-    evaluator: Annotated[str, typer.Option("--evaluator", help="scratch")] = "scratch",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="random, proxyless or proxyless-rl")
+    ] = "random",
+    evaluator: Annotated[
+        str | None,
+        typer.Option("--evaluator", help="scratch or supernet; by default what the strategy needs"),
+    ] = None,
     evaluations: Evaluations = 16,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Of each evaluation.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Of the supernet, or of each scratch evaluation.")
+    ] = None,
+    gradient: Annotated[
+        str | None, typer.Option("--gradient", help="two or full, of proxyless.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
     headroom: Headroom = None,
     seed: Seed = 0,
     workers: Workers = None,
+    torch_device: Annotated[
+        str, typer.Option("--torch-device", help="Where to train: cpu, cuda, cuda:1.")
+    ] = "cpu",
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Search a space under budgets; write a run folder with the finalists."""
+    from hwnas.pipeline.config import load_config
     from hwnas.pipeline.run import search_run
 
-    recipe = {} if epochs is None else {"recipe": {"epochs": epochs}}
-    config = _parsed(
-        {
+    if config is not None:
+        if any(given for given in (space, lut, budget_ms, data, limit, device)):
+            raise UsageError("--config holds all of the run: give no --space, --lut, --budget-ms, "
+                             "--data, --limit or --device beside it")
+        wanted = load_config(config)
+    else:
+        missing = [name for name, given in (("--space", space), ("--lut", lut), ("--data", data),
+                                            ("--budget-ms", budget_ms)) if not given]
+        if missing:
+            raise UsageError(f"hwnas search needs {', '.join(missing)}, or a file with --config")
+        wanted = _parsed({
             "space": space,
             "data": data,
             "data_root": str(data_root) if data_root else None,
-            "targets": _targets(lut, device, budget_ms, headroom),
+            "targets": _targets(lut or [], device, budget_ms or [], headroom),
             "limits": _limits(limit or []),
-            "search": {"strategy": strategy, "evaluator": evaluator,
-                       "evaluations": evaluations, **recipe},
+            "search": _search_options(strategy, evaluator, evaluations, epochs, gradient),
             "retrain": {"top": top},
             "seed": seed,
             "workers": workers,
-        }
-    )
+            "torch_device": torch_device,
+        })
     with Display() as display:
-        found = search_run(config, out, resume=resume, progress=display, say=say)
+        found = search_run(wanted, out, resume=resume, progress=display, say=say)
     if as_json:
         print_json(found)
     else:
         _print_search(out, found)
+
+
+def _search_options(
+    strategy: str, evaluator: str | None, evaluations: int, epochs: int | None,
+    gradient: str | None,
+) -> dict[str, Any]:
+    used = evaluator or ("scratch" if strategy == "random" else "supernet")
+    options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
+    if epochs is not None:
+        recipe = {"recipe": {"epochs": epochs}}
+        options |= {"supernet": recipe} if used == "supernet" else recipe
+    if gradient is not None:
+        options["gates"] = {"gradient": gradient}
+    return options
+
+
+def evaluate(
+    run: RunPath,
+    archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
+    as_json: AsJson = False,
+) -> None:
+    """Score architectures as a run's search does: by its supernet, or by training each."""
+    import json
+
+    from hwnas.pipeline.run import evaluate_run
+
+    with Display() as display:
+        records = evaluate_run(run, archs, progress=display, say=say)
+    for record in records:
+        if as_json:
+            print_text(json.dumps(record))
+        elif "error" in record:
+            print_text(f"error: {record['error']}")
+        else:
+            print_text(f"{record['arch_id']}  top-1 {record['top1']:.4f}  loss "
+                       f"{record['loss']:.4f}  {record['source']}")
+    num_bad = sum("error" in record for record in records)
+    if num_bad:
+        raise HwnasError(f"{num_bad} of {len(records)} lines of {archs} are no architectures of "
+                         "this run's space; what is wrong is in their place above")
 
 
 def _print_search(out: Path, found: dict[str, Any]) -> None:

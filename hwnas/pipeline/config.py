@@ -67,20 +67,89 @@ class TargetConfig(FileModel):
         return self.budget_ms if isinstance(self.budget_ms, tuple) else (self.budget_ms,)
 
 
-class SearchConfig(FileModel):
-    """How the space is searched."""
+class SupernetConfig(FileModel):
+    """How shared weights are trained.
 
-    strategy: Literal["random"] = "random"
-    evaluator: Literal["scratch"] = "scratch"
+    ``fair`` sampling trains every option equally often; ``copies`` supernets are trained one after
+    the other and their scores averaged (strategies that only score by them).
+    """
+
+    recipe: RecipeModel = RecipeModel(epochs=20, label_smoothing=0.0)
+    sampling: Literal["uniform", "fair"] = "uniform"
+    copies: Annotated[int, Field(ge=1, le=16)] = 1
+    calibration_images: Annotated[int, Field(ge=32, le=100_000)] = 2000
+
+
+class GatesConfig(FileModel):
+    """How the gates of proxyless and proxyless-rl are trained, beside the supernet's weights.
+
+    ``warmup_epochs`` (null: 40 % of the supernet's epochs) train weights only; then an architecture
+    step follows every ``every`` weight steps. ``alpha_lr`` null is chosen by their number.
+    ``gradient`` is proxyless', the rest proxyless-rl's: networks scored a step, the reward's form
+    and its weight (null: 0.1 as the exponent of product, 0.5 as the factor of absolute).
+    """
+
+    warmup_epochs: Annotated[int, Field(ge=0)] | None = None
+    every: Annotated[int, Field(ge=1, le=10_000)] = 1
+    alpha_lr: Annotated[float, Field(gt=0, le=1)] | None = None
+    gradient: Literal["two", "full"] = "two"
+    samples: Annotated[int, Field(ge=2, le=1000)] = 8
+    reward: Literal["absolute", "product"] = "absolute"
+    reward_weight: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
+Strategy = Literal["random", "proxyless", "proxyless-rl"]
+
+
+class SearchConfig(FileModel):
+    """How the space is searched.
+
+    ``evaluations`` networks are scored, by training each (``scratch``, by ``recipe``) or by a
+    supernet's shared weights; null takes what the strategy needs.
+    """
+
+    strategy: Strategy = "random"
+    evaluator: Literal["scratch", "supernet"] | None = None
     evaluations: Count = 16
     low_share: Annotated[float, Field(ge=0, lt=1)] = 0.75
     recipe: RecipeModel = RecipeModel(epochs=8)
+    supernet: SupernetConfig = SupernetConfig()
+    gates: GatesConfig = GatesConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_evaluator(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("evaluator") is not None:
+            return value
+        usual = "scratch" if value.get("strategy", "random") == "random" else "supernet"
+        return {**value, "evaluator": usual}
+
+    @model_validator(mode="after")
+    def _agreeing(self) -> SearchConfig:
+        if self.strategy != "random" and self.evaluator != "supernet":
+            raise ValueError(f"strategy {self.strategy} scores by the supernet it trains: its "
+                             "evaluator is supernet; evaluator scratch goes with random")
+        if self.strategy != "random" and self.warmup_epochs >= self.supernet.recipe.epochs:
+            raise ValueError(f"gates.warmup_epochs must be below supernet.recipe.epochs "
+                             f"({self.supernet.recipe.epochs}), got {self.warmup_epochs}")
+        return self
+
+    @property
+    def warmup_epochs(self) -> int:
+        """How many epochs train weights only."""
+        asked = self.gates.warmup_epochs
+        return int(0.4 * self.supernet.recipe.epochs) if asked is None else asked
 
 
 class RetrainConfig(FileModel):
-    """How the finalists are trained from scratch."""
+    """How the finalists are trained from scratch.
+
+    With ``random_baseline`` as many networks drawn at random below the same budget are trained by
+    the same recipe beside them (not where the search is random itself).
+    """
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
+    random_baseline: bool = True
     recipe: RecipeModel = RecipeModel()
 
 
@@ -139,7 +208,12 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "budget_percentile": 35.0,
             }
         ],
-        "search": {"evaluations": 12, "recipe": {"epochs": 6}},
+        "search": {
+            "strategy": "proxyless",
+            "evaluations": 16,
+            "supernet": {"recipe": {"epochs": 20, "batch_size": 32, "lr": 0.3,
+                                    "label_smoothing": 0.1}},
+        },
         "retrain": {"top": 3, "recipe": {"epochs": 25}},
     }
 }

@@ -105,6 +105,14 @@ class RunFolder:
         """Return the path of an unfinished training's checkpoint."""
         return self.path / "checkpoints" / f"{checked_id(network_id)}.state"
 
+    def supernet(self, number: int) -> Path:
+        """Return the path of a trained supernet's weights."""
+        return self.path / "checkpoints" / f"supernet-{number + 1}.safetensors"
+
+    def supernet_state(self, number: int) -> Path:
+        """Return the path of a supernet training's checkpoint."""
+        return self.path / "checkpoints" / f"supernet-{number + 1}.state"
+
     def journal(self) -> Journal:
         """Return the run's journal."""
         return Journal(self.path / "journal.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwnas.arch import Arch
 from hwnas.errors import InputError, UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
+from hwnas.interfaces import Evaluator
 from hwnas.journal import read_json
 from hwnas.latency.bench import bench, check_models
 from hwnas.latency.device import MODEL_FORMAT, load_device
@@ -23,11 +26,12 @@ from hwnas.pipeline import stages, verdict
 from hwnas.pipeline.config import RetrainConfig, RunConfig
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
+from hwnas.pipeline.searching import saved_evaluator, scratch_evaluator
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.pipeline.stages import PARITY_IMAGES
 from hwnas.report.page import write_report
 from hwnas.rng import stream
-from hwnas.space.archfile import read_arch
+from hwnas.space.archfile import read_arch, read_archs
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import load_weights, save_weights
 
@@ -82,6 +86,58 @@ def search_run(
     stages.search(run)
     result: dict[str, Any] = read_json(run.folder.file("result.json"))
     return result
+
+
+def evaluate_run(
+    path: Path, archs: Path, *, progress: Progress = no_progress, say: Say = _silent
+) -> list[dict[str, Any]]:
+    """Score architectures as a run's search scores them; return a record per line of the file.
+
+    A run that searched by a supernet scores by its shared weights, another by training each network
+    from scratch with the search's recipe. Lines may be of the same space at another width or number
+    of classes. A line that is no architecture gets a record with ``error``.
+    """
+    run = _reopen(path, progress=progress, say=say)
+    listed = read_archs(archs, run.space, names=_spellings(archs, run.space.name))
+    by_supernet = run.config.search.evaluator == "supernet"
+    if by_supernet and not run.folder.file("result.json").is_file():
+        raise UsageError(f"{path} has no finished search yet. Next: hwnas search (as the run was "
+                         f"begun) --resume --out {path}")
+    records: list[dict[str, Any]] = [{} for _ in range(listed.num_lines)]
+    for row, problem in listed.errors.items():
+        records[row] = {"error": problem}
+    if not len(listed.codes):
+        return records
+    evaluator: Evaluator = saved_evaluator(run) if by_supernet else scratch_evaluator(run)
+    lines = archs.read_bytes().splitlines()
+    scored = run.space.decode(listed.codes)
+    for done, (place, found) in enumerate(evaluator.evaluate(scored), start=1):
+        row = int(listed.rows[place])
+        given = json.loads(lines[row])
+        objectives = found.objectives
+        records[row] = {
+            "arch_id": Arch.make(given["space"], given["choices"]).arch_id,
+            "top1": objectives["top1"].value,
+            "loss": objectives["loss"].value,
+            "source": objectives["top1"].source,
+        }
+        progress("evaluating", done, len(scored))
+    return records
+
+
+def _spellings(archs: Path, name: str) -> list[str]:
+    """Return the spaces that the lines name and that are ``name`` but for its parameters."""
+    found = set()
+    base = name.partition(":")[0]
+    for line in archs.read_bytes().splitlines() if archs.is_file() else ():
+        try:
+            given = json.loads(line)
+        except ValueError:
+            continue
+        space = given.get("space") if isinstance(given, dict) else None
+        if isinstance(space, str) and space.partition(":")[0] == base:
+            found.add(space)
+    return sorted(found)
 
 
 def retrain_run(

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from hwnas.errors import UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
 from hwnas.network import build_layers
+from hwnas.pipeline.searching import carry_out
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
 from hwnas.search.audit import audit
-from hwnas.search.evaluate import ScratchEvaluator
-from hwnas.search.journal_records import evaluation_of
 from hwnas.search.limits import LimitedSpace
-from hwnas.search.loop import SearchLoop
-from hwnas.search.random_search import RandomSearch
+from hwnas.search.ranking import RankAgreement, rank_agreement
 from hwnas.search.result import answer_of, finalists, front, rank_key, total_cost
 from hwnas.train.checkpoint import load_weights
 from hwnas.train.task import TrainOutcome, TrainTask, train_all
@@ -46,16 +42,19 @@ def search(run: Run) -> bool:
         run.check_limits()  # an impossible limit ends the run before any work
         for restriction in searched[0].restricted:
             run.say(f"not used: {restriction}")
-        records = _evaluate(run, searched)
+        outcome = carry_out(run, searched)
+        records = [record for found in outcome.records for record in found]
         answers, lists = [], []
-        for limits, limited in zip(asked, searched, strict=True):
+        for limits, limited, baseline in zip(asked, searched, outcome.baselines, strict=True):
             inside = [r for r in records if _is_within(run, limited, r)]
             stated = [limit.to_json() for limit in limits]
             best = answer_of(min(inside, key=rank_key)) if inside else None
             answers.append({"limits": stated, "best": best})
             lists.append({"limits": stated,
-                          "finalists": finalists(inside, run.config.retrain.top)})
-        cost = total_cost(records)
+                          "finalists": finalists(inside, run.config.retrain.top),
+                          "random": [answer_of(record) for record in baseline]})
+        cost = total_cost([*records, *(r for found in outcome.baselines for r in found),
+                           {"cost": outcome.cost}])
         result = {
             "schema": 1,
             "strategy": run.config.search.strategy,
@@ -83,33 +82,6 @@ def _is_within(run: Run, limited: LimitedSpace, record: Mapping[str, Any]) -> bo
     return bool(limited.within(codes)[0])
 
 
-def _evaluate(run: Run, searched: list[LimitedSpace]) -> list[dict[str, Any]]:
-    config = run.config.search
-    evaluator = ScratchEvaluator(
-        run.space,
-        run.source,
-        config.recipe.recipe(),
-        seed=run.config.seed,
-        torch_device=run.config.torch_device,
-        workers=run.config.workers,
-    )
-    records: list[dict[str, Any]] = []
-    with run.folder.journal() as journal:
-        evaluator.recall(evaluation_of(record) for record in journal.records()
-                         if record.get("event") == "evaluation")
-        for place, limited in enumerate(searched):
-            stage = "evaluating" + (f" for budget {place + 1}" if len(searched) > 1 else "")
-            loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,
-                              partial(run.progress, stage))
-            searcher = RandomSearch(limited, limited.limits[0].maximum, run.config.seed,
-                                    config.low_share)
-            records += loop.run(searcher, config.evaluations, batch=config.evaluations,
-                                first_index=len(records))
-    if not records:
-        raise UsageError("the searcher had no network to ask for")
-    return records
-
-
 def retrain(run: Run, top: int | None = None) -> bool:
     """Train the finalists of every answer from scratch on train + arch; write retrained.json."""
     lists = run.folder.read("finalists.json", SEARCHED)["answers"]
@@ -118,34 +90,58 @@ def retrain(run: Run, top: int | None = None) -> bool:
         for answer in lists
         for finalist in answer["finalists"][: top or run.config.retrain.top]
     }
+    drawn = {
+        finalist["network_id"]: finalist
+        for answer in lists
+        for finalist in answer.get("random", [])[: top or run.config.retrain.top]
+    }
 
     def work() -> Content:
+        every = {**drawn, **wanted}
         tasks = {
             network_id: retrain_task(run, network_id, finalist["arch"])
-            for network_id, finalist in wanted.items()
+            for network_id, finalist in every.items()
         }
         outcomes = train_networks(run, tasks, "retraining finalists")
-        rows = [
-            {
-                **{k: f[k] for k in ("arch", "arch_id", "network_id", "latency_ms")},
-                "search_top1": f["objectives"]["top1"]["value"],
-                "val": _val(outcomes[network_id]),
-                "checkpoint": f"checkpoints/{network_id}.safetensors",
-                "cost": outcomes[network_id].cost,
-            }
-            for network_id, f in wanted.items()
-        ]
-        rows.sort(key=lambda row: (-row["val"]["top1"], row["val"]["loss"], row["network_id"]))
+        rows = _trained_rows(wanted, outcomes)
+        random = _trained_rows(drawn, outcomes)
+        trained = _trained_rows(every, outcomes)
         content = {
             "schema": 1,
             "recipe": run.config.retrain.recipe.model_dump(),
             "seed": run.config.seed,
             "splits": list(RETRAIN_SPLITS),
             "finalists": rows,
+            "random": random,
+            "ranking": _ranking(run, trained).to_json(),
         }
-        return content, total_cost(rows)
+        return content, total_cost(trained)
 
     return run.folder.stage("retrain", "retrained.json", work)
+
+
+def _trained_rows(
+    wanted: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, TrainOutcome]
+) -> list[dict[str, Any]]:
+    """Return what retrained.json says of each network, best on ``val`` first."""
+    rows = [
+        {
+            **{k: f[k] for k in ("arch", "arch_id", "network_id", "latency_ms")},
+            "search_top1": f["objectives"]["top1"]["value"],
+            "val": _val(outcomes[network_id]),
+            "checkpoint": f"checkpoints/{network_id}.safetensors",
+            "cost": outcomes[network_id].cost,
+        }
+        for network_id, f in wanted.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["val"]["top1"], row["val"]["loss"],
+                                         row["network_id"]))
+
+
+def _ranking(run: Run, rows: Sequence[Mapping[str, Any]]) -> RankAgreement:
+    macs = [sum(op.macs for op in run.space.layers(run.arch(row["arch"]))) for row in rows]
+    return rank_agreement([row["search_top1"] for row in rows],
+                          [row["val"]["top1"] for row in rows], macs, seed=run.config.seed)
 
 
 def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:

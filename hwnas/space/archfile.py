@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,11 @@ class ArchList:
     errors: dict[int, str]
 
 
-def read_archs(path: Path, space: SearchSpace) -> ArchList:
+def read_archs(path: Path, space: SearchSpace, *, names: Sequence[str] = ()) -> ArchList:
     """Read architectures of ``space``, one JSON object a line; blank lines are errors of theirs.
+
+    Lines may name the space by any of ``names`` as well: spaces that differ in width or classes
+    have the same choices.
 
     Raises:
         InputError: the file cannot be read. A bad line is not an exception but in ``errors``.
@@ -46,7 +49,7 @@ def read_archs(path: Path, space: SearchSpace) -> ArchList:
         (choice.name, {option: i for i, option in enumerate(choice.options)})
         for choice in space.choices
     ]
-    num_choices, name = len(tables), space.name
+    num_choices, known = len(tables), {space.name, *names}
     codes: list[list[int]] = []
     rows: list[int] = []
     errors: dict[int, str] = {}
@@ -54,7 +57,7 @@ def read_archs(path: Path, space: SearchSpace) -> ArchList:
         try:
             value = orjson.loads(line)
             choices = value["choices"]
-            if value["schema"] != SCHEMA or value["space"] != name or len(value) != 3:
+            if value["schema"] != SCHEMA or value["space"] not in known or len(value) != 3:
                 raise ValueError
             codes.append([table[choices[key]] for key, table in tables])
             if len(choices) != num_choices:
@@ -62,7 +65,8 @@ def read_archs(path: Path, space: SearchSpace) -> ArchList:
                 raise ValueError
             rows.append(number)
         except (ValueError, KeyError, TypeError):
-            found = _checked(line, space)  # says what is wrong, or knows choices that may be absent
+            # says what is wrong, or knows choices that may be absent
+            found = _checked(line, space, known)
             if isinstance(found, str):
                 errors[number] = found
             else:
@@ -72,7 +76,7 @@ def read_archs(path: Path, space: SearchSpace) -> ArchList:
     return ArchList(len(lines), array, np.array(rows, dtype=np.int64), errors)
 
 
-def _checked(line: bytes, space: SearchSpace) -> Arch | str:
+def _checked(line: bytes, space: SearchSpace, known: Collection[str]) -> Arch | str:
     """Return the architecture of a line that lacks a choice or more, or what is wrong with it."""
     try:
         value = orjson.loads(line)
@@ -82,7 +86,7 @@ def _checked(line: bytes, space: SearchSpace) -> Arch | str:
         return "an architecture has exactly the keys schema, space and choices"
     if value["schema"] != SCHEMA:
         return f"schema must be {SCHEMA}, got {value['schema']!r}"
-    if value["space"] != space.name:
+    if value["space"] not in known:
         return f"is of space {value['space']!r}, not of {space.name!r}"
     if not isinstance(value["choices"], dict):
         return "choices must be an object of choice: option"

@@ -1,0 +1,267 @@
+"""What each strategy does in a run: train what it needs, choose what to evaluate, evaluate it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from hwnas.arch import Arch
+from hwnas.errors import UsageError
+from hwnas.interfaces import Evaluation, Evaluator, Searcher
+from hwnas.journal import Journal
+from hwnas.pipeline.config import GatesConfig
+from hwnas.pipeline.setup import Run
+from hwnas.rng import derived_seed
+from hwnas.search.evaluate import ScratchEvaluator
+from hwnas.search.evaluate_supernet import SupernetEvaluator
+from hwnas.search.gate_search import GateRule, GateSearch, GateSettings
+from hwnas.search.journal_records import evaluation_of, evaluation_record
+from hwnas.search.limits import LimitedSpace
+from hwnas.search.loop import SearchLoop
+from hwnas.search.proxyless import FullGradient, TwoPaths
+from hwnas.search.proxyless_rl import Reinforce
+from hwnas.search.random_search import RandomSearch
+from hwnas.search.supernet_problem import SupernetProblem
+from hwnas.supernet import PathSampler, Supernet
+from hwnas.train.checkpoint import load_weights, save_weights
+from hwnas.train.engine import EpochReport, TrainResult, fit
+from hwnas.train.recipe import Recipe
+
+Record = dict[str, Any]
+Cost = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a strategy leaves: evaluations per budget, random networks beside them, its cost.
+
+    ``baselines`` are networks drawn at random from the same window, scored like the others; none
+    where the strategy is random search itself.
+    """
+
+    records: list[list[Record]]
+    baselines: list[list[Record]]
+    cost: Cost
+
+
+def carry_out(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
+    """Search under each of the limits by the run's strategy.
+
+    Raises:
+        UsageError: the strategy found no network to ask for.
+    """
+    if run.config.search.strategy == "random":
+        found = _random(run, searched)
+    else:
+        found = _gates(run, searched)
+    if not any(found.records):
+        raise UsageError("the searcher had no network to ask for")
+    return found
+
+
+@dataclass
+class Listed:
+    """A searcher that asks for a fixed list of networks, in order."""
+
+    archs: list[Arch]
+    asked: int = 0
+
+    def ask(self, count: int) -> list[Arch]:
+        """Return the next of the list."""
+        first, self.asked = self.asked, self.asked + count
+        return self.archs[first : first + count]
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take the evaluations; the list is what it is."""
+
+
+def _random(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
+    """Evaluate networks drawn from the window below each budget."""
+    config, cost = run.config.search, Cost()
+    if config.evaluator == "supernet":
+        supernets, cost = _train_copies(run)
+        evaluator: Any = _supernet_evaluator(run, supernets)
+    else:
+        evaluator = scratch_evaluator(run)
+    records: list[list[Record]] = []
+    with run.folder.journal() as journal:
+        evaluator.recall(_known(journal))
+        for place, limited in enumerate(searched):
+            searcher = RandomSearch(limited, limited.limits[0].maximum, run.config.seed,
+                                    config.low_share)
+            records.append(_evaluate(run, journal, evaluator, searcher, config.evaluations,
+                                     first_index=sum(map(len, records)), place=place,
+                                     places=len(searched)))
+    return Searched(records, [[] for _ in searched], cost)
+
+
+def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
+    """Train a supernet and its gates for each budget, then score the likeliest networks."""
+    config, cost = run.config.search, Cost()
+    records: list[list[Record]] = []
+    baselines: list[list[Record]] = []
+    for place, limited in enumerate(searched):
+        supernet, search, spent = _train_gates(run, limited, place)
+        cost = _sum(cost, spent)
+        evaluator = _supernet_evaluator(run, [supernet])
+        with run.folder.journal() as journal:
+            searcher = Listed(search.candidates(config.evaluations))
+            records.append(_evaluate(run, journal, evaluator, searcher, config.evaluations,
+                                     first_index=sum(map(len, records)), place=place,
+                                     places=len(searched)))
+        baselines.append(_baseline(run, limited, evaluator))
+    return Searched(records, baselines, cost)
+
+
+def _baseline(run: Run, limited: LimitedSpace, evaluator: Evaluator) -> list[Record]:
+    """Score as many random networks as there will be finalists, from the same window."""
+    if not run.config.retrain.random_baseline:
+        return []
+    searcher = RandomSearch(limited, limited.limits[0].maximum,
+                            derived_seed(run.config.seed, "random baseline"),
+                            run.config.search.low_share)
+    archs = searcher.ask(run.config.retrain.top)
+    predictor = run.predictors[0]
+    found = dict(evaluator.evaluate(archs))
+    return [
+        evaluation_record(place, run.space, found[place], predictor.predict_arch_ms(arch),
+                          predictor.source)
+        for place, arch in enumerate(archs)
+    ]
+
+
+def _evaluate(
+    run: Run,
+    journal: Journal,
+    evaluator: Evaluator,
+    searcher: Searcher,
+    count: int,
+    *,
+    first_index: int,
+    place: int,
+    places: int,
+) -> list[Record]:
+    stage = "evaluating" + (f" for budget {place + 1}" if places > 1 else "")
+    loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,
+                      partial(run.progress, stage))
+    return loop.run(searcher, count, batch=count, first_index=first_index)
+
+
+def _known(journal: Journal) -> Iterator[Evaluation]:
+    return (evaluation_of(record) for record in journal.records()
+            if record.get("event") == "evaluation")
+
+
+def scratch_evaluator(run: Run) -> ScratchEvaluator:
+    """Return the evaluator that trains networks of the run from scratch."""
+    return ScratchEvaluator(run.space, run.source, run.config.search.recipe.recipe(),
+                            seed=run.config.seed, torch_device=run.config.torch_device,
+                            workers=run.config.workers)
+
+
+def _supernet_evaluator(run: Run, supernets: Sequence[Supernet]) -> SupernetEvaluator:
+    return SupernetEvaluator(supernets, run.dataset, torch_device=run.config.torch_device,
+                             calibration_images=run.config.search.supernet.calibration_images)
+
+
+def saved_evaluator(run: Run) -> SupernetEvaluator:
+    """Return the evaluator of a finished run's supernets.
+
+    Raises:
+        InputError: the weights of a supernet are missing or broken.
+    """
+    copies = run.config.search.supernet.copies if run.config.search.strategy == "random" else 1
+    supernets = []
+    for number in range(copies):
+        supernet = Supernet(run.space)
+        load_weights(supernet, run.folder.supernet(number))
+        supernet.to(torch.device(run.config.torch_device))
+        supernets.append(supernet)
+    return _supernet_evaluator(run, supernets)
+
+
+def _train_copies(run: Run) -> tuple[list[Supernet], Cost]:
+    """Train independent supernets by sampled paths; their scores are averaged."""
+    config, cost, supernets = run.config.search.supernet, Cost(), []
+    for number in range(config.copies):
+        seed = derived_seed(run.config.seed, "supernet", number)
+        supernet = Supernet(run.space, seed=seed)
+        sampler = PathSampler(supernet, seed, fair=config.sampling == "fair")
+        name = "training supernet" + (f" {number + 1}" if config.copies > 1 else "")
+        result = _fit(run, supernet, sampler, config.recipe.recipe(), seed, number, name)
+        cost = _sum(cost, _cost(result, sampler.macs, config.recipe.recipe().batch_size))
+        supernets.append(supernet)
+    return supernets, cost
+
+
+def _train_gates(
+    run: Run, limited: LimitedSpace, number: int
+) -> tuple[Supernet, GateSearch, Cost]:
+    config = run.config.search
+    recipe = config.supernet.recipe.recipe()
+    seed = derived_seed(run.config.seed, "gates", number)
+    supernet = Supernet(run.space, seed=seed)
+    dataset = run.dataset.without_test()
+    problem = SupernetProblem(supernet, dataset, batch_size=recipe.batch_size, seed=seed,
+                              torch_device=run.config.torch_device)
+    steps = len(dataset.batch_sizes(("train",), batch_size=recipe.batch_size, training=True))
+    settings = GateSettings(seed=seed, epochs=recipe.epochs,
+                            warmup_epochs=config.warmup_epochs, steps_per_epoch=steps,
+                            every=config.gates.every, alpha_lr=config.gates.alpha_lr)
+    search = GateSearch(limited, problem, settings, _rule(config.strategy, config.gates))
+    result = _fit(run, supernet, search, recipe, seed, number, "searching")
+    return supernet, search, _cost(result, search.macs, recipe.batch_size)
+
+
+def _rule(strategy: str, gates: GatesConfig) -> GateRule:
+    if strategy == "proxyless-rl":
+        return Reinforce(gates.samples, gates.reward, gates.reward_weight)
+    return FullGradient() if gates.gradient == "full" else TwoPaths()
+
+
+def _fit(
+    run: Run,
+    supernet: Supernet,
+    companion: PathSampler | GateSearch,
+    recipe: Recipe,
+    seed: int,
+    number: int,
+    name: str,
+) -> TrainResult:
+    """Train with a checkpoint and the journal; a training that was finished is only read back."""
+    state, weights = run.folder.supernet_state(number), run.folder.supernet(number)
+    run.progress(name, 0, recipe.epochs)
+    with run.folder.journal() as journal:
+        written = {(r["number"], r["epoch"]) for r in journal.records()
+                   if r.get("event") == "supernet_epoch"}
+
+        def note(report: EpochReport) -> None:
+            run.progress(name, report.epoch, recipe.epochs)
+            if (number, report.epoch) not in written:
+                journal.append({"event": "supernet_epoch", "number": number, "epoch": report.epoch,
+                                "loss": report.loss, "lr": report.lr, **report.record})
+
+        result = fit(supernet, run.dataset.without_test(), ("train",), recipe, seed=seed,
+                     torch_device=run.config.torch_device, checkpoint=state, on_epoch=note,
+                     companion=companion)
+    if not weights.is_file():
+        save_weights(supernet, weights)
+    return result
+
+
+def _cost(result: TrainResult, macs: int, batch_size: int) -> Cost:
+    return {
+        "images_trained": float(result.images_trained),
+        "macs_images": float(macs * batch_size),
+        "core_s": round(result.core_s, 3),
+        "wall_s": round(result.wall_s, 3),
+    }
+
+
+def _sum(left: Cost, right: Cost) -> Cost:
+    return {key: left.get(key, 0.0) + right.get(key, 0.0) for key in dict.fromkeys([*left, *right])}
+
