@@ -128,6 +128,7 @@ def _trained_rows(
         {
             **{k: f[k] for k in ("arch", "arch_id", "network_id", "latency_ms")},
             "search_top1": f["objectives"]["top1"]["value"],
+            "search_source": f["objectives"]["top1"]["source"],
             "val": _val(outcomes[network_id]),
             "checkpoint": f"checkpoints/{network_id}.safetensors",
             "cost": outcomes[network_id].cost,

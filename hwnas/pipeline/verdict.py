@@ -258,7 +258,8 @@ def choose_winner(run: Run) -> bool:
     """
     target = run.target(0)
     benched = run.folder.read(bench_file(target), BENCHED)
-    retrained = run.folder.read("retrained.json", RETRAINED)["finalists"]
+    trained = run.folder.read("retrained.json", RETRAINED)
+    retrained = trained["finalists"]
     exported = run.folder.read("export/index.json", EXPORTED)["networks"]
     first = run.folder.read("finalists.json", SEARCHED)["answers"][0]["finalists"]
     budget_ms = run.budgets_ms[0]
@@ -290,6 +291,7 @@ def choose_winner(run: Run) -> bool:
             "predicted_ms": winner["predicted_ms"],
             "measured_ms": winner["measurement"]["latency_ms"],
             "within_budget": winner["within_budget"],
+            "search_top1": _search_top1(retrained, winner["arch_id"]),
             "val_top1": winner["val_top1"],
             "test": _test_json(score),
             "first_finalist_passed": ordered[0]["within_budget"],
@@ -300,10 +302,36 @@ def choose_winner(run: Run) -> bool:
             "parity": {name: entry["parity"] for name, entry in formats.items()},
             "files": {**{name: f"{folder}/model.{name}" for name in formats},
                       "arch": f"{folder}/arch.json"},
+            "random_baseline": _random_baseline(run, trained.get("random", [])),
             "shelf": [_shelf_result(run, row) for row in benched["rows"] if row["kind"] == "shelf"],
         }, {}
 
     return run.folder.stage("winner", "winner.json", work)
+
+
+def _search_top1(retrained: Sequence[Mapping[str, Any]], arch_id: str) -> dict[str, Any]:
+    """Return what the search believed of a finalist, and by which evidence."""
+    row = next(row for row in retrained if row["arch_id"] == arch_id)
+    return {"value": row["search_top1"], "source": row["search_source"]}
+
+
+def _random_baseline(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the best on ``val`` of the random networks trained like the finalists, with its test.
+
+    What random search with as many trainings would have handed over; None where none were trained.
+    """
+    if not rows:
+        return None
+    best = rows[0]
+    score = _test(run, run.space.layers(run.arch(best["arch"])), best["network_id"])
+    return {
+        "num_networks": len(rows),
+        "arch_id": best["arch_id"],
+        "network_id": best["network_id"],
+        "predicted_ms": best["latency_ms"],
+        "val_top1": best["val"]["top1"],
+        "test_top1": score.top1,
+    }
 
 
 def _require_together(

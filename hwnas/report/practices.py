@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwnas.report.facts import RunFacts
-from hwnas.report.formats import plain, seconds, signed_percent
+from hwnas.report.formats import percent, plain, seconds, signed_percent
 
 RELEASE, COMPARE, REPORT = "Releasing code", "Comparing methods", "Reporting details"
 
@@ -109,6 +109,11 @@ def _random_search(facts: RunFacts) -> Practice:
     strategy = facts.setting("search", "strategy")
     if strategy == "random":
         return Practice(COMPARE, question, "not applicable", "This run is a random search.")
+    drawn = facts.winner.random_baseline if facts.winner else None
+    if drawn is not None:
+        return Practice(COMPARE, question, "yes",
+                        f"{drawn.num_networks} random networks of the same window were trained by "
+                        f"the finalists' recipe; the best has {percent(drawn.test_top1)} on test.")
     return Practice(COMPARE, question, "no", "Repeat the run with search.strategy: random and the "
                                              "same number of evaluations.")
 

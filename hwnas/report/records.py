@@ -223,6 +223,17 @@ class RetrainedFinalist:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """How the search's ranking agrees with training from scratch (``search.ranking``)."""
+
+    num_networks: int
+    statement: str
+    tau: float | None = None
+    interval: tuple[float, float] | None = None
+    macs_tau: float | None = None
+
+
+@dataclass(frozen=True)
 class Retrained:
     """``retrained.json``."""
 
@@ -230,6 +241,8 @@ class Retrained:
     seed: int
     finalists: tuple[RetrainedFinalist, ...]
     splits: tuple[str, ...] = ()
+    random: tuple[RetrainedFinalist, ...] = ()
+    ranking: Ranking | None = None
 
 
 @dataclass(frozen=True)
@@ -340,6 +353,25 @@ class ShelfModel:
 
 
 @dataclass(frozen=True)
+class SearchScore:
+    """What the search believed of the winner: ``source`` supernet, scratch, ..."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class RandomBaseline:
+    """The best on ``val`` of ``num_networks`` random networks trained like the finalists."""
+
+    num_networks: int
+    arch_id: str
+    val_top1: float
+    test_top1: float
+    predicted_ms: Positive | None = None
+
+
+@dataclass(frozen=True)
 class Winner:
     """``winner.json``: the network that is handed over."""
 
@@ -350,6 +382,8 @@ class Winner:
     layers: tuple[dict[str, Any], ...]
     predicted_ms: Positive | None = None
     measured_ms: Positive | None = None
+    search_top1: SearchScore | None = None
+    random_baseline: RandomBaseline | None = None
     val_top1: float | None = None
     test: FinalScore | None = None
     first_finalist_passed: bool | None = None

@@ -167,6 +167,41 @@ def finalists_section(facts: RunFacts) -> Body:
     return Body(join(parts))
 
 
+def baselines_section(facts: RunFacts) -> Body:
+    """The winner beside what a person would have without the search, and the search's own error."""
+    winner = facts.winner
+    if winner is None:
+        return Body(_no_winner(facts))
+    test = winner.test.top1 if winner.test else None
+    rows = [["winner", ms(winner.measured_ms), "measured", percent(winner.val_top1), percent(test)]]
+    drawn = winner.random_baseline
+    if drawn is not None:
+        rows.append([f"best of {drawn.num_networks} random networks", ms(drawn.predicted_ms),
+                     "predicted", percent(drawn.val_top1), percent(drawn.test_top1)])
+    rows += [[model.name, ms(model.measured_ms), "measured", percent(model.val_top1),
+              percent(model.test_top1)] for model in winner.shelf]
+    columns = [Column("network", False), Column("latency"), Column("source", False),
+               Column("top-1, val"), Column("top-1, test")]
+    parts = [table(columns, rows, "All trained from scratch by one recipe on the same images; the "
+                                  "random networks are drawn from the window below the budget that "
+                                  "the search used, as many as there are finalists.")]
+    if drawn is None:
+        parts.append(element("p", "No random networks were trained beside the finalists."
+                             if facts.setting("search", "strategy") != "random" else
+                             "This run is itself a random search.", attrs={"class": "muted"}))
+    found = winner.search_top1
+    if found is not None and test is not None:
+        parts.append(element("p", f"The search scored the winner {percent(found.value)} "
+                                  f"({found.source}, val); trained, it reaches "
+                                  f"{percent(winner.val_top1)} on val and {percent(test)} on test: "
+                                  f"the search was off by {signed_percent(found.value - test)} "
+                                  "of all images."))
+    ranking = facts.retrained.ranking if facts.retrained else None
+    if ranking is not None:
+        parts.append(element("p", ranking.statement))
+    return Body(join(parts))
+
+
 def space_section(facts: RunFacts) -> Body:
     """How the latencies of the space lie about the budget."""
     audit = facts.result.audit if facts.result else None
@@ -316,6 +351,7 @@ SectionMaker = Callable[[RunFacts, Sequence[Slot]], Body]
 SECTIONS: Sequence[tuple[str, str, SectionMaker]] = (
     ("accuracy", "Accuracy against latency", lambda facts, _: accuracy_section(facts)),
     ("network", "The winning network", network_section),
+    ("baselines", "Beside the baselines", lambda facts, _: baselines_section(facts)),
     ("prediction", "Predicted against measured", lambda facts, _: prediction_section(facts)),
     ("finalists", "Finalists", lambda facts, _: finalists_section(facts)),
     ("space", "The space and the budget", lambda facts, _: space_section(facts)),

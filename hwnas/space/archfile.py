@@ -86,7 +86,7 @@ def _checked(line: bytes, space: SearchSpace, known: Collection[str]) -> Arch | 
         return "an architecture has exactly the keys schema, space and choices"
     if value["schema"] != SCHEMA:
         return f"schema must be {SCHEMA}, got {value['schema']!r}"
-    if value["space"] not in known:
+    if value["space"] not in list(known):
         return f"is of space {value['space']!r}, not of {space.name!r}"
     if not isinstance(value["choices"], dict):
         return "choices must be an object of choice: option"

@@ -144,8 +144,8 @@ def fit(
     """
     device = torch.device(torch_device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = _Run(network, dataset, tuple(splits), recipe, seed, device, checkpoint,
-               companion or Alone(network))
+    run = Training(network, dataset, tuple(splits), recipe, seed, device, checkpoint,
+                   companion or Alone(network))
     progress = run.resume()
 
     def report() -> None:
@@ -166,8 +166,8 @@ def fit(
                        progress.core_s, progress.loss)
 
 
-class _Run:
-    """One call of :func:`fit`: what stays the same over its epochs."""
+class Training:
+    """One call of :func:`fit`: what stays the same over its epochs, and the one step."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class _Run:
             torch_device=self.device, part=(ranks.rank(), ranks.world_size()),
         )
         for images, labels in batches:
-            loss = self._step(images, labels, step, before.epochs)
+            loss = self.step(images, labels, step, before.epochs)
             self.companion.after_step(step)
             total_loss += loss * len(labels)
             num_images += len(labels)
@@ -261,7 +261,12 @@ class _Run:
         if self.average:
             self.average.copy_to(self.network)
 
-    def _step(self, images: Tensor, labels: Tensor, step: int, epoch: int) -> float:
+    def step(self, images: Tensor, labels: Tensor, step: int, epoch: int = 0) -> float:
+        """Train one step on images (N, 3, H, W) and labels (N,); return the loss before it.
+
+        Raises:
+            DivergedError: the loss or gradients are not finite; no weight has changed.
+        """
         lr = self.recipe.lr_at(step, self.steps_per_epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = lr

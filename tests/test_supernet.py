@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hwnas.data import Dataset, load_dataset
+from hwnas.errors import UsageError
+from hwnas.interfaces import Factor
+from hwnas.network import build_layers
+from hwnas.space.catalogue import load_space
+from hwnas.supernet import (
+    PathSampler,
+    Supernet,
+    calibrate,
+    fair_paths,
+    num_options,
+    slots_of,
+    uniform_path,
+)
+from hwnas.train import Recipe, evaluate, fit
+
+TINY = load_space("tiny:input_size=16,stem_channels=4")
+PROXYLESS = load_space("proxyless:input_size=32,num_classes=10,width_mult=0.25")
+RECIPE = Recipe(epochs=1, batch_size=128, warmup_epochs=0)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits", input_size=16)
+
+
+def _arch(space, code):
+    return space.decode(np.array([code], dtype=np.int16))[0]
+
+
+def _snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("space", [TINY, PROXYLESS], ids=["tiny", "proxyless"])
+def test_a_path_computes_what_the_plain_network_with_its_weights_does(space) -> None:
+    supernet = Supernet(space, seed=3)
+    images = torch.randn(4, *space.input_shape, generator=torch.Generator().manual_seed(0))
+    for number in range(4):
+        path = uniform_path(space, 7, number)
+        plain = build_layers(space.layers(_arch(space, path))).train()
+        plain.load_state_dict(supernet.network(path).state_dict())
+        supernet.train()
+        assert supernet.path_of(_arch(space, path)) == path
+        torch.testing.assert_close(supernet(images, path), plain(images))
+        torch.testing.assert_close(supernet.network(path)(images), supernet(images, path))
+        assert supernet.macs(path) == sum(op.macs for op in space.layers(_arch(space, path)))
+
+
+def test_a_step_touches_the_weights_of_its_path_and_no_others(digits) -> None:
+    """Neither gradients nor momentum nor decay move what was not run, also not later."""
+    supernet, moved = Supernet(TINY), []
+
+    class Two(PathSampler):
+        def networks(self, step: int) -> list[nn.Module]:
+            moved.append(_snapshot(supernet))
+            return [supernet.network(((1, 1, 1, 1, 1), (2, 2, 2, 2, 2))[step % 2])]
+
+    fit(supernet, digits, ("train",), replace(RECIPE, weight_decay=0.1), seed=0,
+        companion=Two(supernet, 0))
+    moved.append(_snapshot(supernet))
+    assert len(moved) > 6
+    for step, (before, after) in enumerate(itertools.pairwise(moved)):
+        active = {id(p) for p in supernet.network(
+            ((1, 1, 1, 1, 1), (2, 2, 2, 2, 2))[step % 2]).parameters()}
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        run = {name for name, p in supernet.named_parameters() if id(p) in active}
+        assert changed <= run
+        assert len(changed) > 0.8 * len(run), step  # a gradient may be too small for a change
+
+
+def test_candidates_begin_alike_where_their_weights_overlap() -> None:
+    supernet = Supernet(TINY, seed=1)
+    # layer1: identity, mb3_k3, mb3_k5, mb6_k3
+    _, narrow, wide_kernel, wide = supernet.candidates[1]
+    depthwise = [[m for m in block.modules() if isinstance(m, nn.Conv2d)][1].weight
+                 for block in (narrow, wide_kernel, wide)]
+    scale = [w.shape[-1] ** 2 for w in depthwise]
+    torch.testing.assert_close(depthwise[0] * math.sqrt(scale[0]),
+                               depthwise[1][:, :, 1:4, 1:4] * math.sqrt(scale[1]))
+    torch.testing.assert_close(depthwise[0], depthwise[2][: len(depthwise[0])])
+    assert not torch.equal(depthwise[0], Supernet(TINY, seed=2).candidates[1][1].body[1][0].weight)
+    for weight, fan_out in zip(depthwise, scale, strict=True):
+        assert weight.std().item() == pytest.approx(math.sqrt(2.0 / fan_out), rel=0.25)
+
+
+def test_making_a_supernet_leaves_torchs_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Supernet(TINY)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_calibration_gives_the_statistics_of_the_training_images(digits) -> None:
+    supernet = Supernet(TINY, seed=2)
+    network = supernet.extract(_arch(TINY, (1, 0, 2, 3, 1)))
+    calibrate(network, digits, num_images=250)
+    first = network[0][1]
+    assert isinstance(first, nn.BatchNorm2d)
+    images = next(digits.head("train", 250, 250))
+    before = functional.conv2d(images, network[0][0].weight, stride=1, padding=1)
+    torch.testing.assert_close(first.running_mean, before.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first.running_var, before.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert first.momentum == 0.1  # as it was
+
+
+def test_calibration_sees_training_images_only(digits) -> None:
+    asked = []
+
+    class Watched(Dataset):
+        def _rows(self, splits):
+            asked.append(tuple(splits))
+            return super()._rows(splits)
+
+    watched = Watched(**{name: getattr(digits, name) for name in digits.__dataclass_fields__})
+    calibrate(Supernet(TINY).extract(_arch(TINY, (1, 1, 1, 1, 1))), watched, num_images=100)
+    assert asked == [("train",)]
+
+
+def test_scores_without_calibration_are_worth_nothing(digits) -> None:
+    """The mistake that calibration is there for shows: a trained path scores by chance without."""
+    supernet = Supernet(TINY, seed=0)
+    path = (1, 1, 1, 1, 1)
+
+    class One(PathSampler):
+        def networks(self, step: int) -> list[nn.Module]:
+            return [supernet.network(path)]
+
+    fit(supernet, digits, ("train",), replace(RECIPE, epochs=5, batch_size=32, lr=0.2), seed=0,
+        companion=One(supernet, 0))
+    network = supernet.extract(_arch(TINY, path))
+    stale = evaluate(network, digits, "val").loss
+    calibrate(network, digits, num_images=500)
+    assert evaluate(network, digits, "val").loss < 0.6 * stale
+
+
+def test_extracting_copies_so_that_scoring_leaves_the_supernet_alone(digits) -> None:
+    supernet = Supernet(TINY)
+    before = _snapshot(supernet)
+    network = supernet.extract(_arch(TINY, (1, 2, 3, 1, 2)))
+    calibrate(network, digits, num_images=100)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    assert all(torch.equal(before[n], v) for n, v in supernet.state_dict().items())
+
+
+def test_uniform_paths_take_every_option_equally_often() -> None:
+    drawn = np.array([uniform_path(PROXYLESS, 0, step) for step in range(3000)])
+    for choice, size in enumerate(num_options(PROXYLESS)):
+        counts = np.bincount(drawn[:, choice], minlength=size)
+        expected = len(drawn) / size
+        assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
+
+
+@pytest.mark.parametrize("space", [TINY, PROXYLESS], ids=["equal", "unequal"])
+def test_fair_steps_use_every_option_equally_often(space) -> None:
+    sizes = num_options(space)
+    cycle = math.lcm(*sizes) // max(sizes) * max(sizes)
+    paths = [path for step in range(cycle // max(sizes)) for path in fair_paths(space, 0, step)]
+    for choice, size in enumerate(sizes):
+        counts = Counter(path[choice] for path in paths)
+        assert len(counts) == size
+        assert len(set(counts.values())) == 1
+    if space is TINY:
+        for step in range(5):  # strictly: within every single step
+            for column in zip(*fair_paths(space, 0, step), strict=True):
+                assert sorted(column) == [0, 1, 2, 3]
+
+
+def test_a_space_whose_parts_several_choices_decide_is_refused() -> None:
+    ops = np.empty((4, 4), dtype=object)
+
+    class Entangled:
+        name = "entangled"
+        choices = TINY.choices
+
+        def factors(self):
+            return (*TINY.factors(), Factor((0, 1), ops))
+
+    with pytest.raises(UsageError, match="several choices"):
+        slots_of(Entangled())
