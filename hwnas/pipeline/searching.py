@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
 from hwnas.arch import Arch
 from hwnas.errors import UsageError
 from hwnas.interfaces import Evaluation, Evaluator, Searcher
@@ -26,8 +24,9 @@ from hwnas.search.proxyless import FullGradient, TwoPaths
 from hwnas.search.proxyless_rl import Reinforce
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.supernet_problem import SupernetProblem
-from hwnas.supernet import PathSampler, Supernet
-from hwnas.train.checkpoint import load_weights, save_weights
+from hwnas.search.supernet_tasks import SupernetTask, load_supernet, train_supernets
+from hwnas.supernet import Supernet
+from hwnas.train.checkpoint import save_weights
 from hwnas.train.engine import EpochReport, TrainResult, fit
 from hwnas.train.recipe import Recipe
 
@@ -83,8 +82,8 @@ def _random(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
     """Evaluate networks drawn from the window below each budget."""
     config, cost = run.config.search, Cost()
     if config.evaluator == "supernet":
-        supernets, cost = _train_copies(run)
-        evaluator: Any = _supernet_evaluator(run, supernets)
+        cost = _train_copies(run)
+        evaluator: Any = supernet_evaluator(run, range(config.supernet.copies))
     else:
         evaluator = scratch_evaluator(run)
     records: list[list[Record]] = []
@@ -105,9 +104,9 @@ def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
     records: list[list[Record]] = []
     baselines: list[list[Record]] = []
     for place, limited in enumerate(searched):
-        supernet, search, spent = _train_gates(run, limited, place)
+        search, spent = _train_gates(run, limited, place)
         cost = _sum(cost, spent)
-        evaluator = _supernet_evaluator(run, [supernet])
+        evaluator = supernet_evaluator(run, [place])
         with run.folder.journal() as journal:
             searcher = Listed(search.candidates(config.evaluations))
             records.append(_evaluate(run, journal, evaluator, searcher, config.evaluations,
@@ -163,44 +162,61 @@ def scratch_evaluator(run: Run) -> ScratchEvaluator:
                             workers=run.config.workers)
 
 
-def _supernet_evaluator(run: Run, supernets: Sequence[Supernet]) -> SupernetEvaluator:
-    return SupernetEvaluator(supernets, run.dataset, torch_device=run.config.torch_device,
-                             calibration_images=run.config.search.supernet.calibration_images)
+def supernet_evaluator(run: Run, numbers: Sequence[int]) -> SupernetEvaluator:
+    """Return the evaluator by some of the run's supernets."""
+    return SupernetEvaluator(run.space, run.source, [run.folder.supernet(n) for n in numbers],
+                             torch_device=run.config.torch_device,
+                             calibration_images=run.config.search.supernet.calibration_images,
+                             workers=run.config.workers)
 
 
 def saved_evaluator(run: Run) -> SupernetEvaluator:
-    """Return the evaluator of a finished run's supernets.
+    """Return the evaluator of a finished run; of several budgets' supernets, the first one's.
 
     Raises:
         InputError: the weights of a supernet are missing or broken.
     """
     copies = run.config.search.supernet.copies if run.config.search.strategy == "random" else 1
-    supernets = []
     for number in range(copies):
-        supernet = Supernet(run.space)
-        load_weights(supernet, run.folder.supernet(number))
-        supernet.to(torch.device(run.config.torch_device))
-        supernets.append(supernet)
-    return _supernet_evaluator(run, supernets)
+        load_supernet(run.space, run.folder.supernet(number), run.config.torch_device)
+    return supernet_evaluator(run, range(copies))
 
 
-def _train_copies(run: Run) -> tuple[list[Supernet], Cost]:
-    """Train independent supernets by sampled paths; their scores are averaged."""
-    config, cost, supernets = run.config.search.supernet, Cost(), []
-    for number in range(config.copies):
-        seed = derived_seed(run.config.seed, "supernet", number)
-        supernet = Supernet(run.space, seed=seed)
-        sampler = PathSampler(supernet, seed, fair=config.sampling == "fair")
-        name = "training supernet" + (f" {number + 1}" if config.copies > 1 else "")
-        result = _fit(run, supernet, sampler, config.recipe.recipe(), seed, number, name)
-        cost = _sum(cost, _cost(result, sampler.macs, config.recipe.recipe().batch_size))
-        supernets.append(supernet)
-    return supernets, cost
+def _train_copies(run: Run) -> Cost:
+    """Train independent supernets by sampled paths, several at a time."""
+    config, cost = run.config.search.supernet, Cost()
+    recipe = config.recipe.recipe()
+    tasks = {
+        str(number): SupernetTask(
+            space=run.space,
+            source=run.source,
+            recipe=recipe,
+            seed=derived_seed(run.config.seed, "supernet", number),
+            fair=config.sampling == "fair",
+            torch_device=run.config.torch_device,
+            weights=run.folder.supernet(number),
+            checkpoint=run.folder.supernet_state(number),
+        )
+        for number in range(config.copies)
+    }
+    run.progress("training supernets", 0, len(tasks))
+    outcomes = {}
+    for key, outcome in train_supernets(tasks, workers=run.config.workers):
+        outcomes[int(key)] = outcome
+        run.progress("training supernets", len(outcomes), len(tasks))
+    with run.folder.journal() as journal:
+        written = {r["number"] for r in journal.records() if r.get("event") == "supernet"}
+        for number, outcome in sorted(outcomes.items()):
+            spent = _cost(outcome.result, outcome.macs, recipe.batch_size)
+            cost = _sum(cost, spent)
+            if number not in written:
+                journal.append({"event": "supernet", "number": number,
+                                "epochs": outcome.result.epochs,
+                                "loss": outcome.result.final_loss, "cost": spent})
+    return cost
 
 
-def _train_gates(
-    run: Run, limited: LimitedSpace, number: int
-) -> tuple[Supernet, GateSearch, Cost]:
+def _train_gates(run: Run, limited: LimitedSpace, number: int) -> tuple[GateSearch, Cost]:
     config = run.config.search
     recipe = config.supernet.recipe.recipe()
     seed = derived_seed(run.config.seed, "gates", number)
@@ -214,7 +230,7 @@ def _train_gates(
                             every=config.gates.every, alpha_lr=config.gates.alpha_lr)
     search = GateSearch(limited, problem, settings, _rule(config.strategy, config.gates))
     result = _fit(run, supernet, search, recipe, seed, number, "searching")
-    return supernet, search, _cost(result, search.macs, recipe.batch_size)
+    return search, _cost(result, search.macs, recipe.batch_size)
 
 
 def _rule(strategy: str, gates: GatesConfig) -> GateRule:
@@ -226,7 +242,7 @@ def _rule(strategy: str, gates: GatesConfig) -> GateRule:
 def _fit(
     run: Run,
     supernet: Supernet,
-    companion: PathSampler | GateSearch,
+    companion: GateSearch,
     recipe: Recipe,
     seed: int,
     number: int,

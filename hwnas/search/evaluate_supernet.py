@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 
 from hwnas.arch import Arch
-from hwnas.data import Dataset
-from hwnas.interfaces import Evaluation, Objective
-from hwnas.supernet import Supernet, calibrate
-from hwnas.train.engine import Score, core_seconds, evaluate
+from hwnas.interfaces import Evaluation, Objective, SearchSpace
+from hwnas.search.supernet_tasks import CHUNK, ScoreTask, score_all, score_networks
+from hwnas.train.engine import Score
+from hwnas.train.task import DataSource
 
 SOURCE = "supernet"
 CALIBRATION_IMAGES = 2000
+IN_PROCESSES = 32  # from this many networks on, worker processes pay for their start
 
 
 class SupernetEvaluator:
@@ -27,60 +29,89 @@ class SupernetEvaluator:
 
     def __init__(
         self,
-        supernets: Sequence[Supernet],
-        dataset: Dataset,
+        space: SearchSpace,
+        source: DataSource,
+        weights: Sequence[Path],
         *,
         torch_device: str = "cpu",
         calibration_images: int = CALIBRATION_IMAGES,
+        workers: int | None = None,
     ) -> None:
-        self.supernets = tuple(supernets)
-        self.space = supernets[0].space
-        self.dataset = dataset.without_test()
+        self.space = space
+        self.source = source
+        self.weights = tuple(weights)
         self.torch_device = torch_device
         self.calibration_images = calibration_images
+        self.workers = workers
         self._known: dict[str, Evaluation] = {}
 
     def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
-        """Yield ``(position, evaluation)`` in order: ``top1`` (fraction) and ``loss`` on val.
+        """Yield ``(position, evaluation)`` as they are ready: ``top1`` (fraction), ``loss`` on val.
 
-        ``cost``: ``images_trained`` (0), ``macs_images`` (forward MACs x images), ``core_s``,
-        ``wall_s``; all 0 for an architecture that was evaluated before.
+        ``cost``: ``images_trained`` (0), ``macs_images`` (forward MACs x images), ``wall_s``; all 0
+        for an architecture that was evaluated before.
+
+        Raises:
+            InputError: a supernet's weights are missing, broken or of another space.
         """
+        places: dict[str, list[int]] = {}
         for place, arch in enumerate(archs):
-            known = self._known.get(arch.arch_id)
-            if known is None:
-                self._known[arch.arch_id] = known = self._evaluate(arch)
-                yield place, known
-            else:
-                yield place, replace(known, cost=dict.fromkeys(known.cost, 0.0))
+            places.setdefault(arch.arch_id, []).append(place)
+        new = [archs[same[0]] for key, same in places.items() if key not in self._known]
+        for key, same in places.items():
+            if key in self._known:
+                yield from self._repeated(key, same)
+        for arch, scores, seconds in self._scored(new):
+            self._known[arch.arch_id] = self._evaluation(arch, scores, seconds)
+            first, *others = places[arch.arch_id]
+            yield first, self._known[arch.arch_id]
+            yield from self._repeated(arch.arch_id, others)
 
     def recall(self, evaluations: Iterable[Evaluation]) -> None:
         """Take evaluations of an earlier session as known."""
         for evaluation in evaluations:
             self._known.setdefault(evaluation.arch.arch_id, evaluation)
 
-    def score(self, supernet: Supernet, arch: Arch) -> Score:
-        """Return the score of one supernet's sub-network."""
-        network = supernet.extract(arch)
-        calibrate(network, self.dataset, num_images=self.calibration_images)
-        return evaluate(network, self.dataset, "val", torch_device=self.torch_device)
+    def _repeated(self, key: str, places: Sequence[int]) -> Iterator[tuple[int, Evaluation]]:
+        known = self._known[key]
+        for place in places:
+            yield place, replace(known, cost=dict.fromkeys(known.cost, 0.0))
 
-    def _evaluate(self, arch: Arch) -> Evaluation:
-        wall, cores = time.perf_counter(), core_seconds()
-        scores = [self.score(supernet, arch) for supernet in self.supernets]
+    def _scored(self, archs: Sequence[Arch]) -> Iterator[tuple[Arch, list[Score], float]]:
+        """Yield each architecture with its scores and the seconds it took."""
+        start = time.perf_counter()
+        if len(archs) < IN_PROCESSES:
+            for arch in archs:
+                scores = score_networks(self._task([arch]))[0]
+                now = time.perf_counter()
+                yield arch, scores, now - start
+                start = now
+            return
+        chunks = [archs[first : first + CHUNK] for first in range(0, len(archs), CHUNK)]
+        tasks = [self._task(chunk) for chunk in chunks]
+        for place, found in score_all(tasks, workers=self.workers):
+            now = time.perf_counter()
+            for arch, scores in zip(chunks[place], found, strict=True):
+                yield arch, scores, (now - start) / len(found)
+            start = now
+
+    def _task(self, archs: Sequence[Arch]) -> ScoreTask:
+        codes = tuple(tuple(int(i) for i in code) for code in self.space.encode(archs))
+        return ScoreTask(self.space, self.source, self.weights, codes, self.calibration_images,
+                         self.torch_device)
+
+    def _evaluation(self, arch: Arch, scores: Sequence[Score], seconds: float) -> Evaluation:
         images = len(scores) * (self.calibration_images + scores[0].num_images)
         macs = sum(op.macs for op in self.space.layers(arch))
-        top1, loss = mean(s.top1 for s in scores), mean(s.loss for s in scores)
         return Evaluation(
             arch=arch,
             objectives={
-                "top1": Objective(top1, "fraction", "max", SOURCE),
-                "loss": Objective(loss, "nats", "min", SOURCE),
+                "top1": Objective(mean(s.top1 for s in scores), "fraction", "max", SOURCE),
+                "loss": Objective(mean(s.loss for s in scores), "nats", "min", SOURCE),
             },
             cost={
                 "images_trained": 0.0,
                 "macs_images": float(macs * images),
-                "core_s": round(core_seconds() - cores, 3),
-                "wall_s": round(time.perf_counter() - wall, 3),
+                "wall_s": round(seconds, 3),
             },
         )
