@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hwnas.executor import run_tasks
@@ -76,6 +77,7 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     def run_here(function: Any, tasks: Any, **_: Any) -> Iterator[tuple[str, Any]]:
         return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
 
+    torch.set_num_threads(1)  # as the trainings set it: equal weights need equal threads
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hwnas.train.task.run_tasks", run_here)
         patch.setenv("HWNAS_CACHE", str(tmp_path_factory.getbasetemp() / "pipeline-models"))
@@ -110,7 +112,7 @@ def settings(table: Path) -> Callable[..., dict[str, Any]]:
     return lambda **changes: quick(table, **changes)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(table: Path) -> Callable[..., RunConfig]:
     return lambda **changes: config_of(quick(table, **changes))
 
