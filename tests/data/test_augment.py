@@ -12,6 +12,8 @@ from hwnas.data.augment import (
     Augmentation,
     crop_box,
     epoch_views,
+    randaugment,
+    shift,
     warp,
 )
 
@@ -89,3 +91,26 @@ def test_a_crop_stays_inside_and_keeps_its_area(
     area = (right - left) * (bottom - top)
     is_cut = right - left == width or bottom - top == height
     assert is_cut or PHOTOGRAPHS.min_area * 0.999 <= area / (width * height) <= 1.001
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_shifting_copies_the_pixels_that_warping_interpolates(mirror: bool) -> None:
+    augmentation = Augmentation(mirror=mirror, shift=0.2)
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3),
+                                                                dtype=np.uint8))
+    draws = epoch_views(0, 0, 40).draws
+    shifted = shift(pixels, draws, augmentation).permute(0, 3, 1, 2).float()
+    warped = warp(pixels.permute(0, 3, 1, 2).float(), draws, augmentation)
+    torch.testing.assert_close(shifted, warped, atol=1e-2, rtol=0)
+    assert not torch.equal(shifted, pixels.permute(0, 3, 1, 2).float())
+
+
+def test_randaugment_depends_on_its_seed_alone_and_leaves_the_generator() -> None:
+    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 16, 16),
+                                                               dtype=np.uint8))
+    before = torch.get_rng_state()
+    changed = [randaugment(image, 9, seed) for seed in range(12)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(c.shape == image.shape and c.dtype == torch.uint8 for c in changed)
+    assert sum(not torch.equal(c, image) for c in changed) > 6
+    assert torch.equal(randaugment(image, 9, 5), changed[5])

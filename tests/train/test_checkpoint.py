@@ -113,6 +113,18 @@ def test_a_file_of_another_kind_is_refused(
         fit(make_network(), digits, ("arch",), ONE_EPOCH, seed=0, checkpoint=tmp_path / "c.pt")
 
 
+def test_a_newer_schema_is_refused_with_what_to_do(
+    digits: Dataset, make_network: MakeNetwork, checkpoint: Path
+) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    state["schema"] += 1
+    torch.save(state, checkpoint)
+    before = checkpoint.read_bytes()
+    with pytest.raises(InputError, match=r"has schema 3, this version of hwnas reads schema 2"):
+        fit(make_network(), digits, ("arch",), ONE_EPOCH, seed=0, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
 def test_other_threads_are_warned_about(
     digits: Dataset, make_network: MakeNetwork, checkpoint: Path
 ) -> None:

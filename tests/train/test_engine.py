@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwnas.data import Dataset
-from hwnas.errors import UsageError
+from hwnas.errors import InputError, StorageError, UsageError
 from hwnas.train import DivergedError, EpochReport, Recipe, evaluate, fit
+from hwnas.train.engine import Alone
+from hwnas.train.mixing import mixer
 
 MakeNetwork = Callable[..., nn.Module]
 SHORT = Recipe(epochs=3, batch_size=64, warmup_epochs=0.5)
@@ -204,3 +207,151 @@ def test_training_on_a_hidden_split_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="never sees test"):
         fit(make_network(), digits.without_test(), ("test",), SHORT, seed=0)
+
+
+def test_the_average_is_the_recurrence_over_the_steps(
+    digits: Dataset, make_network: MakeNetwork
+) -> None:
+    plain, weights = make_network(), []
+
+    class Watching(Alone):
+        def after_step(self, step: int) -> None:
+            weights.append(self.network.state_dict()["0.0.weight"].clone())
+
+    recipe = replace(SHORT, epochs=2)
+    fit(plain, digits, ("arch",), recipe, seed=0, companion=Watching(plain))
+    averaged = make_network()
+    fit(averaged, digits, ("arch",), replace(recipe, ema=0.9), seed=0)
+    expected = weights[0]
+    for step, weight in enumerate(weights[1:], start=1):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(averaged.state_dict()["0.0.weight"], expected)
+    assert not torch.equal(averaged.state_dict()["0.0.weight"], weights[-1])
+
+
+class Counting:
+    """A companion with a state of its own, which decides what it does."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.total, self.seen = network, 0, []
+
+    def networks(self, step: int) -> list[nn.Module]:
+        self.seen.append((step, self.total))
+        return [self.network]
+
+    def after_step(self, step: int) -> None:
+        self.total += step + 1
+
+    def after_epoch(self, epoch: int) -> dict[str, int]:
+        return {"total": self.total}
+
+    def state(self) -> dict[str, int]:
+        return {"total": self.total}
+
+    def restore(self, state: dict[str, int]) -> None:
+        self.total = state["total"]
+
+
+@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"mixup": 0.4, "cutmix": 1.0},
+                                     {"randaugment": 9}], ids=str)
+def test_all_that_decides_the_future_is_in_the_checkpoint(
+    digits: Dataset, make_network: MakeNetwork, tmp_path: Path, changes: dict[str, float]
+) -> None:
+    recipe = replace(SHORT, **changes)
+    unbroken, resumed, reports = make_network(), make_network(), []
+    whole = Counting(unbroken)
+    fit(unbroken, digits, ("arch",), recipe, seed=5, companion=whole)
+
+    def kill(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise Killed
+
+    first = make_network()
+    with pytest.raises(Killed):
+        fit(first, digits, ("arch",), recipe, seed=5, checkpoint=tmp_path / "c.pt",
+            on_epoch=kill, companion=Counting(first))
+    rest = Counting(resumed)
+    fit(resumed, digits, ("arch",), recipe, seed=5, checkpoint=tmp_path / "c.pt",
+        on_epoch=reports.append, companion=rest)
+    assert _equal(unbroken, resumed)
+    assert rest.seen == whole.seen[6:]
+    # the epoch that was on record but perhaps not written down is told again
+    assert [(r.epoch, r.record["total"]) for r in reports] == [(2, 21), (3, 45)]
+
+
+def test_mixed_images_have_shares_of_labels_decided_by_seed_and_step() -> None:
+    images, labels = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 4, 4), torch.arange(8) % 5
+    mix = mixer(replace(SHORT, mixup=1.0, cutmix=1.0), 5, 0)
+    assert mix is not None
+    before = torch.get_rng_state()
+    changed, shares = mix(images, labels, 3)
+    again, same = mix(images, labels, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(changed, again)
+    assert torch.equal(shares, same)
+    assert not torch.equal(mix(images, labels, 4)[1], shares)
+    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    assert ((shares > 0).sum(1) <= 2).all()
+    assert mixer(SHORT, 5, 0) is None
+
+
+def test_a_recipe_that_compiles_runs_what_torch_compiled(
+    digits: Dataset, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def stand_in(network: nn.Module) -> nn.Module:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    network, plain = make_network(), make_network()
+    fit(network, digits, ("arch",), replace(SHORT, epochs=1, compile=True), seed=0)
+    fit(plain, digits, ("arch",), replace(SHORT, epochs=1), seed=0)
+    assert compiled == [network]  # once
+    assert _equal(network, plain)
+
+
+def test_images_with_nan_are_told_from_a_rate_too_high(digits: Dataset) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))
+
+    class Broken(Dataset):
+        def batches(self, splits, **options):
+            for images, labels in super().batches(splits, **options):
+                images[0, 0, 0, 0] = math.nan
+                yield images, labels
+
+    broken = Broken(**{name: getattr(digits, name) for name in digits.__dataclass_fields__})
+    with pytest.raises(DivergedError, match="images of this step hold NaN"):
+        fit(network, broken, ("arch",), SHORT, seed=0)
+    with pytest.raises(DivergedError, match="lower lr"):
+        fit(network, digits, ("arch",), replace(SHORT, lr=1e30, grad_clip=0.0), seed=0)
+
+
+def test_a_batch_larger_than_the_data_is_one_step(
+    digits: Dataset, make_network: MakeNetwork
+) -> None:
+    result = fit(make_network(), digits, ("arch",), replace(SHORT, batch_size=100_000), seed=0)
+    assert (result.steps, result.epochs) == (3, 3)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    digits: Dataset, make_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.pt"
+    fit(make_network(), digits, ("arch",), replace(SHORT, epochs=1), seed=0, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="recipe"):  # another recipe never writes over it either
+        fit(make_network(), digits, ("arch",), SHORT, seed=0, checkpoint=path)
+    path.unlink()
+    with pytest.raises(StorageError, match="No space left"):
+        fit(make_network(), digits, ("arch",), SHORT, seed=0, checkpoint=path)
+    assert not path.exists()
+    path.write_bytes(before)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]  # and nothing half-written
