@@ -1,7 +1,7 @@
 """A kill at any moment costs nothing but time: profiles and runs resume to what they would be.
 
 Each trial starts `hwnas profile` (tiny, ONNX Runtime, calibration and validation networks) or
-`hwnas run` (tiny, digits, a few short trainings), kills its whole process group with SIGKILL at one
+`hwnas run` (tiny, digits, a gate search with warm-up, a few short trainings), kills its whole process group with SIGKILL at one
 to three random moments, resumes it to its end, and compares:
 
 - profile: every (model, round) of the plan is in the samples file exactly once, what was on record
@@ -10,7 +10,8 @@ to three random moments, resumes it to its end, and compares:
 - run: against an unbroken run with the same configuration and *the same table* (profiled once
   before, so that predicted latencies, budget and search agree). Equal must be: the winner, the set
   of files, config.yaml and all weights and models byte for byte, every JSON file but for CLOCKS and
-  MEASURED, and the journal's evaluations, once each. Times of day, durations and CPU seconds are
+  MEASURED, and the journal's epochs (with the gates' entropy
+  and latencies) and evaluations, once each. Times of day, durations and CPU seconds are
   clocks. Measured latencies are taken again where they are missing and are never equal; search
   keeps 30 % of the budget free, so that this cannot change which finalists are within it. The
   states of finished trainings hold clocks, the report and its figures show measurements: of these
@@ -59,7 +60,11 @@ space: tiny
 data: digits
 targets:
   - {{device: host, runtime: onnxruntime, table: {table}, budget_percentile: 35, headroom: 0.3}}
-search: {{evaluations: 4, recipe: {{epochs: 2}}}}
+search:
+  strategy: proxyless
+  evaluations: 4
+  supernet: {{calibration_images: 512, recipe: {{epochs: 8, batch_size: 64, lr: 0.2}}}}
+  gates: {{warmup_epochs: 4}}
 retrain: {{top: 2, recipe: {{epochs: 3}}}}
 bench: {{shelf: []}}
 formats: [onnx]
@@ -162,11 +167,12 @@ def files_of(run: Path) -> dict[str, Path]:
 
 
 def evaluations(run: Path) -> list[Any]:
-    """Return the evaluations in a run's journal by index, and the kinds of stages it names."""
+    """Return what a run's journal says of the search: its epochs, evaluations, kinds of stages."""
     records = Journal(run / "journal.jsonl").records()
+    epochs = [r for r in records if r["event"] == "supernet_epoch"]
     found = sorted((r for r in records if r["event"] == "evaluation"), key=lambda r: r["index"])
     stages = sorted({r["stage"] for r in records if r["event"] == "stage"})
-    return [*without(found, CLOCKS), stages]
+    return [*without(epochs, CLOCKS), *without(found, CLOCKS), stages]
 
 
 def check_run(run: Path, unbroken: Path) -> list[str]:

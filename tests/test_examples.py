@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+from hwnas.data import load_dataset
 from hwnas.executor import run_tasks
 from hwnas.latency.device import load_device
 from hwnas.latency.predictor import LutPredictor
@@ -22,7 +24,9 @@ from hwnas.latency.table import load_table
 from hwnas.pipeline.config import RunConfig
 from hwnas.pipeline.run import whole_run
 from hwnas.rng import stream
+from hwnas.search.supernet_problem import SupernetProblem
 from hwnas.space.catalogue import load_space
+from hwnas.supernet import Supernet
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -95,6 +99,71 @@ def test_the_run_on_images_of_ones_own_finds_a_model_for_them(tmp_path, monkeypa
     assert found["winner"]["arch"]["space"].startswith("my-space@")
     assert (tmp_path / "run" / found["winner"]["files"]["onnx"]).is_file()
     assert Path(found["report"]).is_file()
+
+
+@pytest.mark.parametrize("name", ["cifar10.yaml", "ranking_cifar10.yaml"])
+def test_the_cifar_examples_run_with_fewer_images_and_epochs(tmp_path, monkeypatch, name):
+    for part, count in (("train", 40), ("test", 4)):
+        for number in range(10):
+            folder = tmp_path / "cifar10" / part / f"class{number}"
+            folder.mkdir(parents=True)
+            for index in range(count):
+                noise = stream(number, part, index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(folder / f"{index}.jpg")
+    given = yaml.safe_load((EXAMPLES / name).read_text())
+    config = RunConfig.model_validate_json(json.dumps(given))  # as it is given
+    assert config.data == "./cifar10"
+    once = {"epochs": 1, "warmup_epochs": 0}
+    search = {**given["search"], "evaluations": 2, "supernet": {
+        **given["search"]["supernet"], "calibration_images": 64,
+        "recipe": {"epochs": 2, "batch_size": 64, "warmup_epochs": 0}}}
+    if "gates" in search:
+        search["gates"] = {**search["gates"], "warmup_epochs": 1}
+    target = {**given["targets"][0], "runtime": "onnxruntime", "calibrate": 2, "validate": 0,
+              "device": _quick_host(tmp_path)}
+    quick = {**given, "targets": [target], "search": search, "workers": 1,
+             "data": str(tmp_path / "cifar10"),
+             "retrain": {"top": 1, "recipe": once}, "bench": {"shelf": []}, "formats": ["onnx"]}
+
+    def run_here(function, tasks, **_):
+        return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
+
+    monkeypatch.setattr("hwnas.train.task.run_tasks", run_here)
+    monkeypatch.setattr("hwnas.search.supernet_tasks.run_tasks", run_here)
+    found = whole_run(RunConfig.model_validate_json(json.dumps(quick)), tmp_path / "run")
+    assert (tmp_path / "run" / found["winner"]["files"]["onnx"]).is_file()
+
+
+def test_the_papers_scale_in_the_comments_is_a_configuration():
+    """The lines for a GPU, put in place of the others."""
+    text = (EXAMPLES / "cifar10.yaml").read_text()
+    block = text.partition("change these lines:\n")[2].partition("schema:")[0]
+    changes = yaml.safe_load("\n".join(line[4:] for line in block.splitlines() if line.strip("# ")))
+    given = yaml.safe_load(text)
+    search = {**given["search"], **changes.pop("search")}
+    config = RunConfig.model_validate_json(json.dumps({**given, **changes, "search": search}))
+    assert (config.space, config.torch_device) == ("proxyless", "cuda")
+    assert config.search.gates.alpha_lr == 0.001
+
+
+def test_the_papers_scale_takes_steps_at_224_px():
+    """A weight and an architecture step of the full space, on a few synthetic images."""
+    space = load_space("proxyless:num_classes=10")
+    supernet = Supernet(space)
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+    class Synthetic(SupernetProblem):
+        def batch(self, step):
+            return images.clone(), torch.tensor([1, 2])
+
+    digits = load_dataset("digits", input_size=32)
+    problem = Synthetic(supernet, digits, batch_size=2, seed=0)
+    path = (0,) * 21
+    loss = torch.nn.functional.cross_entropy(problem.network(path)(images), torch.tensor([1, 2]))
+    loss.backward()
+    assert all(p.grad is not None for p in problem.network(path).parameters())
+    found = problem.gate_gradients(path, [[0, 1]] * 21, 0)
+    assert np.isfinite(found).all()
 
 
 def _quick_host(folder):

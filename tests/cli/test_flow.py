@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hwnas.latency.table import load_table
 from hwnas.space.catalogue import load_space
@@ -85,7 +86,7 @@ def test_a_table_of_a_device_of_ones_own_needs_its_file(shop, hwnas, make_table)
         (("0.1", "--limit", "params=3", "--limit", "params=4"), "each metric once"),
         (("0.1", "--limit", "params=-1"), "params, macs, size_mb"),
         (("0.1", "--strategy", "nsga", "--evaluator", "oracle"), "2 problems"),
-        (("0.1", "--strategy", "nsga"), "search.strategy: must be 'random', got 'nsga'"),
+        (("0.1", "--strategy", "nsga"), "'random', 'proxyless' or 'proxyless-rl', got 'nsga'"),
         (("0.1", "--epochs", "0"), "epochs must be at least 1, got 0"),
         (("0.1", "--headroom", "0.9"), "headroom: must be less than 0.5"),
     ],
@@ -97,6 +98,39 @@ def test_a_wrong_use_of_search_is_refused_with_what_is_allowed(shop, hwnas, argu
     assert message in answer.err
     assert answer.out == ""
     assert not (shop / "new").exists()
+
+
+def test_a_search_by_gates_takes_its_options_and_is_evaluated(shop, hwnas):
+    answer = hwnas(*SEARCH, "0.1", "--strategy", "proxyless", "--gradient", "full", "--epochs", "3",
+                   "--evaluations", "2")
+    assert answer.code == 0, answer.err
+    config = yaml.safe_load((shop / "new/config.yaml").read_text())["search"]
+    assert (config["evaluator"], config["gates"]["gradient"]) == ("supernet", "full")
+    assert config["supernet"]["recipe"]["epochs"] == 3
+    found = hwnas("evaluate", "--run", "new", "--archs", "archs.jsonl", "--json")
+    assert found.code == 0, found.err
+    lines = [json.loads(line) for line in found.out.splitlines()]
+    assert len(lines) == 6
+    assert all(set(line) == {"arch_id", "top1", "loss", "source"} for line in lines)
+    (shop / "archs.jsonl").write_text("nothing\n" + (shop / "archs.jsonl").read_text())
+    found = hwnas("evaluate", "--run", "new", "--archs", "archs.jsonl")
+    assert found.code == 1
+    assert found.out.splitlines()[0].startswith("error: not JSON")
+    assert found.out.splitlines()[1].endswith("supernet")
+    assert "1 of 7 lines" in found.err
+
+
+def test_search_takes_a_run_file_instead_of_its_options(shop, hwnas):
+    config = yaml.safe_load((shop / "r/config.yaml").read_text())
+    (shop / "my.yaml").write_text(yaml.safe_dump(config))
+    assert hwnas("search", "--config", "my.yaml", "--out", "new").code == 0
+    assert (shop / "new/result.json").is_file()
+    both = hwnas("search", "--config", "my.yaml", "--space", "tiny", "--out", "other")
+    assert both.code == 2
+    assert "give no --space" in both.err
+    none = hwnas("search", "--out", "other")
+    assert none.code == 2
+    assert "needs --space, --lut, --data, --budget-ms" in none.err
 
 
 @pytest.mark.parametrize(
