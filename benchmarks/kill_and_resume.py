@@ -1,8 +1,8 @@
 """A kill at any moment costs nothing but time: profiles and runs resume to what they would be.
 
 Each trial starts `hwnas profile` (tiny, ONNX Runtime, calibration and validation networks) or
-`hwnas run` (tiny, digits, a gate search with warm-up, a few short trainings), kills its whole process group with SIGKILL at one
-to three random moments, resumes it to its end, and compares:
+`hwnas run` (tiny, digits, a gate search with warm-up, a few short trainings), kills its whole
+process group with SIGKILL at one to three random moments, resumes it to its end, and compares:
 
 - profile: every (model, round) of the plan is in the samples file exactly once, what was on record
   at a kill is still there, and the table's rows are the statistics of these samples. Which networks
