@@ -32,6 +32,7 @@ from hwnas.report.records import (
     Limit,
     Result,
     Retrained,
+    SearchEpoch,
     StageCost,
     StageRecord,
     Winner,
@@ -55,6 +56,7 @@ class RunFacts:
     num_resumes: int
     exports: Mapping[str, Export]
     benches: tuple[Bench, ...]
+    epochs: tuple[SearchEpoch, ...] = ()
     env: Env | None = None
     table: LatencyTable | None = None
     result: Result | None = None
@@ -157,6 +159,7 @@ def read_run(run: Path) -> RunFacts:
         config=cleaned(config) if isinstance(config, Mapping) else {},
         evaluations=_events(records, "evaluation", EvaluationRecord, run),
         stages=_events(records, "stage", StageRecord, run),
+        epochs=_events(records, "supernet_epoch", SearchEpoch, run),
         num_resumes=sum(record.get("event") == "resume" for record in records),
         exports={
             path.parent.name: read_record(Export, read_json(path), str(path))

@@ -82,6 +82,23 @@ class EvaluationRecord:
 
 
 @dataclass(frozen=True)
+class SearchEpoch:
+    """A ``supernet_epoch`` of ``journal.jsonl``: weights and, after warm-up, gates were trained.
+
+    ``number`` is the budget's, from 0; ``entropy`` is per choice, nats; latencies are predicted.
+    """
+
+    number: int
+    epoch: int
+    loss: float
+    entropy: float
+    expected_ms: float
+    argmax_ms: float
+    target_ms: Positive
+    num_arch_steps: int = 0
+
+
+@dataclass(frozen=True)
 class StageCost:
     """The ledger's counts of one stage."""
 

@@ -167,6 +167,28 @@ def finalists_section(facts: RunFacts) -> Body:
     return Body(join(parts))
 
 
+def search_section(facts: RunFacts) -> Body:
+    """How a search by gates went, epoch by epoch."""
+    if not facts.epochs:
+        words = ("The strategy trains no gates: its evaluations are in the figure above."
+                 if facts.evaluations else "Nothing was searched yet.")
+        return Body(element("p", words, attrs={"class": "muted"}))
+    columns = [Column("budget"), Column("epoch"), Column("loss"), Column("architecture steps"),
+               Column("entropy"), Column("expected"), Column("of target"), Column("argmax"),
+               Column("of target")]
+    shown = facts.epochs[:: max(1, len(facts.epochs) // SHOWN_EPOCHS)]
+    if shown[-1] != facts.epochs[-1]:
+        shown = (*shown, facts.epochs[-1])
+    rows = [[str(one.number + 1), str(one.epoch), f"{one.loss:.3f}", integer(one.num_arch_steps),
+             f"{one.entropy:.3f}", ms(one.expected_ms),
+             signed_percent(one.expected_ms / one.target_ms - 1), ms(one.argmax_ms),
+             signed_percent(one.argmax_ms / one.target_ms - 1)] for one in shown]
+    return Body(table(columns, rows,
+                      "Entropy of the gates per choice in nats (0: decided); expected: the mean "
+                      "latency over the gates' distribution; argmax: the network of the likeliest "
+                      "options; both predicted, against the budget less the search's headroom."))
+
+
 def baselines_section(facts: RunFacts) -> Body:
     """The winner beside what a person would have without the search, and the search's own error."""
     winner = facts.winner
@@ -346,11 +368,14 @@ def _folded(title: str, body: Html) -> Html:
     return element("details", element("summary", title), body)
 
 
+SHOWN_EPOCHS = 12
+
 SectionMaker = Callable[[RunFacts, Sequence[Slot]], Body]
 
 SECTIONS: Sequence[tuple[str, str, SectionMaker]] = (
     ("accuracy", "Accuracy against latency", lambda facts, _: accuracy_section(facts)),
     ("network", "The winning network", network_section),
+    ("search", "How the search went", lambda facts, _: search_section(facts)),
     ("baselines", "Beside the baselines", lambda facts, _: baselines_section(facts)),
     ("prediction", "Predicted against measured", lambda facts, _: prediction_section(facts)),
     ("finalists", "Finalists", lambda facts, _: finalists_section(facts)),

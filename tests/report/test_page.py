@@ -16,8 +16,8 @@ from hwnas.report.page import render, write_report
 
 WriteRun = Callable[..., Path]
 VOID = {"meta"}
-SECTIONS = ["answer", "accuracy", "network", "baselines", "prediction", "finalists", "space",
-            "time", "cost", "measuring", "practices", "configuration"]
+SECTIONS = ["answer", "accuracy", "network", "search", "baselines", "prediction", "finalists",
+            "space", "time", "cost", "measuring", "practices", "configuration"]
 HOSTILE = "<script>alert(1)</script>\"'&</style><img src=x onerror=y>$\\frac$]]>\x00"
 
 
