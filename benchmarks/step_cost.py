@@ -43,6 +43,10 @@ class OnePath:
     supernet: Supernet
     path: Path = ()
 
+    def identity(self) -> dict[str, float]:
+        """Have none."""
+        return {}
+
     def networks(self, step: int) -> list[nn.Module]:
         """Return the network of the path."""
         return [self.supernet.network(self.path)]

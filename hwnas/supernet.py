@@ -84,10 +84,10 @@ class Supernet(nn.Module):
         self._nest_weights(seed)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.track_running_stats = False  # batch statistics, and no update of buffers
+                module.track_running_stats = False  # in training no buffer is updated
 
     def _nest_weights(self, seed: int) -> None:
-        """Give a slot's candidates the same initial values where their weights overlap.
+        """Give a slot's candidates the same initial values, up to scale, where weights overlap.
 
         A 3x3 kernel begins as the centre of the 5x5 one, a narrow block as the first channels of
         the wide one, as the elastic layers of Once-for-All (Cai et al., ICLR 2020, §3.3) share them
@@ -163,7 +163,7 @@ def calibrate(network: nn.Module, dataset: Dataset, *, num_images: int) -> None:
     The images are the first of ``train`` in hash order, the same for every network. Scoring
     sub-networks needs this (Guo et al., ECCV 2020, §3.4; Yu and Huang, ICCV 2019, §3.3).
 
-    Departure: the mean over batches weighs each batch alike, whatever its size.
+    They come in batches of nearly equal size, whose statistics are averaged.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -230,6 +230,10 @@ class PathSampler:
     seed: int
     fair: bool = False
     macs: int = 0  # of one image, summed over all paths trained
+
+    def identity(self) -> dict[str, bool | str]:
+        """Return the kind of sampling."""
+        return {"kind": "paths", "fair": self.fair}
 
     def networks(self, step: int) -> Sequence[nn.Module]:
         """Return the networks of a step."""

@@ -138,9 +138,12 @@ def search(
     from hwnas.pipeline.run import search_run
 
     if config is not None:
-        if any(given for given in (space, lut, budget_ms, data, limit, device)):
-            raise UsageError("--config holds all of the run: give no --space, --lut, --budget-ms, "
-                             "--data, --limit or --device beside it")
+        given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
+                 headroom, workers, strategy != "random", evaluations != 16, top != 3, seed,
+                 torch_device != "cpu"]
+        if any(given):
+            raise UsageError("--config holds all of the run: beside it only --out, --resume and "
+                             "--json may be given, no --space, --seed, --epochs or the like")
         wanted = load_config(config)
     else:
         missing = [name for name, given in (("--space", space), ("--lut", lut), ("--data", data),
@@ -176,6 +179,8 @@ def _search_options(
     if epochs is not None:
         recipe = {"recipe": {"epochs": epochs}}
         options |= {"supernet": recipe} if used == "supernet" else recipe
+    if gradient is not None and strategy != "proxyless":
+        raise UsageError(f"--gradient belongs to --strategy proxyless, not to {strategy}")
     if gradient is not None:
         options["gates"] = {"gradient": gradient}
     return options

@@ -154,7 +154,9 @@ class Dataset:
             rows = stream(seed, "order", epoch).permutation(rows)
         views = epoch_views(seed, epoch, len(self.labels), randaugment) if augment else None
         number, parts = part
-        cut = [batch[number::parts] for batch in _cut(rows, sizes)[first:]]
+        # a rank with fewer than two images could not train, and the others would wait for it
+        whole = [batch for batch in _cut(rows, sizes) if parts == 1 or len(batch) >= 2 * parts]
+        cut = [batch[number::parts] for batch in whole[first:]]
         return self._load(cut, views, torch.device(torch_device))
 
     def images(self, split: str, count: int) -> Tensor:
@@ -171,9 +173,12 @@ class Dataset:
     def head(
         self, split: str, count: int, batch_size: int, torch_device: str | torch.device = "cpu"
     ) -> Iterator[Tensor]:
-        """Yield the first ``count`` images of a split in hash order, plain, batch by batch."""
+        """Yield the first ``count`` images of a split in hash order, plain.
+
+        Batches are as equal as can be and at most ``batch_size`` large.
+        """
         rows = self._rows((split,))[:count]
-        cut = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
+        cut = np.array_split(rows, -(-len(rows) // batch_size)) if len(rows) else []
         for images, _ in self._load(cut, None, torch.device(torch_device)):
             yield images
 

@@ -67,17 +67,33 @@ class TargetConfig(FileModel):
         return self.budget_ms if isinstance(self.budget_ms, tuple) else (self.budget_ms,)
 
 
+SUPERNET_RECIPE: dict[str, Any] = {"epochs": 20, "label_smoothing": 0.0}
+
+
 class SupernetConfig(FileModel):
     """How shared weights are trained.
 
-    ``fair`` sampling trains every option equally often; ``copies`` supernets are trained one after
-    the other and their scores averaged (strategies that only score by them).
+    ``fair`` sampling trains every option equally often; ``copies`` supernets are trained, one a
+    core, and their scores averaged (strategy random, which only scores by them). What ``recipe``
+    does not say is 20 epochs without label smoothing, else as in other recipes.
     """
 
-    recipe: RecipeModel = RecipeModel(epochs=20, label_smoothing=0.0)
+    recipe: RecipeModel = RecipeModel(**SUPERNET_RECIPE)
     sampling: Literal["uniform", "fair"] = "uniform"
     copies: Annotated[int, Field(ge=1, le=16)] = 1
     calibration_images: Annotated[int, Field(ge=32, le=100_000)] = 2000
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _usual_recipe(cls, value: Any) -> Any:
+        return {**SUPERNET_RECIPE, **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _not_compiled(self) -> SupernetConfig:
+        if self.recipe.compile:
+            raise ValueError("recipe.compile must be false: every step of a supernet has another "
+                             "network, and each would be compiled anew")
+        return self
 
 
 class GatesConfig(FileModel):
@@ -129,6 +145,9 @@ class SearchConfig(FileModel):
         if self.strategy != "random" and self.evaluator != "supernet":
             raise ValueError(f"strategy {self.strategy} scores by the supernet it trains: its "
                              "evaluator is supernet; evaluator scratch goes with random")
+        if self.strategy != "random" and self.supernet.copies > 1:
+            raise ValueError(f"supernet.copies must be 1 for strategy {self.strategy}, whose gates "
+                             f"are trained with one supernet, got {self.supernet.copies}")
         if self.strategy != "random" and self.warmup_epochs >= self.supernet.recipe.epochs:
             raise ValueError(f"gates.warmup_epochs must be below supernet.recipe.epochs "
                              f"({self.supernet.recipe.epochs}), got {self.warmup_epochs}")

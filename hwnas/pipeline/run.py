@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 
 from hwnas.arch import Arch
@@ -111,9 +112,10 @@ def evaluate_run(
     evaluator: Evaluator = saved_evaluator(run) if by_supernet else scratch_evaluator(run)
     lines = archs.read_bytes().splitlines()
     scored = run.space.decode(listed.codes)
+    untrained = {(r.choice, r.option) for r in run.predictors[0].restricted}
     for done, (place, found) in enumerate(evaluator.evaluate(scored), start=1):
         row = int(listed.rows[place])
-        given = json.loads(lines[row])
+        given = orjson.loads(lines[row])
         objectives = found.objectives
         records[row] = {
             "arch_id": Arch.make(given["space"], given["choices"]).arch_id,
@@ -121,6 +123,9 @@ def evaluate_run(
             "loss": objectives["loss"].value,
             "source": objectives["top1"].source,
         }
+        if run.config.search.strategy != "random" and untrained & set(scored[place].items):
+            records[row] = {"error": "uses an option without a row in the run's table, which the "
+                                     "supernet's gates never trained"}
         progress("evaluating", done, len(scored))
     return records
 
@@ -131,12 +136,13 @@ def _spellings(archs: Path, name: str) -> list[str]:
     base = name.partition(":")[0]
     for line in archs.read_bytes().splitlines() if archs.is_file() else ():
         try:
-            given = json.loads(line)
-        except ValueError:
+            given = orjson.loads(line)
+        except orjson.JSONDecodeError:
             continue
         space = given.get("space") if isinstance(given, dict) else None
-        if isinstance(space, str) and space.partition(":")[0] == base:
-            found.add(space)
+        if isinstance(space, str) and space not in found and space.partition(":")[0] == base:
+            with suppress(InputError):  # parameters it does not have: the line will be told so
+                found.add(load_space(space).name)
     return sorted(found)
 
 

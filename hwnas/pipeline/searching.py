@@ -112,6 +112,7 @@ def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
             records.append(_evaluate(run, journal, evaluator, searcher, config.evaluations,
                                      first_index=sum(map(len, records)), place=place,
                                      places=len(searched)))
+        evaluator.recall(evaluation_of(record) for record in records[-1])
         baselines.append(_baseline(run, limited, evaluator))
     return Searched(records, baselines, cost)
 
@@ -207,7 +208,7 @@ def _train_copies(run: Run) -> Cost:
     with run.folder.journal() as journal:
         written = {r["number"] for r in journal.records() if r.get("event") == "supernet"}
         for number, outcome in sorted(outcomes.items()):
-            spent = _cost(outcome.result, outcome.macs, recipe.batch_size)
+            spent = _cost(outcome.result, outcome.macs)
             cost = _sum(cost, spent)
             if number not in written:
                 journal.append({"event": "supernet", "number": number,
@@ -230,7 +231,7 @@ def _train_gates(run: Run, limited: LimitedSpace, number: int) -> tuple[GateSear
                             every=config.gates.every, alpha_lr=config.gates.alpha_lr)
     search = GateSearch(limited, problem, settings, _rule(config.strategy, config.gates))
     result = _fit(run, supernet, search, recipe, seed, number, "searching")
-    return search, _cost(result, search.macs, recipe.batch_size)
+    return search, _cost(result, search.macs)
 
 
 def _rule(strategy: str, gates: GatesConfig) -> GateRule:
@@ -269,10 +270,11 @@ def _fit(
     return result
 
 
-def _cost(result: TrainResult, macs: int, batch_size: int) -> Cost:
+def _cost(result: TrainResult, macs: int) -> Cost:
+    """Return a training's cost; ``macs`` of one image, summed over steps, is of whole batches."""
     return {
         "images_trained": float(result.images_trained),
-        "macs_images": float(macs * batch_size),
+        "macs_images": macs * result.images_trained / max(1, result.steps),
         "core_s": round(result.core_s, 3),
         "wall_s": round(result.wall_s, 3),
     }

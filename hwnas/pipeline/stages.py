@@ -45,8 +45,11 @@ def search(run: Run) -> bool:
         outcome = carry_out(run, searched)
         records = [record for found in outcome.records for record in found]
         answers, lists = [], []
-        for limits, limited, baseline in zip(asked, searched, outcome.baselines, strict=True):
-            inside = [r for r in records if _is_within(run, limited, r)]
+        for limits, limited, own, baseline in zip(asked, searched, outcome.records,
+                                                  outcome.baselines, strict=True):
+            # scores of different supernets are not comparable
+            comparable = records if run.config.search.strategy == "random" else own
+            inside = [r for r in comparable if _is_within(run, limited, r)]
             stated = [limit.to_json() for limit in limits]
             best = answer_of(min(inside, key=rank_key)) if inside else None
             answers.append({"limits": stated, "best": best})

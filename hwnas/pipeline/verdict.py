@@ -261,7 +261,9 @@ def choose_winner(run: Run) -> bool:
     trained = run.folder.read("retrained.json", RETRAINED)
     retrained = trained["finalists"]
     exported = run.folder.read("export/index.json", EXPORTED)["networks"]
-    first = run.folder.read("finalists.json", SEARCHED)["answers"][0]["finalists"]
+    answer = run.folder.read("finalists.json", SEARCHED)["answers"][0]
+    first = answer["finalists"]
+    drawn = {row["network_id"] for row in answer.get("random", ())}
     budget_ms = run.budgets_ms[0]
 
     def work() -> Content:
@@ -302,7 +304,8 @@ def choose_winner(run: Run) -> bool:
             "parity": {name: entry["parity"] for name, entry in formats.items()},
             "files": {**{name: f"{folder}/model.{name}" for name in formats},
                       "arch": f"{folder}/arch.json"},
-            "random_baseline": _random_baseline(run, trained.get("random", [])),
+            "random_baseline": _random_baseline(
+                run, [row for row in trained.get("random", ()) if row["network_id"] in drawn]),
             "shelf": [_shelf_result(run, row) for row in benched["rows"] if row["kind"] == "shelf"],
         }, {}
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
+import torch
+
 from hwnas.arch import Arch
 from hwnas.interfaces import Evaluation, Objective, SearchSpace
 from hwnas.search.supernet_tasks import CHUNK, ScoreTask, score_all, score_networks
@@ -80,9 +82,11 @@ class SupernetEvaluator:
     def _scored(self, archs: Sequence[Arch]) -> Iterator[tuple[Arch, list[Score], float]]:
         """Yield each architecture with its scores and the seconds it took."""
         start = time.perf_counter()
+        # the same number here and in workers, so that a resumed search ends with the same scores
+        threads = 1 if torch.device(self.torch_device).type == "cpu" else None
         if len(archs) < IN_PROCESSES:
             for arch in archs:
-                scores = score_networks(self._task([arch]))[0]
+                scores = score_networks(self._task([arch]), threads)[0]
                 now = time.perf_counter()
                 yield arch, scores, now - start
                 start = now
@@ -101,7 +105,9 @@ class SupernetEvaluator:
                          self.torch_device)
 
     def _evaluation(self, arch: Arch, scores: Sequence[Score], seconds: float) -> Evaluation:
-        images = len(scores) * (self.calibration_images + scores[0].num_images)
+        sizes = self.source.load().sizes
+        images = len(scores) * (min(self.calibration_images, sizes["train"])
+                                + scores[0].num_images)
         macs = sum(op.macs for op in self.space.layers(arch))
         return Evaluation(
             arch=arch,

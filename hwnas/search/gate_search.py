@@ -8,7 +8,7 @@ another split. One run ends at the budget, by two additions to the paper's loss:
   ``weight = multiplier + GAIN * error``, the multiplier rising while the expectation is above the
   target and falling while it is below (an augmented Lagrangian; Nocedal and Wright, 2nd ed.,
   §17.3). Until the commitment it is never negative, so that a faster network that is better is
-  found to be so.
+  found to be so; and later too where no network lies in the window below the target.
   The latency's gradient is measured in units of the task's, so that the gains suit any task.
 * *Commitment*: over the last ``COMMIT_SHARE`` of the architecture steps each alpha also follows
   the log-likelihood of the likeliest network *inside* the latency window, found exactly. An entropy
@@ -19,7 +19,7 @@ another split. One run ends at the budget, by two additions to the paper's loss:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,7 +44,7 @@ from hwnas.space.codes import symbol_counts
 from hwnas.supernet import Path
 
 GAIN = 10.0  # of the error itself, damps the multiplier
-RISE = 0.5  # of the multiplier, per unit of alpha travel (learning rate x steps) and of error
+RISE = 5.0  # of the multiplier, per unit of alpha travel (learning rate x steps) and of error
 MOST_WEIGHT = 8.0
 WINDOW = 0.92  # of the target: from here to the target networks are derived
 COMMIT_SHARE = 0.3
@@ -137,6 +137,7 @@ class GateSearch:
         self.adam = AlphaAdam(settings.lr, self.alpha.shape)
         self.predictor = limited.predictors[str(limited.limits[0].table)]
         self.expected_ms = Expectation(self.predictor.terms)
+        self.pulls_up = False  # set anew in each architecture step
         self.multiplier = 0.0
         self.task_scale = 0.0
         self.num_arch_steps = 0
@@ -155,6 +156,11 @@ class GateSearch:
 
     # --- the companion of the engine
 
+    def identity(self) -> dict[str, Any]:
+        """Return the kind of search, its target and its settings."""
+        return {"kind": type(self.rule).__name__, "target_ms": self.target_ms,
+                "settings": asdict(self.settings)}
+
     def networks(self, step: int) -> Sequence[nn.Module]:
         """Return the network of a weight step: a path drawn by the gates' probabilities."""
         path = draw(probabilities(self.alpha), stream(self.settings.seed, "gates", step))
@@ -165,7 +171,7 @@ class GateSearch:
         """Take an architecture step where one is due."""
         since = step + 1 - self.settings.warmup_epochs * self.settings.steps_per_epoch
         if since > 0 and since % self.settings.every == 0:
-            self.architecture_step(step)
+            self.architecture_step(self.num_arch_steps)
 
     def after_epoch(self, epoch: int) -> dict[str, Any]:
         """Return entropy (nats per choice), expected and argmax latency, the dual weight."""
@@ -208,13 +214,15 @@ class GateSearch:
     # --- the architecture step
 
     def architecture_step(self, step: int) -> None:
-        """Move the alphas once; ``step`` names the random draws and the images."""
+        """Move the alphas once; ``step`` (from 0) names the random draws and the images."""
+        chosen = self.likeliest() if self.is_committing else None
+        self.pulls_up = chosen is not None
+        self.rule.update(self, step)
         if not self.is_committing:
             self.explored = self.alpha
-        self.rule.update(self, step)
-        if self.is_committing:
+        if chosen is not None:
             done = self.num_arch_steps / self.settings.num_arch_steps
-            self._commit(COMMIT_STRENGTH * min(1.0, (done - 1 + COMMIT_SHARE) / COMMIT_SHARE))
+            self._commit(chosen, COMMIT_STRENGTH * (done - 1 + COMMIT_SHARE) / COMMIT_SHARE)
         self.num_arch_steps += 1
 
     @property
@@ -236,20 +244,19 @@ class GateSearch:
         """
         expected_ms, gradient = self.expected_ms.gradient(self.alpha)
         error = expected_ms / self.target_ms - 1.0
-        self.multiplier += RISE * self.settings.lr * error * GAIN
-        least = -MOST_WEIGHT if self.is_committing else 0.0
+        self.multiplier += RISE * self.settings.lr * error
+        least = -MOST_WEIGHT if self.pulls_up else 0.0
         self.multiplier = float(np.clip(self.multiplier, least, MOST_WEIGHT))
         weight = float(np.clip(self.multiplier + GAIN * error, least, MOST_WEIGHT))
         scale = float(np.sqrt(np.mean(gradient[self.usable] ** 2)))
         return weight * gradient / scale if scale > 0 else np.zeros_like(gradient)
 
-    def _commit(self, strength: float) -> None:
-        chosen = self.likeliest()
-        if chosen is None:
-            return
+    def _commit(self, chosen: Path, strength: float) -> None:
+        """Follow the log-likelihood of ``chosen``."""
         towards = np.zeros_like(self.alpha)
         towards[np.arange(len(chosen)), list(chosen)] = 1.0
-        change = self.settings.lr * strength * (towards - probabilities(self.alpha))
+        rate = self.settings.lr * min(strength, COMMIT_STRENGTH)
+        change = rate * (towards - probabilities(self.alpha))
         self.alpha = np.where(self.usable, self.alpha + change, self.alpha)
 
     # --- what the alphas say

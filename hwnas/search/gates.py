@@ -7,7 +7,6 @@ minus infinity and probability 0. All functions return new arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -143,11 +142,3 @@ class AlphaAdam:
         correction = 1 - BETA2 ** np.maximum(self.steps, 1)
         change = self.lr * gradient / (np.sqrt(self.second / correction) + EPSILON)
         return np.where(mask, alpha - change, alpha)
-
-
-def stacked(rows: Sequence[Sequence[float]], width: int, fill: float) -> Floats:
-    """Return rows of different lengths as one array, the missing entries ``fill``."""
-    out = np.full((len(rows), width), fill)
-    for number, row in enumerate(rows):
-        out[number, : len(row)] = row
-    return out

@@ -78,7 +78,8 @@ def _statement(
         return (f"{count} networks are too few to say whether the search's ranking agrees with "
                 f"training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
                 f"{interval[1]:.2f}): the finalists' order is that of training, not of the search.")
-    verdict = ("agrees with" if interval[0] > 0 else "cannot be told from chance against")
+    verdict = ("agrees with" if interval[0] > 0 else "contradicts" if interval[1] < 0
+               else "cannot be told from chance against")
     beside = "" if macs_tau is None else f"; MACs alone reach {macs_tau:.2f}"
     return (f"Over {count} networks the search's ranking {verdict} training from scratch (tau "
             f"{tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}.")

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from hwnas.data import Dataset
 from hwnas.supernet import Path, Supernet
-from hwnas.train import ranks
+from hwnas.train import DivergedError, ranks
 
 SPLIT = "arch"
 
@@ -18,9 +18,9 @@ SPLIT = "arch"
 class SupernetProblem:
     """Gate gradients and accuracies of paths; implements ``gate_search.GateProblem``.
 
-    ``steps`` are counted from 0 over a search: step t sees the t-th batch of an endless, reshuffled
-    pass over ``arch``, without augmentation. Nothing here changes weights, their gradients or batch
-    norms, which work in training mode on the statistics of the batch.
+    Architecture steps are counted from 0 over a search: step t sees the t-th batch of an endless,
+    reshuffled pass over ``arch``, without augmentation. Nothing here changes weights, their
+    gradients or batch norms, which work in training mode on the statistics of the batch.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SupernetProblem:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return images and labels of a step, whichever step was asked for before."""
         epoch, first = divmod(step, self.per_epoch)
-        if step != self._next or first == 0:
+        if step != self._next or first == 0:  # another epoch has another order
             self._batches = self.dataset.batches(
                 (SPLIT,), batch_size=self.batch_size, seed=self.seed, epoch=epoch, shuffle=True,
                 torch_device=self.device, part=(ranks.rank(), ranks.world_size()), first=first)
@@ -68,6 +68,9 @@ class SupernetProblem:
         dL/dg_k is the inner product of o_k(x) with the loss's gradient by that output
         (ProxylessNAS, eq. 3). The passes run the path alone; the other outputs are computed
         afterwards, one at a time and without gradients: the memory is that of one path.
+
+        Raises:
+            DivergedError: a gradient is not finite.
         """
         images, labels = self.batch(step)
         self.supernet.train()
@@ -96,20 +99,33 @@ class SupernetProblem:
                 found.append(row)
         flat = torch.stack([value for row in found for value in row])
         ranks.average([flat])
+        self._require_finite(flat, images, step)
         values = iter(flat.tolist())
         return [[next(values) for _ in row] for row in found]
 
     def accuracies(self, paths: Sequence[Path], step: int) -> list[float]:
-        """Return the accuracy of each path, all on the batch of ``step``."""
+        """Return the accuracy of each path, all on the batch of ``step``.
+
+        Raises:
+            DivergedError: a network's outputs are not finite.
+        """
         images, labels = self.batch(step)
         self.supernet.train()
         with torch.no_grad():
-            correct = torch.stack([
-                (self.supernet(images, path).argmax(1) == labels).float().mean() for path in paths
-            ])
+            outputs = torch.stack([self.supernet(images, path) for path in paths])
+            self._require_finite(outputs, images, step)
+            correct = (outputs.argmax(2) == labels).float().mean(1)
         ranks.average([correct])
         found: list[float] = correct.tolist()
         return found
+
+    def _require_finite(self, values: Tensor, images: Tensor, step: int) -> None:
+        if bool(torch.isfinite(values).all()):
+            return
+        cause = ("lower the supernet's lr or set grad_clip" if bool(torch.isfinite(images).all())
+                 else f"the images of {SPLIT} hold NaN or infinite values: repair the data")
+        raise DivergedError(f"architecture step {step + 1} gave values that are not finite; the "
+                            f"last checkpoint is from before it. Next: {cause}.")
 
     def _searched(self) -> list[list[nn.Module]]:
         return [

@@ -70,9 +70,10 @@ def train_supernets(
     on_cpu = all(torch.device(task.torch_device).type == "cpu" for task in tasks.values())
     cores = available_cores()
     workers = min(len(tasks), workers or (cores if on_cpu else 1))
-    num_threads = max(1, cores // workers) if on_cpu else None
+    isolate = on_cpu and len(tasks) > 1
+    num_threads = max(1, cores // workers) if isolate else None
     yield from run_tasks(train_supernet, {key: (task, num_threads) for key, task in tasks.items()},
-                         workers=workers, isolate=on_cpu and len(tasks) > 1)
+                         workers=workers, isolate=isolate)
 
 
 def load_supernet(space: SearchSpace, weights: Path, torch_device: str) -> Supernet:
@@ -102,10 +103,18 @@ class ScoreTask:
 def score_networks(task: ScoreTask, num_threads: int | None = None) -> list[list[Score]]:
     """Return for each network its score by each supernet.
 
-    A sub-network gets batch norm statistics of its own before it is scored.
+    A sub-network gets batch norm statistics of its own before it is scored. ``num_threads`` hold
+    during the call.
     """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads or before)
+    try:
+        return _score(task)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _score(task: ScoreTask) -> list[list[Score]]:
     dataset = task.source.load().without_test()
     supernets = [load_supernet(task.space, path, task.torch_device) for path in task.weights]
     found = []
@@ -122,12 +131,14 @@ def score_networks(task: ScoreTask, num_threads: int | None = None) -> list[list
 def score_all(
     tasks: Sequence[ScoreTask], *, workers: int | None = None
 ) -> Iterator[tuple[int, list[list[Score]]]]:
-    """Yield ``(position, scores)`` of each task as they finish, one a core on CPU."""
+    """Yield ``(position, scores)`` of each task, in their order; one a core on CPU."""
     on_cpu = all(torch.device(task.torch_device).type == "cpu" for task in tasks)
-    cores = available_cores()
-    workers = min(len(tasks), workers or (cores if on_cpu else 1))
-    threads = max(1, cores // workers) if on_cpu else None
-    named = {str(place): (task, threads) for place, task in enumerate(tasks)}
-    for key, scores in run_tasks(score_networks, named, workers=workers,
-                                 isolate=on_cpu and len(tasks) > 1):
-        yield int(key), scores
+    workers = min(len(tasks), workers or (available_cores() if on_cpu else 1))
+    named = {str(place): (task, 1 if on_cpu else None) for place, task in enumerate(tasks)}
+    ready: dict[int, list[list[Score]]] = {}
+    following = 0
+    for key, scores in run_tasks(score_networks, named, workers=workers, isolate=on_cpu):
+        ready[int(key)] = scores
+        while following in ready:  # a journal should not depend on which worker was faster
+            yield following, ready.pop(following)
+            following += 1

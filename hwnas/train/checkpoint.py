@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -132,7 +131,12 @@ def load_checkpoint(
         warnings.warn(f"{path} was made with {state['machine']}, this is "
                       f"{asdict(Machine.here())}: the result can differ in the last digits from "
                       "an unbroken run", stacklevel=3)
-    return {key: state[key] for key in PARTS}, Progress(**state["progress"])
+    try:
+        progress = Progress(**state["progress"])
+    except TypeError as error:
+        raise InputError(f"checkpoint {path}", [f"its progress cannot be read: {error}"],
+                         "remove it to start anew") from error
+    return {key: state[key] for key in PARTS}, progress
 
 
 PARTS = ("network", "optimiser", "average", "companion")
@@ -141,7 +145,7 @@ PARTS = ("network", "optimiser", "average", "companion")
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a broken file can make torch raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"checkpoint {path}", [f"cannot be read: {reason}"],
                          "remove it to start anew") from error

@@ -31,7 +31,7 @@ MOMENTUM = 0.9
 
 
 class DivergedError(HwnasError):
-    """The loss or the gradients became infinite or NaN; the weights are those before that step."""
+    """The loss or the gradients became infinite or NaN; no weight has followed them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ class Score:
 class Companion(Protocol):
     """What accompanies a training: it chooses what each step trains, and may act in between."""
 
+    def identity(self) -> Mapping[str, Any]:
+        """Return what a checkpoint must share with this companion: plain values."""
+
     def networks(self, step: int) -> Sequence[nn.Module]:
         """Return the networks whose mean gradient step ``step`` follows; they share weights."""
 
@@ -98,6 +101,10 @@ class Alone:
     """The companion of a plain training: every step trains the whole network."""
 
     network: nn.Module
+
+    def identity(self) -> Mapping[str, Any]:
+        """Have none."""
+        return {}
 
     def networks(self, step: int) -> Sequence[nn.Module]:
         """Return the network."""
@@ -193,6 +200,7 @@ class Training:
             raise UsageError(f"data set {dataset.name}: training on {', '.join(splits)} needs at "
                              "least 2 images. Next: add images or train on more splits.")
         self.steps_per_epoch = len(sizes)
+        self.parameters = list(network.parameters())
         self.optimiser = optimiser_of(network, recipe)
         self.average = WeightAverage.of(network, recipe.ema)
         self.mix = mixer(recipe, dataset.num_classes, seed)
@@ -207,6 +215,7 @@ class Training:
             "splits": list(self.splits),
             "recipe": asdict(self.recipe),
             "seed": self.seed,
+            "companion": self.companion.identity(),
         }
 
     def parts(self) -> dict[str, Any]:
@@ -249,7 +258,7 @@ class Training:
         after = Progress(
             epochs=before.epochs + 1,
             steps=step,
-            images_trained=before.images_trained + ranks.total(num_images),
+            images_trained=before.images_trained + ranks.total(num_images, self.device),
             loss=total_loss / num_images,
             record=dict(self.companion.after_epoch(before.epochs + 1)),
         )
@@ -278,7 +287,7 @@ class Training:
         loss = 0.0
         for network in networks:
             loss += self._backward(network, images, targets, 1.0 / len(networks))
-        active = [p for p in self.network.parameters() if p.grad is not None]
+        active = [p for p in self.parameters if p.grad is not None]
         ranks.average_gradients(active)
         norm = nn.utils.clip_grad_norm_(active, self.recipe.grad_clip or math.inf).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -368,16 +377,18 @@ def evaluate(
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     was_training = network.training
     network.eval()
-    correct, loss, num_images = 0, 0.0, 0
+    correct, loss, num_images, finite = 0, 0.0, 0, True
     with torch.inference_mode():
         for images, labels in dataset.batches((split,), batch_size=batch_size,
                                               torch_device=device):
+            finite = finite and bool(torch.isfinite(images).all())
             logits = network(images)
             loss += functional.cross_entropy(logits, labels, reduction="sum").item()
             correct += int((logits.argmax(1) == labels).sum())
             num_images += len(labels)
     network.train(was_training)
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss on {split} is {loss}: the weights are broken. Next: train "
-                            "again with a lower learning rate.")
+        cause = ("the weights are broken. Next: train again with a lower learning rate" if finite
+                 else "images hold NaN or infinite values. Next: repair the data")
+        raise DivergedError(f"the loss on {split} is {loss}: {cause}.")
     return Score(correct / num_images, loss / num_images, num_images)

@@ -45,10 +45,10 @@ def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     average([p.grad for p in parameters if p.grad is not None])
 
 
-def total(count: int) -> int:
-    """Return the sum of a count over the ranks."""
+def total(count: int, device: torch.device) -> int:
+    """Return the sum of a count over the ranks; ``device`` is where they compute."""
     if not is_distributed():
         return count
-    value = torch.tensor(count)
+    value = torch.tensor(count, device=device)
     distributed.all_reduce(value)
     return int(value)

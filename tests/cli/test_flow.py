@@ -127,7 +127,7 @@ def test_search_takes_a_run_file_instead_of_its_options(shop, hwnas):
     assert (shop / "new/result.json").is_file()
     both = hwnas("search", "--config", "my.yaml", "--space", "tiny", "--out", "other")
     assert both.code == 2
-    assert "give no --space" in both.err
+    assert "only --out, --resume and --json" in both.err
     none = hwnas("search", "--out", "other")
     assert none.code == 2
     assert "needs --space, --lut, --data, --budget-ms" in none.err

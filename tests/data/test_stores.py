@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas.data.augment import PHOTOGRAPHS, epoch_views
+from hwnas.data.augment import PHOTOGRAPHS, Views, epoch_views
 from hwnas.data.folder import read_folder
 from hwnas.data.stores import LazyStore, read_into_memory, square
 from hwnas.errors import InputError
@@ -65,7 +65,7 @@ def test_a_crop_shows_a_part_of_the_image_mirrored_by_its_draw(tmp_path: Path) -
     draws = np.full((2, 5), 0.5)
     draws[:, 3] = 0.0  # the smallest area: half the side, from the middle
     draws[1, 0] = 0.1  # mirrored
-    straight, mirrored = next(iter(store.load([np.arange(2)], draws, CPU)))
+    straight, mirrored = next(iter(store.load([np.arange(2)], Views(draws, np.arange(2)), CPU)))
     torch.testing.assert_close(straight[0, 0], torch.linspace(64, 191, 16), rtol=0, atol=6)
     torch.testing.assert_close(mirrored, straight.flip(2), rtol=0, atol=0)
 

@@ -236,6 +236,9 @@ class Counting:
     def __init__(self, network: nn.Module) -> None:
         self.network, self.total, self.seen = network, 0, []
 
+    def identity(self) -> dict[str, str]:
+        return {"kind": "counting"}
+
     def networks(self, step: int) -> list[nn.Module]:
         self.seen.append((step, self.total))
         return [self.network]

@@ -78,5 +78,5 @@ def test_ranks_train_the_same_paths_on_parts_of_each_batch_to_the_same_weights(
 def test_alone_nothing_is_shared() -> None:
     value = torch.ones(3)
     ranks.average([value])
-    assert (ranks.rank(), ranks.world_size(), ranks.total(7)) == (0, 1, 7)
+    assert (ranks.rank(), ranks.world_size(), ranks.total(7, torch.device("cpu"))) == (0, 1, 7)
     assert value.tolist() == [1, 1, 1]
