@@ -118,6 +118,15 @@ def test_calibration_gives_the_statistics_of_the_training_images(digits) -> None
     assert first.momentum == 0.1  # as it was
 
 
+def test_a_count_that_leaves_one_image_over_is_split_evenly(digits) -> None:
+    sizes = [len(images) for images in digits.head("train", 251, 250)]
+    assert sizes == [126, 125]
+    small = load_space("proxyless:input_size=32,num_classes=10,width_mult=0.25")
+    network = Supernet(small).extract(_arch(small, (0,) * 21))
+    calibrate(network, load_dataset("digits", input_size=32), num_images=251)  # 1x1 at the end
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
 def test_calibration_sees_training_images_only(digits) -> None:
     asked = []
 

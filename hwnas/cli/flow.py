@@ -208,8 +208,8 @@ def evaluate(
                        f"{record['loss']:.4f}  {record['source']}")
     num_bad = sum("error" in record for record in records)
     if num_bad:
-        raise HwnasError(f"{num_bad} of {len(records)} lines of {archs} are no architectures of "
-                         "this run's space; what is wrong is in their place above")
+        raise HwnasError(f"{num_bad} of {len(records)} lines of {archs} could not be scored; what "
+                         "is wrong stands in their place above")
 
 
 def _print_search(out: Path, found: dict[str, Any]) -> None:

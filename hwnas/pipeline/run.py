@@ -13,6 +13,7 @@ import torch
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError, UsageError
+from hwnas.executor import TaskError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import Evaluator
@@ -35,6 +36,7 @@ from hwnas.rng import stream
 from hwnas.space.archfile import read_arch, read_archs
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import load_weights, save_weights
+from hwnas.train.engine import DivergedError
 
 Say = Callable[[str], None]
 
@@ -94,9 +96,10 @@ def evaluate_run(
 ) -> list[dict[str, Any]]:
     """Score architectures as a run's search scores them; return a record per line of the file.
 
-    A run that searched by a supernet scores by its shared weights, another by training each network
-    from scratch with the search's recipe. Lines may be of the same space at another width or number
-    of classes. A line that is no architecture gets a record with ``error``.
+    A run that searched by a supernet scores by its shared weights (of several budgets, by the first
+    one's), another by training each network from scratch with the search's recipe. Lines may be of
+    the same space at another width or number of classes. A line that is no architecture, or whose
+    evaluation fails, gets a record with ``error``.
     """
     run = _reopen(path, progress=progress, say=say)
     listed = read_archs(archs, run.space, names=_spellings(archs, run.space.name))
@@ -112,35 +115,49 @@ def evaluate_run(
     evaluator: Evaluator = saved_evaluator(run) if by_supernet else scratch_evaluator(run)
     lines = archs.read_bytes().splitlines()
     scored = run.space.decode(listed.codes)
-    untrained = {(r.choice, r.option) for r in run.predictors[0].restricted}
-    for done, (place, found) in enumerate(evaluator.evaluate(scored), start=1):
-        row = int(listed.rows[place])
+    untrained = set() if run.config.search.strategy == "random" else {
+        (r.choice, r.option) for r in run.predictors[0].restricted}
+    for arch, row in zip(scored, listed.rows.tolist(), strict=True):
         given = orjson.loads(lines[row])
-        objectives = found.objectives
-        records[row] = {
-            "arch_id": Arch.make(given["space"], given["choices"]).arch_id,
-            "top1": objectives["top1"].value,
-            "loss": objectives["loss"].value,
-            "source": objectives["top1"].source,
-        }
-        if run.config.search.strategy != "random" and untrained & set(scored[place].items):
-            records[row] = {"error": "uses an option without a row in the run's table, which the "
-                                     "supernet's gates never trained"}
-        progress("evaluating", done, len(scored))
+        records[row] = {"arch_id": Arch.make(given["space"], given["choices"]).arch_id}
+        if untrained & set(arch.items):
+            records[row] = {"error": "uses an option without a row in the run's table, which its "
+                                     "search never trained"}
+    wanted = [place for place, row in enumerate(listed.rows.tolist())
+              if "error" not in records[row]]
+    try:
+        for done, (place, found) in enumerate(evaluator.evaluate([scored[p] for p in wanted]), 1):
+            objectives = found.objectives
+            records[int(listed.rows[wanted[place]])] |= {
+                "top1": objectives["top1"].value,
+                "loss": objectives["loss"].value,
+                "source": objectives["top1"].source,
+            }
+            progress("evaluating", done, len(wanted))
+    except (TaskError, DivergedError) as error:  # the lines that are done are not lost
+        for place in wanted:
+            record = records[int(listed.rows[place])]
+            if "top1" not in record:
+                record["error"] = str(error)
     return records
 
 
 def _spellings(archs: Path, name: str) -> list[str]:
     """Return the spaces that the lines name and that are ``name`` but for its parameters."""
     found = set()
-    base = name.partition(":")[0]
+    own, _, digest = name.partition("@")  # a user's own space; its digest changes with the classes
+    base = own.partition(":")[0]
     for line in archs.read_bytes().splitlines() if archs.is_file() else ():
         try:
             given = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
         space = given.get("space") if isinstance(given, dict) else None
-        if isinstance(space, str) and space not in found and space.partition(":")[0] == base:
+        if not isinstance(space, str) or space in found:
+            continue
+        if digest and space.partition("@")[0] == own:
+            found.add(space)
+        elif not digest and space.partition(":")[0] == base:
             with suppress(InputError):  # parameters it does not have: the line will be told so
                 found.add(load_space(space).name)
     return sorted(found)

@@ -229,6 +229,10 @@ def _train_gates(run: Run, limited: LimitedSpace, number: int) -> tuple[GateSear
     settings = GateSettings(seed=seed, epochs=recipe.epochs,
                             warmup_epochs=config.warmup_epochs, steps_per_epoch=steps,
                             every=config.gates.every, alpha_lr=config.gates.alpha_lr)
+    if steps * (recipe.epochs - config.warmup_epochs) < config.gates.every:
+        raise UsageError(f"gates.every is {config.gates.every}, but after the warm-up there are "
+                         f"only {steps * (recipe.epochs - config.warmup_epochs)} weight steps: "
+                         "nothing would be searched. Next: lower it, or train for more epochs")
     search = GateSearch(limited, problem, settings, _rule(config.strategy, config.gates))
     result = _fit(run, supernet, search, recipe, seed, number, "searching")
     return search, _cost(result, search.macs)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InputError, UsageError
+from hwnas.executor import TaskError
 from hwnas.journal import Journal
 from hwnas.pipeline import searching
 from hwnas.pipeline.config import RunConfig
@@ -169,6 +170,9 @@ def test_several_budgets_have_a_search_each(make_config, table, tmp_path, conten
         0.08, 0.08, 0.06, 0.06]
     answers = content(tmp_path / "run", "finalists.json")["answers"]
     assert all(f["latency_ms"] <= 0.06 for f in answers[1]["finalists"])
+    # the scores of an answer are all of one supernet
+    own = {r["arch_id"] for r in _journal(tmp_path / "run", "evaluation") if r["index"] < 2}
+    assert {f["arch_id"] for f in answers[0]["finalists"]} <= own
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +227,22 @@ def test_evaluate_takes_another_width_and_number_of_classes_in_order(copies, tmp
     assert "mb9" in found[7]["error"]
 
 
+def test_an_evaluation_that_fails_is_told_in_its_line_and_the_others_are_kept(
+    finished, tmp_path, monkeypatch
+) -> None:
+    records = _journal(finished, "evaluation")[:2]
+
+    class Failing:
+        def evaluate(self, archs):
+            yield 0, evaluation_of(records[0])
+            raise TaskError("the second training ended badly")
+
+    monkeypatch.setattr("hwnas.pipeline.run.scratch_evaluator", lambda run: Failing())
+    found = evaluate_run(finished, _write(tmp_path / "a.jsonl", [r["arch"] for r in records]))
+    assert found[0]["top1"] == records[0]["objectives"]["top1"]["value"]
+    assert found[1]["error"] == "the second training ended badly"
+
+
 def test_evaluate_needs_a_finished_search(copies, tmp_path) -> None:
     run = Path(shutil.copytree(copies, tmp_path / "run"))
     archs = _write(tmp_path / "a.jsonl", [_journal(run, "evaluation")[0]["arch"]])
@@ -249,9 +269,25 @@ def test_finalists_of_supernets_are_trained_from_scratch(copies, tmp_path, conte
     assert found["random"] == []  # the search is random itself
 
 
+def test_a_recipe_that_is_given_in_part_keeps_the_rest_of_the_supernets_own(make_config) -> None:
+    whole = make_config(search={"strategy": "proxyless"}).search.supernet.recipe
+    part = make_config(search={"strategy": "proxyless", "supernet": {"recipe": {"lr": 0.2}}})
+    assert (whole.epochs, whole.label_smoothing) == (20, 0.0)
+    found = part.search.supernet.recipe
+    assert (found.epochs, found.label_smoothing, found.lr) == (20, 0.0, 0.2)
+
+
+def test_a_search_without_an_architecture_step_is_refused(make_config, tmp_path) -> None:
+    config = make_config(search={**GATES, "gates": {"warmup_epochs": 3, "every": 1000}})
+    with pytest.raises(UsageError, match="nothing would be searched"):
+        search_run(config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(("search", "message"), [
     ({"strategy": "proxyless", "evaluator": "scratch"}, "evaluator is supernet"),
     ({"strategy": "proxyless", "gates": {"warmup_epochs": 20}}, "must be below"),
+    ({"strategy": "proxyless", "supernet": {"copies": 2}}, "copies must be 1"),
+    ({"evaluator": "supernet", "supernet": {"recipe": {"compile": True}}}, "compiled anew"),
     ({"strategy": "darts"}, "'random', 'proxyless' or 'proxyless-rl'"),
 ])
 def test_what_does_not_go_together_is_refused(make_config, search, message) -> None:

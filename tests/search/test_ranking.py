@@ -27,6 +27,12 @@ def test_a_ranking_by_chance_is_said_to_be_one() -> None:
     assert "cannot be told from chance" in found.statement
 
 
+def test_a_ranking_that_is_turned_around_is_said_to_be_so() -> None:
+    truth = stream(2, "truth").normal(size=20)
+    found = rank_agreement((-truth).tolist(), truth.tolist(), truth.tolist(), seed=0)
+    assert "contradicts training from scratch" in found.statement
+
+
 def test_few_networks_are_said_to_be_too_few() -> None:
     found = rank_agreement([0.1, 0.2, 0.3], [0.2, 0.3, 0.5], [1, 2, 3], seed=0)
     assert found.tau == 1.0

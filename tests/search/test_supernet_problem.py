@@ -10,6 +10,7 @@ from hwnas.data import Dataset, load_dataset
 from hwnas.search.supernet_problem import SupernetProblem
 from hwnas.space.catalogue import load_space
 from hwnas.supernet import Supernet, uniform_path
+from hwnas.train import DivergedError
 
 SPACE = load_space("tiny:input_size=16,stem_channels=4")
 SIZES = [len(choice.options) for choice in SPACE.choices]
@@ -126,3 +127,23 @@ def test_the_network_of_a_weight_step_shares_the_supernets_weights(digits: Datas
     mine = {id(p) for p in problem.supernet.parameters()}
     assert all(id(p) in mine for p in network.parameters())
     assert problem.macs((0,) * 5) < problem.macs((3,) * 5)
+
+
+def test_values_that_are_not_finite_are_found_in_their_step(digits: Dataset) -> None:
+    class Broken(SupernetProblem):
+        def batch(self, step):
+            images, labels = super().batch(step)
+            images[0, 0, 0, 0] = float("nan")
+            return images, labels
+
+    broken = Broken(Supernet(SPACE), digits, batch_size=16, seed=0)
+    with pytest.raises(DivergedError, match=r"architecture step 3 .* images of arch hold NaN"):
+        broken.gate_gradients((1, 0, 2, 3, 1), EVERY, 2)
+    with pytest.raises(DivergedError, match="architecture step 1"):
+        broken.accuracies([(0,) * 5], 0)
+    problem = _problem(digits)
+    with torch.no_grad():
+        for parameter in problem.supernet.parameters():
+            parameter.fill_(float("inf"))
+    with pytest.raises(DivergedError, match="lower the supernet's lr"):
+        problem.gate_gradients((3,) * 5, EVERY, 0)

@@ -113,6 +113,16 @@ def test_a_file_of_another_kind_is_refused(
         fit(make_network(), digits, ("arch",), ONE_EPOCH, seed=0, checkpoint=tmp_path / "c.pt")
 
 
+@pytest.mark.parametrize("content", [b"hello world\n", b"a: 1\nb: 2\n", b"1,2,3\n4,5,6\n"])
+def test_a_text_is_refused_as_a_checkpoint(
+    digits: Dataset, make_network: MakeNetwork, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read"):
+        fit(make_network(), digits, ("arch",), ONE_EPOCH, seed=0, checkpoint=tmp_path / "c.pt")
+    assert (tmp_path / "c.pt").read_bytes() == content
+
+
 def test_a_newer_schema_is_refused_with_what_to_do(
     digits: Dataset, make_network: MakeNetwork, checkpoint: Path
 ) -> None:
