@@ -233,7 +233,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "supernet": {"recipe": {"epochs": 20, "batch_size": 32, "lr": 0.3,
                                     "label_smoothing": 0.1}},
         },
-        "retrain": {"top": 3, "recipe": {"epochs": 25}},
+        "retrain": {"top": 3, "recipe": {"epochs": 20}},
     }
 }
 

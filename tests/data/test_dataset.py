@@ -177,3 +177,26 @@ def test_the_preprocessing_of_exported_models_reproduces_an_image(
 def test_a_tiny_input_size_is_refused() -> None:
     with pytest.raises(InputError, match="at least 8 pixels, got 4"):
         load_dataset("digits", input_size=4)
+
+
+def test_ranks_see_parts_of_the_same_batches_and_none_of_them_an_image_alone() -> None:
+    digits = load_dataset("digits", input_size=16)
+    options = {"batch_size": 71, "seed": 3, "epoch": 1, "shuffle": True}
+    whole = [labels.tolist() for _, labels in digits.batches(("arch",), **options)]
+    parts = [[labels.tolist() for _, labels in digits.batches(("arch",), part=(i, 2), **options)]
+             for i in (0, 1)]
+    assert [len(batch) for batch in whole] == [71, 71, 3]
+    assert [len(batch) for batch in parts[0]] == [36, 36]  # three images are too few for two
+    for batch, first, second in zip(whole, *parts, strict=False):
+        assert batch[0::2] == first
+        assert batch[1::2] == second
+    assert all(len(batch) >= 2 for part in parts for batch in part)
+
+
+def test_leaving_out_the_first_batches_leaves_the_others_as_they_are() -> None:
+    digits = load_dataset("digits", input_size=16)
+    options = {"batch_size": 32, "seed": 0, "epoch": 2, "shuffle": True}
+    whole = [images for images, _ in digits.batches(("val",), **options)]
+    rest = [images for images, _ in digits.batches(("val",), first=2, **options)]
+    assert len(rest) == len(whole) - 2 > 1
+    assert all(np.array_equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
