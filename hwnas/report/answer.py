@@ -21,7 +21,7 @@ from hwnas.report.formats import (
     tiny,
 )
 from hwnas.report.markup import Column, Html, element, join, table
-from hwnas.report.records import ShelfModel, Winner
+from hwnas.report.records import FinalScore, ShelfModel, Winner
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def verdict(facts: RunFacts) -> Verdict:
     )
     side = "below" if holds else "above"
     sentences = [f"That is {percent(abs(share))} {side} the budget.",
-                 *_margin(facts, winner, abs(share)), *_ranks(winner), *_against_shelf(winner)]
+                 *_margin(facts, winner, abs(share)), *_ranks(winner),
+                 *_against_shelf(winner), *_against_random(winner)]
     return Verdict("yes" if holds else "no", headline, tuple(sentences))
 
 
@@ -95,14 +96,29 @@ def _against_shelf(winner: Winner) -> list[str]:
     if not rivals or winner.test is None:
         return []
     best, name = max(rivals)
-    points = 100 * (winner.test.top1 - best)
-    ends = winner.test.ci95
-    inside = " That model lies within the winner's 95 % interval." if ends and (
-        ends[0] <= best <= ends[1]) else ""
-    relation = ("as good as" if abs(points) < 0.05 else
-                f"{significant(abs(points), 2)} points {'above' if points > 0 else 'below'}")
+    relation, inside = _compared(winner.test, best)
     return [f"On the test split it is {relation} the best measured shelf model within the budget "
             f"({name}, {percent(best)}).{inside}"]
+
+
+def _against_random(winner: Winner) -> list[str]:
+    """Compare with random search that trained as many networks by the same recipe."""
+    drawn = winner.random_baseline
+    if drawn is None or winner.test is None:
+        return []
+    relation, inside = _compared(winner.test, drawn.test_top1)
+    return [f"It is {relation} the best of {drawn.num_networks} random networks trained by the "
+            f"same recipe ({percent(drawn.test_top1)}).{inside}"]
+
+
+def _compared(test: FinalScore, other: float) -> tuple[str, str]:
+    """Return how the winner stands to another accuracy, and a word where that may be chance."""
+    points = 100 * (test.top1 - other)
+    inside = " That model lies within the winner's 95 % interval." if test.ci95 and (
+        test.ci95[0] <= other <= test.ci95[1]) else ""
+    relation = ("as good as" if abs(points) < 0.05 else
+                f"{significant(abs(points), 2)} points {'above' if points > 0 else 'below'}")
+    return relation, inside
 
 
 def answer_section(facts: RunFacts) -> Html:
