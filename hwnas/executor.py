@@ -5,8 +5,11 @@ Tasks are keyed and idempotent, so that a later back end (a cluster) can run one
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +18,7 @@ from typing import Any, TypeVar
 from hwnas.errors import HwnasError
 
 Result = TypeVar("Result")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class TaskError(HwnasError):
@@ -26,6 +30,16 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _end_with_parent() -> None:
+    """Make this worker end when its parent is killed, so that it writes nothing beside a resume.
+
+    Linux tells a process of its parent's death where it asks to be told (prctl(2)); elsewhere a
+    worker finishes its task.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run_tasks(
@@ -61,7 +75,8 @@ def run_tasks(
             raise TaskError(_failure_text(failures))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context,
+                             initializer=_end_with_parent) as pool:
         pending: dict[Future[Result], str] = {
             pool.submit(function, *arguments): key for key, arguments in tasks.items()
         }

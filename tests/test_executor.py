@@ -8,7 +8,9 @@ import operator
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,45 @@ def test_a_task_whose_process_dies_is_named():
 
 def test_the_cores_counted_are_those_this_process_may_use():
     assert available_cores() == len(os.sched_getaffinity(0))
+
+
+
+WORK = """
+import os, pathlib, time
+def write_pid_and_wait(path):
+    pathlib.Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+"""
+PARENT = """
+import sys
+from work import write_pid_and_wait
+from hwnas.executor import run_tasks
+if __name__ == "__main__":
+    list(run_tasks(write_pid_and_wait, {"a": (sys.argv[1],)}, isolate=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl(2)")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(WORK)
+    (tmp_path / "parent.py").write_text(PARENT)
+    pid_file = tmp_path / "pid"
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py"), str(pid_file)],
+        stderr=subprocess.DEVNULL,  # the resource tracker of the killed process complains
+    )
+    deadline = time.monotonic() + 30
+    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = int(pid_file.read_text())
+    parent.kill()
+    parent.wait()
+    while time.monotonic() < deadline + 10:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # dead, and not yet collected by whoever adopted it
+        time.sleep(0.05)
+    pytest.fail(f"worker {worker} outlived its parent")
