@@ -18,7 +18,7 @@ from hwnas.train.task import DataSource
 
 SOURCE = "supernet"
 CALIBRATION_IMAGES = 2000
-IN_PROCESSES = 32  # from this many networks on, worker processes pay for their start
+PAYING_MACS = 3e11  # some ten seconds of work on a core: from here on workers pay for their start
 
 
 class SupernetEvaluator:
@@ -84,7 +84,7 @@ class SupernetEvaluator:
         start = time.perf_counter()
         # the same number here and in workers, so that a resumed search ends with the same scores
         threads = 1 if torch.device(self.torch_device).type == "cpu" else None
-        if len(archs) < IN_PROCESSES:
+        if sum(self._macs_images(arch) for arch in archs) < PAYING_MACS:
             for arch in archs:
                 scores = score_networks(self._task([arch]), threads)[0]
                 now = time.perf_counter()
@@ -104,11 +104,14 @@ class SupernetEvaluator:
         return ScoreTask(self.space, self.source, self.weights, codes, self.calibration_images,
                          self.torch_device)
 
-    def _evaluation(self, arch: Arch, scores: Sequence[Score], seconds: float) -> Evaluation:
+    def _macs_images(self, arch: Arch) -> float:
+        """Return the forward MACs of scoring an architecture with all supernets."""
         sizes = self.source.load().sizes
-        images = len(scores) * (min(self.calibration_images, sizes["train"])
-                                + scores[0].num_images)
+        images = min(self.calibration_images, sizes["train"]) + sizes["val"]
         macs = sum(op.macs for op in self.space.layers(arch))
+        return float(macs * images * len(self.weights))
+
+    def _evaluation(self, arch: Arch, scores: Sequence[Score], seconds: float) -> Evaluation:
         return Evaluation(
             arch=arch,
             objectives={
@@ -117,7 +120,7 @@ class SupernetEvaluator:
             },
             cost={
                 "images_trained": 0.0,
-                "macs_images": float(macs * images),
+                "macs_images": self._macs_images(arch),
                 "wall_s": round(seconds, 3),
             },
         )

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwnas.search import evaluate_supernet, supernet_tasks
+from hwnas.search.evaluate_supernet import SupernetEvaluator
+from hwnas.space.catalogue import load_space
+from hwnas.supernet import Supernet, calibrate
+from hwnas.train import evaluate, save_weights
+from hwnas.train.task import DataSource
+
+SPACE = load_space("tiny:input_size=16,stem_channels=4")
+SOURCE = DataSource("digits", None, 16)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("supernets")
+    for seed in (0, 1):
+        save_weights(Supernet(SPACE, seed=seed), folder / f"{seed}.safetensors")
+    return [folder / "0.safetensors", folder / "1.safetensors"]
+
+
+def _archs(count: int):
+    codes = np.random.default_rng(0).integers(0, 4, (count, 5)).astype(np.int16)
+    return SPACE.decode(codes)
+
+
+def test_a_score_is_the_mean_over_the_supernets_of_calibrated_networks(weights) -> None:
+    evaluator = SupernetEvaluator(SPACE, SOURCE, weights, calibration_images=200)
+    arch = _archs(1)[0]
+    (_, found), = evaluator.evaluate([arch])
+    losses, dataset = [], SOURCE.load().without_test()
+    for seed in (0, 1):
+        network = Supernet(SPACE, seed=seed).extract(arch)
+        calibrate(network, dataset, num_images=200)
+        losses.append(evaluate(network, dataset, "val").loss)
+    assert found.objectives["loss"].value == pytest.approx(np.mean(losses), rel=1e-6)
+    macs = sum(op.macs for op in SPACE.layers(arch))
+    assert found.cost["macs_images"] == 2 * macs * (200 + dataset.sizes["val"])
+    (_, again), = evaluator.evaluate([arch])
+    assert set(again.cost.values()) == {0.0}
+
+
+def test_workers_score_as_this_process_does_and_in_the_same_order(weights, monkeypatch) -> None:
+    archs = _archs(6)
+    here = list(SupernetEvaluator(SPACE, SOURCE, weights, calibration_images=100).evaluate(archs))
+    monkeypatch.setattr(evaluate_supernet, "PAYING_MACS", 0.0)
+    monkeypatch.setattr(supernet_tasks, "CHUNK", 2)
+    monkeypatch.setattr(evaluate_supernet, "CHUNK", 2)
+    evaluator = SupernetEvaluator(SPACE, SOURCE, weights, calibration_images=100, workers=2)
+    there = list(evaluator.evaluate(archs))
+    assert [place for place, _ in there] == [place for place, _ in here]
+    assert [e.objectives for _, e in there] == [e.objectives for _, e in here]
