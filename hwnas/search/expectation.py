@@ -30,15 +30,19 @@ class Expectation:
         """Return the expected value under ``p`` (num_choices, max_options)."""
         return float(sum(self._contract(term, p, None) for term in self.terms))
 
-    def gradient(self, alpha: Floats) -> tuple[float, Floats]:
-        """Return (E, dE/dalpha), the latter ``(num_choices, max_options)``."""
-        p = probabilities(alpha)
+    def slope(self, p: Floats) -> Floats:
+        """Return dE/dp, the mean with an option minus what does not depend on it, for each."""
         slope = np.zeros_like(p)
         for term in self.terms:
             for axis, choice in enumerate(term.choices):
                 part = self._contract(term, p, axis)
                 slope[choice, : len(part)] += part
-        return self.value(p), alpha_gradient(p, slope)
+        return slope
+
+    def gradient(self, alpha: Floats) -> tuple[float, Floats]:
+        """Return (E, dE/dalpha), the latter ``(num_choices, max_options)``."""
+        p = probabilities(alpha)
+        return self.value(p), alpha_gradient(p, self.slope(p))
 
     @staticmethod
     def _contract(term: Term, p: Floats, kept: int | None) -> Floats:

@@ -18,7 +18,7 @@ another split. One run ends at the budget, by two additions to the paper's loss:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ from hwnas.search.gates import (
     AlphaAdam,
     Floats,
     Mask,
+    alpha_gradient,
     draw,
     entropy,
     initial_alpha,
@@ -52,6 +53,10 @@ COMMIT_STRENGTH = 6.0
 WINDOWS = (0.97, 0.95, 0.92, 0.85, 0.75)  # share of the budget above which to commit, if possible
 TRAVEL = 20.0  # how far an alpha can move over a search by default
 LEAST_LR = 1e-3  # the paper's
+
+
+Estimate = Callable[[Floats, Floats], Floats]
+"""From probabilities and dL/dg to the (mean) gradient by alpha: one of those in ``gates``."""
 
 
 class GateProblem(Protocol):
@@ -237,13 +242,15 @@ class GateSearch:
         self.task_scale = kept * self.task_scale + (1 - kept) * now
         return self.task_scale
 
-    def latency_gradient(self) -> Floats:
+    def latency_gradient(self, estimate: Estimate = alpha_gradient) -> Floats:
         """Return the pull on all alphas, in units of the task's gradient; updates the multiplier.
 
         It is the weight times the gradient of ``E[latency]``, scaled to root mean square 1.
+        ``estimate`` makes it of ``dE/dp`` as the task's is made, of the same probabilities.
         """
-        expected_ms, gradient = self.expected_ms.gradient(self.alpha)
-        error = expected_ms / self.target_ms - 1.0
+        p = probabilities(self.alpha)
+        gradient = estimate(p, self.expected_ms.slope(p))
+        error = self.expected_ms.value(p) / self.target_ms - 1.0
         self.multiplier += RISE * self.settings.lr * error
         least = -MOST_WEIGHT if self.pulls_up else 0.0
         self.multiplier = float(np.clip(self.multiplier, least, MOST_WEIGHT))

@@ -102,6 +102,22 @@ def draw_pairs(alpha: Floats, rng: np.random.Generator) -> Pairs:
     return Pairs(two)
 
 
+def expected_pair_gradient(p: Floats, gate_gradient: Floats) -> Floats:
+    """Return the mean of the gradient by alpha over the pairs that :func:`draw_pairs` may draw.
+
+    Of options i and j drawn with probability ``p_i p_j (1 / (1 - p_i) + 1 / (1 - p_j))`` the
+    softmax over the two has the gradient ``q_i q_j (dL/dg_i - dL/dg_j)``, ``q_i = p_i / (p_i +
+    p_j)``; an option that is not drawn has none.
+    """
+    one, other = p[:, :, None], p[:, None, :]
+    rest = np.maximum(1.0 - p, np.finfo(float).tiny)
+    drawn = one * other * (1.0 / rest[:, :, None] + 1.0 / rest[:, None, :])
+    both = np.maximum(one + other, np.finfo(float).tiny)
+    softmax = (one / both) * (other / both)
+    difference = gate_gradient[:, :, None] - gate_gradient[:, None, :]  # 0 on the diagonal
+    return np.asarray((np.minimum(drawn, 1.0) * softmax * difference).sum(axis=2))
+
+
 def rescaled(before: Floats, after: Floats, mask: Mask) -> Floats:
     """Shift the changed alphas of each choice so that the others' probabilities stay (§3.2.1).
 
@@ -139,6 +155,9 @@ class AlphaAdam:
         self.steps = self.steps + mask
         moved = BETA2 * self.second + (1 - BETA2) * gradient**2
         self.second = np.where(mask, moved, self.second)
+        return np.where(mask, alpha - self.change(gradient), alpha)
+
+    def change(self, gradient: Floats) -> Floats:
+        """Return by how much a step along ``gradient`` lowers each alpha; no moment is updated."""
         correction = 1 - BETA2 ** np.maximum(self.steps, 1)
-        change = self.lr * gradient / (np.sqrt(self.second / correction) + EPSILON)
-        return np.where(mask, alpha - change, alpha)
+        return self.lr * gradient / (np.sqrt(self.second / correction) + EPSILON)

@@ -12,7 +12,10 @@ Departures:
 * The latency term is the exact expectation over the full softmax (eq. 5), held at the target by
   dual ascent; the last part of the search commits to networks in the latency window (see
   ``gate_search``). In ``two`` the latency moves all alphas, in an update of its own after the
-  rescaling, since the pairs' softmax knows nothing of the other options.
+  rescaling: by the mean over all pairs of what it would be for the pair drawn, in the same step
+  sizes as the task's (Adam's, by the task's moments). Only then do both weigh an option alike,
+  and the alphas rest where utility and latency balance; by the full softmax's gradient the rarely
+  drawn options would be held by the task alone.
 * A skip is an option like the others and gets its gradient also when it is on the path.
 * The learning rate of the alphas grows where a search has few steps (``gate_search.TRAVEL``).
 """
@@ -27,7 +30,16 @@ import numpy as np
 
 from hwnas.rng import stream
 from hwnas.search.gate_search import GateSearch
-from hwnas.search.gates import alpha_gradient, draw, draw_pairs, probabilities, rescaled
+from hwnas.search.gates import (
+    alpha_gradient,
+    draw,
+    draw_pairs,
+    expected_pair_gradient,
+    probabilities,
+    rescaled,
+)
+
+MOST_PULL = 3.0  # times the learning rate: the latency's step where the task's gradient is tiny
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,13 @@ class TwoPaths:
             gate[choice, wanted[choice]] = found
         of_pair = probabilities(np.where(mask, before, -np.inf))
         gradient = alpha_gradient(of_pair, gate)
-        search.alpha = rescaled(before, search.adam.step(before, gradient, mask), mask)
         share = float(mask.sum() / search.usable.sum())  # an alpha is sampled this often
-        pull = search.settings.lr * share * search.latency_gradient()
-        search.alpha = np.where(search.usable, search.alpha - pull, search.alpha)
+        scale = share * search.scale_of_task(gradient, mask)
+        pull = scale * search.latency_gradient(expected_pair_gradient)
+        moved = rescaled(before, search.adam.step(before, gradient, mask), mask)
+        limit = MOST_PULL * search.settings.lr
+        change = np.clip(search.adam.change(pull), -limit, limit)
+        search.alpha = np.where(search.usable & (search.adam.steps > 0), moved - change, moved)
 
     def state(self) -> dict[str, Any]:
         """Keep nothing."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from hwnas.search.gate_search import WINDOW, GateRule, GateSearch, GateSettings
 from hwnas.search.gates import probabilities
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.search.proxyless import FullGradient, TwoPaths
-from hwnas.search.proxyless_rl import Reinforce, reinforce_gradient
+from hwnas.search.proxyless_rl import Reinforce, leave_one_out, reinforce_gradient
 from hwnas.space.catalogue import load_space
 from hwnas.supernet import Path
 
@@ -25,7 +24,7 @@ STEPS = 300
 SHARES = (0.2, 0.5, 0.8)
 SEEDS = range(5)
 RULES: dict[str, Callable[[], GateRule]] = {
-    "full": FullGradient, "two": TwoPaths, "rl": partial(Reinforce, reward="absolute"),
+    "full": FullGradient, "two": TwoPaths, "rl": Reinforce,
 }
 
 
@@ -121,7 +120,7 @@ def _run(case: Case, steps: int = STEPS) -> Case:
     return case
 
 
-@pytest.mark.parametrize("rule", ["full", "two"])
+@pytest.mark.parametrize("rule", ["full", "two", "rl"])
 @pytest.mark.parametrize("space", ["tiny", "macro-cifar"])
 @pytest.mark.parametrize("share", SHARES)
 def test_it_learns_and_ends_at_the_target(make_case, space, rule, share) -> None:
@@ -133,18 +132,6 @@ def test_it_learns_and_ends_at_the_target(make_case, space, rule, share) -> None
         assert abs(record["expected_ms"] / case.search.target_ms - 1) <= 0.05
         assert abs(record["argmax_ms"] / case.search.target_ms - 1) <= 0.05
         assert record["num_arch_steps"] == STEPS
-
-
-@pytest.mark.parametrize("share", SHARES)
-def test_reinforcement_ends_at_the_target_and_learns(make_case, share) -> None:
-    cases = [_run(make_case("tiny", seed, share, RULES["rl"]())) for seed in SEEDS]
-    frozen = [make_case("tiny", seed, share, RULES["rl"]()) for seed in SEEDS]
-    assert np.mean([case.regret for case in cases]) <= 0.06
-    assert np.mean([case.regret for case in cases]) < np.mean([c.regret for c in frozen]) / 2
-    for case in cases:
-        record = case.search.after_epoch(1)
-        assert abs(record["expected_ms"] / case.search.target_ms - 1) <= 0.05
-        assert abs(record["argmax_ms"] / case.search.target_ms - 1) <= 0.05
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -246,11 +233,24 @@ def test_rewards_have_the_published_forms(make_case) -> None:
     np.testing.assert_allclose(absolute, accuracy - 0.3 * np.abs(ratio - 1))
 
 
-def test_the_baseline_keeps_nearly_all_of_its_old_value(make_case) -> None:
-    rule = Reinforce(samples=4)
-    search = make_case("tiny", 0, 0.5, rule).search
-    search.architecture_step(0)
-    first = rule.baseline
-    search.architecture_step(1)
-    assert first is not None
-    assert 0 < abs(rule.baseline - first) < 0.02 * abs(first) + 0.01
+def test_the_baseline_of_a_sample_is_the_mean_of_the_others() -> None:
+    rewards = np.array([0.5, 0.75, 0.25, 0.9])
+    np.testing.assert_allclose(leave_one_out(rewards), [
+        reward - np.delete(rewards, place).mean() for place, reward in enumerate(rewards)])
+
+
+def test_reinforce_with_its_baseline_has_the_enumerated_gradient_as_its_mean(make_case) -> None:
+    planted = make_case("tiny", 3, 0.5, Reinforce()).planted
+    p = probabilities(stream(0, "alpha").normal(0, 0.7, (5, 4)))
+    codes = np.indices([4] * 5).reshape(5, -1).T
+    weights = np.prod([p[i, codes[:, i]] for i in range(5)], axis=0)
+    rewards = planted.utility(codes)
+    one_hot = np.stack([(codes == option) for option in range(4)], axis=2)
+    exact = -np.einsum("n,n,nco->co", weights, rewards, one_hot - p)
+    drawn = stream(2, "samples").choice(len(codes), size=(1500, 4), p=weights)
+    estimates = np.array([
+        reinforce_gradient(p, [tuple(code) for code in codes[four]], leave_one_out(rewards[four]))
+        for four in drawn
+    ])
+    error = estimates.std(0) / np.sqrt(len(estimates))
+    assert (np.abs(estimates.mean(0) - exact) <= 4 * error + 1e-12).all()

@@ -15,6 +15,7 @@ from hwnas.search.gates import (
     draw,
     draw_pairs,
     entropy,
+    expected_pair_gradient,
     initial_alpha,
     log_probabilities,
     probabilities,
@@ -91,6 +92,24 @@ def test_pairs_are_distinct_drawn_without_replacement_and_active_by_their_softma
         expected = together * p[one] / (p[one] + p[other])
         error = np.sqrt(expected * (1 - expected) / number)
         assert abs(counts.get((one, other), 0) / number - expected) <= 4 * error
+
+
+def test_the_mean_of_the_pairs_gradients_is_the_one_that_draws_give() -> None:
+    alpha = _alphas(5)
+    alpha[1, 3:] = -np.inf  # two options missing
+    alpha[2, 1:] = -np.inf  # a lone option: nothing to learn
+    gate, rng = stream(7, "gate").normal(size=alpha.shape), stream(8, "pairs")
+    found = []
+    for _ in range(4000):
+        mask = draw_pairs(alpha, rng).mask(alpha.shape)
+        found.append(alpha_gradient(probabilities(np.where(mask, alpha, -np.inf)), gate))
+    exact = expected_pair_gradient(probabilities(alpha), gate)
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert (np.abs(np.mean(found, axis=0) - exact) <= 4 * error + 1e-12).all()
+    assert np.abs(exact[0]).min() > 0
+    assert not exact[2].any()
+    decided = np.where(np.arange(5) == 0, 800.0, 0.0) + np.zeros((4, 1))
+    assert not expected_pair_gradient(probabilities(decided), gate).any()
 
 
 @settings(max_examples=50, deadline=None)
