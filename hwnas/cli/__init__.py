@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hwnas.cli import flow, look
+from hwnas.cli import flow, look, search
 from hwnas.cli.door import guarded
 
 VERBS = ("devices", "spaces", "lut", "profile", "predict", "search", "evaluate", "retrain",
@@ -49,9 +49,9 @@ _verb("profile", flow.profile,
       "Example:  hwnas profile --device host --runtime onnxruntime --space tiny --out t.json")
 _verb("predict", look.predict,
       "Example:  hwnas predict --space tiny --lut t.json --archs archs.jsonl --json")
-_verb("search", flow.search,
+_verb("search", search.search,
       "Example:  hwnas search --space tiny --lut t.json --budget-ms 0.1 --data digits --out r")
-_verb("evaluate", flow.evaluate,
+_verb("evaluate", search.evaluate,
       "Example:  hwnas evaluate --run r --archs archs.jsonl --json")
 _verb("retrain", flow.retrain, "Example:  hwnas retrain --run r --top 3 --epochs 40")
 _verb("export", flow.export, "Example:  hwnas export --run r --format onnx,tflite")

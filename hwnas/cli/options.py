@@ -1,0 +1,13 @@
+"""Options that several verbs take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what was begun.")]
+RunPath = Annotated[Path, typer.Option("--run", help="A run folder.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]

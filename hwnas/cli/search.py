@@ -1,0 +1,238 @@
+"""Verbs that look for networks: search, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.cli.door import Display, print_json, print_text, say
+from hwnas.cli.options import AsJson, Resume, RunPath, Seed
+from hwnas.errors import HwnasError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from hwnas.pipeline.config import RunConfig
+
+BudgetsMs = Annotated[
+    list[str] | None,
+    typer.Option("--budget-ms", help="Budget of the --lut in the same place; several for the "
+                 "first: 20,30,40."),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Where torchvision keeps its data sets.")
+]
+TableDevices = Annotated[
+    list[str] | None,
+    typer.Option("--device", help="Device of the --lut in the same place, where it is a .yaml "
+                 "file of your own; by default the one the table names."),
+]
+Limits = Annotated[
+    list[str] | None, typer.Option("--limit", help="params=4e6, macs=3e8 or size_mb=8")
+]
+Evaluations = Annotated[
+    int, typer.Option("--evaluations", min=1, help="Networks to score, per budget.")
+]
+Headroom = Annotated[
+    float | None,
+    typer.Option("--headroom", help="Share of a budget left free for errors of prediction; "
+                 "by default from the table's own errors, at most 0.05."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Trainings at a time; by default one per core."),
+]
+
+
+def search(
+    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    space: Annotated[
+        str | None, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")
+    ] = None,
+    lut: Annotated[
+        list[Path] | None, typer.Option("--lut", help="A latency table (repeatable).")
+    ] = None,
+    budget_ms: BudgetsMs = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="digits, a folder, or a torchvision set.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A run's YAML file, instead of the options but for --out."),
+    ] = None,
+    data_root: DataRoot = None,
+    device: TableDevices = None,
+    limit: Limits = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="random, proxyless or proxyless-rl")
+    ] = "random",
+    evaluator: Annotated[
+        str | None,
+        typer.Option("--evaluator", help="scratch or supernet; by default what the strategy needs"),
+    ] = None,
+    evaluations: Evaluations = 16,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Of the supernet, or of each scratch evaluation.")
+    ] = None,
+    gradient: Annotated[
+        str | None, typer.Option("--gradient", help="two or full, of proxyless.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
+    headroom: Headroom = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    torch_device: Annotated[
+        str, typer.Option("--torch-device", help="Where to train: cpu, cuda, cuda:1.")
+    ] = "cpu",
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search a space under budgets; write a run folder with the finalists."""
+    from hwnas.pipeline.config import load_config
+    from hwnas.pipeline.run import search_run
+
+    if config is not None:
+        given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
+                 headroom, workers, strategy != "random", evaluations != 16, top != 3, seed,
+                 torch_device != "cpu"]
+        if any(given):
+            raise UsageError("--config holds all of the run: beside it only --out, --resume and "
+                             "--json may be given, no --space, --seed, --epochs or the like")
+        wanted = load_config(config)
+    else:
+        missing = [name for name, given in (("--space", space), ("--lut", lut), ("--data", data),
+                                            ("--budget-ms", budget_ms)) if not given]
+        if missing:
+            raise UsageError(f"hwnas search needs {', '.join(missing)}, or a file with --config")
+        wanted = _parsed({
+            "space": space,
+            "data": data,
+            "data_root": str(data_root) if data_root else None,
+            "targets": _targets(lut or [], device, budget_ms or [], headroom),
+            "limits": _limits(limit or []),
+            "search": _search_options(strategy, evaluator, evaluations, epochs, gradient),
+            "retrain": {"top": top},
+            "seed": seed,
+            "workers": workers,
+            "torch_device": torch_device,
+        })
+    with Display() as display:
+        found = search_run(wanted, out, resume=resume, progress=display, say=say)
+    if as_json:
+        print_json(found)
+    else:
+        _print_search(out, found)
+
+
+def _search_options(
+    strategy: str, evaluator: str | None, evaluations: int, epochs: int | None,
+    gradient: str | None,
+) -> dict[str, Any]:
+    used = evaluator or ("scratch" if strategy == "random" else "supernet")
+    options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
+    if epochs is not None:
+        recipe = {"recipe": {"epochs": epochs}}
+        options |= {"supernet": recipe} if used == "supernet" else recipe
+    if gradient is not None and strategy != "proxyless":
+        raise UsageError(f"--gradient belongs to --strategy proxyless, not to {strategy}")
+    if gradient is not None:
+        options["gates"] = {"gradient": gradient}
+    return options
+
+
+def evaluate(
+    run: RunPath,
+    archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
+    as_json: AsJson = False,
+) -> None:
+    """Score architectures as a run's search does: by its supernet, or by training each."""
+    import json
+
+    from hwnas.pipeline.run import evaluate_run
+
+    with Display() as display:
+        records = evaluate_run(run, archs, progress=display, say=say)
+    for record in records:
+        if as_json:
+            print_text(json.dumps(record))
+        elif "error" in record:
+            print_text(f"error: {record['error']}")
+        else:
+            print_text(f"{record['arch_id']}  top-1 {record['top1']:.4f}  loss "
+                       f"{record['loss']:.4f}  {record['source']}")
+    num_bad = sum("error" in record for record in records)
+    if num_bad:
+        raise HwnasError(f"{num_bad} of {len(records)} lines of {archs} could not be scored; what "
+                         "is wrong stands in their place above")
+
+
+def _print_search(out: Path, found: dict[str, Any]) -> None:
+    for answer in found["answers"]:
+        limits_text = ", ".join(f"{one['metric']} <= {one['max']:g}" for one in answer["limits"])
+        best = answer["best"]
+        print_text(f"{limits_text}: " + (
+            f"{best['arch_id']} predicted {best['latency_ms']:.4g} ms, "
+            f"top-1 {best['objectives']['top1']['value']:.4f} on val" if best else
+            "no evaluated network meets it"))
+    print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
+
+
+def _targets(
+    lut: list[Path], device: list[str] | None, budget_ms: list[str], headroom: float | None
+) -> list[dict[str, Any]]:
+    """Return the targets that --lut, --device and --budget-ms describe in the same order."""
+    devices: list[str | None] = [*device] if device else [None] * len(lut)
+    if not len(lut) == len(budget_ms) == len(devices):
+        raise UsageError("--lut, --budget-ms and --device pair up in order: got "
+                         f"{len(lut)}, {len(budget_ms)} and {len(device or [])}")
+    return [
+        {**_target_of(table, name), "table": str(table), "budget_ms": _budgets(text),
+         "headroom": headroom}
+        for table, name, text in zip(lut, devices, budget_ms, strict=True)
+    ]
+
+
+def _limits(texts: list[str]) -> dict[str, float]:
+    from hwnas.search.limits import parse_limit
+
+    limits = [parse_limit(text) for text in texts]
+    found = {limit.metric: limit.maximum for limit in limits}
+    if len(found) < len(limits):
+        raise UsageError(f"--limit takes each metric once, got {', '.join(texts)}")
+    return found
+
+
+def _parsed(options: dict[str, Any]) -> RunConfig:
+    """Return the run's configuration; what is wrong with it is a wrong use of the options."""
+    from hwnas.files import parse_model
+    from hwnas.pipeline.config import RunConfig
+
+    try:
+        return parse_model(RunConfig, options, what="options of hwnas search",
+                           next_step="hwnas search --help lists them")
+    except InputError as error:
+        raise UsageError(str(error)) from None
+
+
+def _budgets(text: str) -> float | list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--budget-ms must be numbers as in 20 or 20,30, got {text!r}") from None
+    return values if len(values) > 1 else values[0]
+
+
+def _target_of(table: Path, device: str | None) -> dict[str, Any]:
+    """Return the device settings a table was measured with, for the later stages."""
+    from hwnas.latency.device import load_device
+    from hwnas.latency.table import load_table
+
+    header = load_table(table).header
+    if device is None:
+        try:
+            load_device(header.device)
+        except InputError as error:
+            raise UsageError(f"{table} was measured on {header.device}, which does not come with "
+                             "hwnas. Next: give its file with --device FILE.yaml") from error
+    return {"device": device or header.device, "runtime": header.runtime,
+            "precision": header.precision, "threads": header.threads, "affinity": header.affinity}
