@@ -14,21 +14,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.arch import Arch
 from hwnas.data import Dataset
 from hwnas.errors import UsageError
 from hwnas.interfaces import SearchSpace
+from hwnas.nested import NestedConv2d, Whole, alike, replace_module
 from hwnas.network import MODULES, build_layers, init_weights
 from hwnas.ops import OpSpec
 from hwnas.rng import derived_seed, stream
 
 Path = tuple[int, ...]
 """One option's index per choice of the space."""
+
+Sharing = Literal["own", "nested"]
 
 CALIBRATION_BATCH = 250
 
@@ -65,11 +70,19 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
 
 
 class Supernet(nn.Module):
-    """All candidates of ``space``, with initial weights drawn from ``seed``."""
+    """All candidates of ``space``, with initial weights drawn from ``seed``.
 
-    def __init__(self, space: SearchSpace, *, seed: int = 0) -> None:
+    ``sharing`` is ``own`` (every candidate its own weights, as in ProxylessNAS) or ``nested``: the
+    convolutions of a slot's candidates are parts of one weight (see ``nested``). The rest of a
+    nested weight gets a zero gradient where a step does not use it: momentum and decay act on it.
+    """
+
+    def __init__(
+        self, space: SearchSpace, *, seed: int = 0, sharing: Sharing = "own"
+    ) -> None:
         super().__init__()
         self.space = space
+        self.sharing = sharing
         self.slots = slots_of(space)
         # torch's constructors draw weights from the global generator; it must stay as it was
         with torch.random.fork_rng(devices=[]):
@@ -81,29 +94,35 @@ class Supernet(nn.Module):
         # registered under slot and option, so that weights have names
         self.operations = nn.ModuleList(nn.ModuleList(modules) for modules in made)
         init_weights(self, seed)
-        self._nest_weights(seed)
+        with torch.random.fork_rng(devices=[]):
+            self._tie_weights(seed)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.track_running_stats = False  # in training no buffer is updated
 
-    def _nest_weights(self, seed: int) -> None:
+    def _tie_weights(self, seed: int) -> None:
         """Give a slot's candidates the same initial values, up to scale, where weights overlap.
 
-        A 3x3 kernel begins as the centre of the 5x5 one, a narrow block as the first channels of
-        the wide one, as the elastic layers of Once-for-All (Cai et al., ICLR 2020, §3.3) share them
-        for good. The candidates then compute similar features at first, so that the layers after
-        them need not learn anew with every path; they part as they are trained.
+        The candidates then compute similar features at first, so that the layers after them need
+        not learn anew with every path. Their own weights part as they are trained; ``nested`` ones
+        stay parts of one.
         """
+        self.wholes = nn.ModuleDict()
         for number, (slot, candidates) in enumerate(zip(self.slots, self.candidates, strict=True)):
-            alike: dict[str, list[nn.Conv2d]] = {}
-            for op, candidate in zip(slot.ops, candidates, strict=True):
-                for name, module in candidate.named_modules():
-                    if op is not None and isinstance(module, nn.Conv2d):
-                        alike.setdefault(f"{op.kind}.{name}", []).append(module)
-            for name, convolutions in alike.items():
-                generator = torch.Generator().manual_seed(
-                    derived_seed(seed, f"nested:{number}.{name}"))
-                _nest(convolutions, generator)
+            for name, places in alike(slot.ops, candidates).items():
+                parts = [cast(nn.Conv2d, owner.get_submodule(part)) for owner, part in places]
+                whole = Whole(parts)
+                whole.draw(torch.Generator().manual_seed(
+                    derived_seed(seed, f"nested:{number}.{name}")))
+                nested = [NestedConv2d(part, whole) for part in parts]
+                if self.sharing == "nested" and len(parts) > 1:
+                    self.wholes[f"{number}-{name.replace('.', '-')}"] = whole
+                    for (owner, place), module in zip(places, nested, strict=True):
+                        replace_module(owner, place, module)
+                    continue
+                for part, module in zip(parts, nested, strict=True):
+                    with torch.no_grad():
+                        part.weight.copy_(module.weight)
 
     def macs(self, path: Path) -> int:
         """Return the MACs of one image along ``path``."""
@@ -134,7 +153,10 @@ class Supernet(nn.Module):
         plain = build_layers(self.space.layers(arch))
         device = next(self.parameters()).device
         plain.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        plain.load_state_dict(shared.state_dict())
+        with torch.no_grad():
+            for name, parameter in plain.named_parameters():
+                owner, _, last = name.rpartition(".")
+                parameter.copy_(getattr(shared.get_submodule(owner), last))
         return plain
 
     def forward(self, x: Tensor, path: Path) -> Tensor:
@@ -142,19 +164,6 @@ class Supernet(nn.Module):
         for module in self.modules_of(path):
             x = module(x)
         return x
-
-
-def _nest(convolutions: Sequence[nn.Conv2d], generator: torch.Generator) -> None:
-    """Draw one weight as large as the largest and cut each convolution's from it."""
-    shapes = [tuple(module.weight.shape) for module in convolutions]
-    largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
-    drawn = torch.randn(largest, generator=generator)
-    for module, (outputs, inputs, height, width) in zip(convolutions, shapes, strict=True):
-        top, left = (largest[2] - height) // 2, (largest[3] - width) // 2
-        part = drawn[:outputs, :inputs, top:top + height, left:left + width]
-        fan_out = height * width * outputs // module.groups
-        with torch.no_grad():
-            module.weight.copy_(part * math.sqrt(2.0 / fan_out))
 
 
 def calibrate(network: nn.Module, dataset: Dataset, *, num_images: int) -> None:
@@ -219,6 +228,25 @@ def fair_paths(space: SearchSpace, seed: int, step: int) -> list[Path]:
     return [tuple(path) for path in zip(*columns, strict=True)]
 
 
+def sandwich_probabilities(supernet: Supernet) -> list[NDArray[np.float64]]:
+    """Return the probability of each option of each choice under ``sandwich`` sampling.
+
+    The options of a choice with the least and the most work are drawn twice as often as those
+    between them, after the sandwich rule (Yu and Huang, ICCV 2019, §3.2), which trains the smallest
+    and the largest network in every step: drawn equally often, what is small learns faster than
+    what is large, and middling options end up overrated. Departure: by choice, one path a step.
+    """
+    work = [np.zeros(n) for n in num_options(supernet.space)]
+    for slot in supernet.slots:
+        if slot.choice is not None:
+            work[slot.choice] += [0 if op is None else op.macs for op in slot.ops]
+    weights = [np.where((macs == macs.min()) | (macs == macs.max()), 2.0, 1.0) for macs in work]
+    return [weight / weight.sum() for weight in weights]
+
+
+Sampling = Literal["uniform", "fair", "sandwich"]
+
+
 @dataclass
 class PathSampler:
     """The companion of a supernet's training (``train.engine``): which paths each step trains.
@@ -228,18 +256,29 @@ class PathSampler:
 
     supernet: Supernet
     seed: int
-    fair: bool = False
+    sampling: Sampling = "uniform"
     macs: int = 0  # of one image, summed over all paths trained
 
-    def identity(self) -> dict[str, bool | str]:
+    def __post_init__(self) -> None:
+        self._thresholds = [p.cumsum()[:-1] for p in sandwich_probabilities(self.supernet)]
+
+    def identity(self) -> dict[str, str]:
         """Return the kind of sampling."""
-        return {"kind": "paths", "fair": self.fair}
+        return {"kind": "paths", "sampling": self.sampling}
+
+    def paths(self, step: int) -> list[Path]:
+        """Return the paths of a step."""
+        if self.sampling == "fair":
+            return fair_paths(self.supernet.space, self.seed, step)
+        if self.sampling == "uniform":
+            return [uniform_path(self.supernet.space, self.seed, step)]
+        drawn = stream(self.seed, "sandwich", step).random(len(self._thresholds))
+        return [tuple(int(np.searchsorted(thresholds, number, side="right"))
+                      for thresholds, number in zip(self._thresholds, drawn, strict=True))]
 
     def networks(self, step: int) -> Sequence[nn.Module]:
         """Return the networks of a step."""
-        space = self.supernet.space
-        paths = (fair_paths(space, self.seed, step) if self.fair
-                 else [uniform_path(space, self.seed, step)])
+        paths = self.paths(step)
         self.macs += sum(self.supernet.macs(path) for path in paths)
         return [self.supernet.network(path) for path in paths]
 

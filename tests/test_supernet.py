@@ -22,6 +22,7 @@ from hwnas.supernet import (
     calibrate,
     fair_paths,
     num_options,
+    sandwich_probabilities,
     slots_of,
     uniform_path,
 )
@@ -113,8 +114,8 @@ def test_calibration_gives_the_statistics_of_the_training_images(digits) -> None
     assert isinstance(first, nn.BatchNorm2d)
     images = next(digits.head("train", 250, 250))
     before = functional.conv2d(images, network[0][0].weight, stride=1, padding=1)
-    torch.testing.assert_close(first.running_mean, before.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(first.running_var, before.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first.running_mean, before.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first.running_var, before.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
     assert first.momentum == 0.1  # as it was
 
 
@@ -174,6 +175,64 @@ def test_uniform_paths_take_every_option_equally_often() -> None:
         counts = np.bincount(drawn[:, choice], minlength=size)
         expected = len(drawn) / size
         assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
+
+
+@pytest.mark.parametrize("space", [TINY, PROXYLESS], ids=["tiny", "proxyless"])
+def test_nested_candidates_are_parts_of_one_weight_and_extracted_networks_equal_them(space) -> None:
+    nested, own = Supernet(space, seed=3, sharing="nested"), Supernet(space, seed=3)
+    assert sum(p.numel() for p in nested.parameters()) < sum(p.numel() for p in own.parameters())
+    images = torch.randn(2, *space.input_shape[:1], 32, 32)
+    for step in range(4):
+        path = uniform_path(space, 5, step)
+        arch = space.decode(np.array([path], dtype=np.int16))[0]
+        plain = nested.extract(arch)
+        assert [name for name, _ in plain.named_parameters()] == [
+            name for name, _ in own.extract(arch).named_parameters()]
+        for mine, other in zip(plain.parameters(), own.extract(arch).parameters(), strict=True):
+            torch.testing.assert_close(mine, other)  # the same initial values
+        with torch.no_grad():
+            torch.testing.assert_close(
+                nested.network(path).train()(images), plain.train()(images),
+                rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_on_one_nested_candidate_moves_the_others_where_they_overlap() -> None:
+    supernet = Supernet(TINY, seed=0, sharing="nested")
+    option = {name: index for index, name in enumerate(TINY.choices[1].options)}
+    wide, narrow = ((option[name],) * 5 for name in ("mb6_k3", "mb3_k5"))
+
+    def weights(path):
+        arch = TINY.decode(np.array([path], dtype=np.int16))[0]
+        return [p.clone() for p in supernet.extract(arch)[2].parameters() if p.dim() == 4]
+
+    before = weights(narrow)
+    loss = supernet.network(wide)(torch.randn(4, 3, 32, 32)).square().sum()
+    loss.backward()
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad.sign()
+    expand, depthwise, project = (
+        (old != new) for old, new in zip(before, weights(narrow), strict=True))
+    assert expand.all()  # the narrow block's channels are the first of the wide one's
+    assert project.all()
+    assert depthwise[:, :, 1:4, 1:4].all()  # the 3x3 kernel is the centre of the 5x5 one
+    assert not depthwise[:, :, 0].any()
+    assert not depthwise[:, :, :, 4].any()
+
+
+def test_sandwich_paths_take_the_ends_twice_as_often_as_what_lies_between() -> None:
+    supernet = Supernet(TINY, seed=0)
+    # tiny: identity has least work (none, or a strided 1x1), mb6_k3 most; mb3_k3, mb3_k5 between
+    for found in sandwich_probabilities(supernet):
+        np.testing.assert_allclose(found, [2 / 6, 1 / 6, 1 / 6, 2 / 6])
+    sampler = PathSampler(supernet, 0, sampling="sandwich")
+    drawn = np.array([sampler.paths(step)[0] for step in range(3000)])
+    for column in drawn.T:
+        counts = np.bincount(column, minlength=4)
+        expected = len(drawn) * np.array([2, 1, 1, 2]) / 6
+        assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
+    assert sampler.paths(7) == PathSampler(supernet, 0, sampling="sandwich").paths(7)
 
 
 @pytest.mark.parametrize("space", [TINY, PROXYLESS], ids=["equal", "unequal"])

@@ -73,15 +73,25 @@ SUPERNET_RECIPE: dict[str, Any] = {"epochs": 20, "label_smoothing": 0.0}
 class SupernetConfig(FileModel):
     """How shared weights are trained.
 
-    ``fair`` sampling trains every option equally often; ``copies`` supernets are trained, one a
-    core, and their scores averaged (strategy random, which only scores by them). What ``recipe``
-    does not say is 20 epochs without label smoothing, else as in other recipes.
+    ``fair`` sampling trains every option equally often in each step, ``sandwich`` the smallest and
+    the largest twice as often as those between (strategy random; gates sample by their
+    probabilities). ``nested`` sharing makes the convolutions of a layer's candidates parts of one
+    weight, ``both`` those of every other copy: the two kinds err differently. ``copies`` supernets
+    are trained, one a core, and their scores averaged (strategy random, which only scores by them).
+    What ``recipe`` does not say is 20 epochs without label smoothing, else as in other recipes.
     """
 
     recipe: RecipeModel = RecipeModel(**SUPERNET_RECIPE)
-    sampling: Literal["uniform", "fair"] = "uniform"
+    sampling: Literal["uniform", "fair", "sandwich"] = "uniform"
+    sharing: Literal["own", "nested", "both"] = "own"
     copies: Annotated[int, Field(ge=1, le=16)] = 1
     calibration_images: Annotated[int, Field(ge=32, le=100_000)] = 2000
+
+    def sharing_of(self, copy: int) -> Literal["own", "nested"]:
+        """Return how copy number ``copy`` shares its weights."""
+        if self.sharing == "both":
+            return "own" if copy % 2 else "nested"
+        return self.sharing
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -89,7 +99,10 @@ class SupernetConfig(FileModel):
         return {**SUPERNET_RECIPE, **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _not_compiled(self) -> SupernetConfig:
+    def _possible(self) -> SupernetConfig:
+        if self.sharing == "both" and self.copies < 2:
+            raise ValueError("supernet.sharing both needs supernet.copies of 2 or more, got "
+                             f"{self.copies}")
         if self.recipe.compile:
             raise ValueError("recipe.compile must be false: every step of a supernet has another "
                              "network, and each would be compiled anew")

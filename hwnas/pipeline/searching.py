@@ -168,7 +168,9 @@ def supernet_evaluator(run: Run, numbers: Sequence[int]) -> SupernetEvaluator:
     return SupernetEvaluator(run.space, run.source, [run.folder.supernet(n) for n in numbers],
                              torch_device=run.config.torch_device,
                              calibration_images=run.config.search.supernet.calibration_images,
-                             workers=run.config.workers)
+                             workers=run.config.workers,
+                             sharings=[run.config.search.supernet.sharing_of(n)
+                                       for n in numbers])
 
 
 def saved_evaluator(run: Run) -> SupernetEvaluator:
@@ -179,7 +181,8 @@ def saved_evaluator(run: Run) -> SupernetEvaluator:
     """
     copies = run.config.search.supernet.copies if run.config.search.strategy == "random" else 1
     for number in range(copies):
-        load_supernet(run.space, run.folder.supernet(number), run.config.torch_device)
+        load_supernet(run.space, run.folder.supernet(number), run.config.torch_device,
+                      run.config.search.supernet.sharing_of(number))
     return supernet_evaluator(run, range(copies))
 
 
@@ -193,7 +196,8 @@ def _train_copies(run: Run) -> Cost:
             source=run.source,
             recipe=recipe,
             seed=derived_seed(run.config.seed, "supernet", number),
-            fair=config.sampling == "fair",
+            sampling=config.sampling,
+            sharing=config.sharing_of(number),
             torch_device=run.config.torch_device,
             weights=run.folder.supernet(number),
             checkpoint=run.folder.supernet_state(number),
@@ -221,7 +225,7 @@ def _train_gates(run: Run, limited: LimitedSpace, number: int) -> tuple[GateSear
     config = run.config.search
     recipe = config.supernet.recipe.recipe()
     seed = derived_seed(run.config.seed, "gates", number)
-    supernet = Supernet(run.space, seed=seed)
+    supernet = Supernet(run.space, seed=seed, sharing=config.supernet.sharing_of(0))
     dataset = run.dataset.without_test()
     problem = SupernetProblem(supernet, dataset, batch_size=recipe.batch_size, seed=seed,
                               torch_device=run.config.torch_device)

@@ -13,6 +13,7 @@ import torch
 from hwnas.arch import Arch
 from hwnas.interfaces import Evaluation, Objective, SearchSpace
 from hwnas.search.supernet_tasks import CHUNK, ScoreTask, score_all, score_networks
+from hwnas.supernet import Sharing
 from hwnas.train.engine import Score
 from hwnas.train.task import DataSource
 
@@ -24,7 +25,8 @@ PAYING_MACS = 3e11  # some ten seconds of work on a core: from here on workers p
 class SupernetEvaluator:
     """Scores sub-networks of trained supernets on ``val``, all on the same images.
 
-    With several supernets of one space a score is the mean of theirs. Each sub-network is extracted
+    With several supernets of one space a score is the mean of theirs; ``sharings`` says how each
+    shares weights (none given: ``own``). Each sub-network is extracted
     and gets batch norm statistics of the first ``calibration_images`` of ``train``; then it is a
     plain network in evaluation mode. It never sees ``test``.
     """
@@ -38,6 +40,7 @@ class SupernetEvaluator:
         torch_device: str = "cpu",
         calibration_images: int = CALIBRATION_IMAGES,
         workers: int | None = None,
+        sharings: Sequence[Sharing] = (),
     ) -> None:
         self.space = space
         self.source = source
@@ -45,6 +48,7 @@ class SupernetEvaluator:
         self.torch_device = torch_device
         self.calibration_images = calibration_images
         self.workers = workers
+        self.sharings: tuple[Sharing, ...] = tuple(sharings or ["own"] * len(weights))
         self._known: dict[str, Evaluation] = {}
 
     def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
@@ -102,7 +106,7 @@ class SupernetEvaluator:
     def _task(self, archs: Sequence[Arch]) -> ScoreTask:
         codes = tuple(tuple(int(i) for i in code) for code in self.space.encode(archs))
         return ScoreTask(self.space, self.source, self.weights, codes, self.calibration_images,
-                         self.torch_device)
+                         self.torch_device, self.sharings)
 
     def _macs_images(self, arch: Arch) -> float:
         """Return the forward MACs of scoring an architecture with all supernets."""

@@ -14,7 +14,7 @@ import torch
 
 from hwnas.executor import available_cores, run_tasks
 from hwnas.interfaces import SearchSpace
-from hwnas.supernet import PathSampler, Supernet, calibrate
+from hwnas.supernet import PathSampler, Sampling, Sharing, Supernet, calibrate
 from hwnas.train.checkpoint import load_weights, save_weights
 from hwnas.train.engine import Score, TrainResult, evaluate, fit
 from hwnas.train.recipe import Recipe
@@ -35,7 +35,8 @@ class SupernetTask:
     source: DataSource
     recipe: Recipe
     seed: int
-    fair: bool
+    sampling: Sampling
+    sharing: Sharing
     torch_device: str
     weights: Path
     checkpoint: Path
@@ -53,8 +54,8 @@ def train_supernet(task: SupernetTask, num_threads: int | None = None) -> Supern
     """Carry out one task in this process."""
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    supernet = Supernet(task.space, seed=task.seed)
-    sampler = PathSampler(supernet, task.seed, fair=task.fair)
+    supernet = Supernet(task.space, seed=task.seed, sharing=task.sharing)
+    sampler = PathSampler(supernet, task.seed, sampling=task.sampling)
     result = fit(supernet, task.source.load().without_test(), ("train",), task.recipe,
                  seed=task.seed, torch_device=task.torch_device, checkpoint=task.checkpoint,
                  companion=sampler)
@@ -76,13 +77,15 @@ def train_supernets(
                          workers=workers, isolate=isolate)
 
 
-def load_supernet(space: SearchSpace, weights: Path, torch_device: str) -> Supernet:
+def load_supernet(
+    space: SearchSpace, weights: Path, torch_device: str, sharing: Sharing = "own"
+) -> Supernet:
     """Return a trained supernet.
 
     Raises:
         InputError: the file is missing, broken or of another space.
     """
-    supernet = Supernet(space)
+    supernet = Supernet(space, sharing=sharing)
     load_weights(supernet, weights)
     supernet.to(torch.device(torch_device))
     return supernet
@@ -98,6 +101,7 @@ class ScoreTask:
     codes: tuple[tuple[int, ...], ...]
     calibration_images: int
     torch_device: str
+    sharings: tuple[Sharing, ...]  # of each of the supernets
 
 
 def score_networks(task: ScoreTask, num_threads: int | None = None) -> list[list[Score]]:
@@ -116,7 +120,8 @@ def score_networks(task: ScoreTask, num_threads: int | None = None) -> list[list
 
 def _score(task: ScoreTask) -> list[list[Score]]:
     dataset = task.source.load().without_test()
-    supernets = [load_supernet(task.space, path, task.torch_device) for path in task.weights]
+    supernets = [load_supernet(task.space, path, task.torch_device, sharing)
+                 for path, sharing in zip(task.weights, task.sharings, strict=True)]
     found = []
     for arch in task.space.decode(np.array(task.codes, dtype=np.int16)):
         scores = []
