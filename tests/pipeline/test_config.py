@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from hwnas.errors import InputError, UsageError
-from hwnas.pipeline.config import PRESETS, RunConfig, load_config, preset, require_same
+from hwnas.pipeline.config import (
+    PRESETS,
+    RunConfig,
+    SupernetConfig,
+    load_config,
+    preset,
+    require_same,
+)
 
 SMALL: dict[str, Any] = {
     "space": "tiny",
@@ -143,3 +151,11 @@ def test_another_number_of_targets_is_told_as_a_whole(tmp_path):
         require_same(recorded, RunConfig.model_validate_json(json.dumps(more)))
     (found,) = caught.value.problems
     assert found.startswith("targets: the run was begun with [{")
+
+
+def test_sharing_both_alternates_over_the_copies_and_needs_two() -> None:
+    both = SupernetConfig.model_validate({"copies": 3, "sharing": "both"})
+    assert [both.sharing_of(copy) for copy in range(3)] == ["nested", "own", "nested"]
+    assert SupernetConfig().sharing_of(0) == "own"
+    with pytest.raises(ValidationError, match=r"needs supernet\.copies of 2 or more, got 1"):
+        SupernetConfig.model_validate({"sharing": "both"})

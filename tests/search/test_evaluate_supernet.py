@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwnas.errors import InputError
 from hwnas.search import evaluate_supernet, supernet_tasks
 from hwnas.search.evaluate_supernet import SupernetEvaluator
 from hwnas.space.catalogue import load_space
@@ -55,3 +56,20 @@ def test_workers_score_as_this_process_does_and_in_the_same_order(weights, monke
     there = list(evaluator.evaluate(archs))
     assert [place for place, _ in there] == [place for place, _ in here]
     assert [e.objectives for _, e in there] == [e.objectives for _, e in here]
+
+
+def test_supernets_of_both_kinds_of_sharing_are_scored_together(weights, tmp_path) -> None:
+    save_weights(Supernet(SPACE, seed=2, sharing="nested"), tmp_path / "nested.safetensors")
+    arch = _archs(1)[0]
+    mixed = SupernetEvaluator(SPACE, SOURCE, [weights[0], tmp_path / "nested.safetensors"],
+                              calibration_images=200, sharings=["own", "nested"])
+    (_, found), = mixed.evaluate([arch])
+    losses, dataset = [], SOURCE.load().without_test()
+    for supernet in (Supernet(SPACE, seed=0), Supernet(SPACE, seed=2, sharing="nested")):
+        network = supernet.extract(arch)
+        calibrate(network, dataset, num_images=200)
+        losses.append(evaluate(network, dataset, "val").loss)
+    assert found.objectives["loss"].value == pytest.approx(np.mean(losses), rel=1e-6)
+    with pytest.raises(InputError, match="missing"):
+        list(SupernetEvaluator(SPACE, SOURCE, [tmp_path / "nested.safetensors"],
+                               sharings=["own"]).evaluate([arch]))
