@@ -115,7 +115,7 @@ class GatesConfig(FileModel):
     ``warmup_epochs`` (null: 40 % of the supernet's epochs) train weights only; then an architecture
     step follows every ``every`` weight steps. ``alpha_lr`` null is chosen by their number.
     ``gradient`` is proxyless', the rest proxyless-rl's: networks scored a step, the reward's form
-    and its weight (the exponent of product, the factor of absolute).
+    and its weight (the exponent of product, the factor of absolute; null: 0.1).
     """
 
     warmup_epochs: Annotated[int, Field(ge=0)] | None = None
@@ -124,7 +124,7 @@ class GatesConfig(FileModel):
     gradient: Literal["two", "full"] = "two"
     samples: Annotated[int, Field(ge=2, le=1000)] = 8
     reward: Literal["absolute", "product"] = "absolute"
-    reward_weight: Annotated[float, Field(ge=0, le=100)] = 0.1
+    reward_weight: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
 Strategy = Literal["random", "proxyless", "proxyless-rl"]

@@ -32,11 +32,11 @@ WEIGHT = 0.1
 
 @dataclass(frozen=True)
 class Reinforce:
-    """REINFORCE over gates; ``samples`` (2 or more) networks are scored a step."""
+    """REINFORCE over gates; ``samples`` (2 or more) are scored a step, ``weight`` None: 0.1."""
 
     samples: int = 8
     reward: RewardForm = "absolute"
-    weight: float = WEIGHT
+    weight: float | None = None
 
     def update(self, search: GateSearch, step: int) -> None:
         """Move the alphas once."""
@@ -53,9 +53,10 @@ class Reinforce:
         """Return the reward of each path."""
         accuracy = np.array(search.problem.accuracies(paths, step))
         ratio = search.path_ms(paths) / search.target_ms
+        weight = WEIGHT if self.weight is None else self.weight
         if self.reward == "product":
-            return np.asarray(accuracy * ratio**-self.weight)
-        return np.asarray(accuracy - self.weight * np.abs(ratio - 1.0))
+            return np.asarray(accuracy * ratio**-weight)
+        return np.asarray(accuracy - weight * np.abs(ratio - 1.0))
 
     def state(self) -> dict[str, Any]:
         """Keep nothing."""

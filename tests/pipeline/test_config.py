@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from hwnas.errors import InputError, UsageError
 from hwnas.pipeline.config import (
     PRESETS,
+    GatesConfig,
     RunConfig,
     SupernetConfig,
     load_config,
@@ -159,3 +160,9 @@ def test_sharing_both_alternates_over_the_copies_and_needs_two() -> None:
     assert SupernetConfig().sharing_of(0) == "own"
     with pytest.raises(ValidationError, match=r"needs supernet\.copies of 2 or more, got 1"):
         SupernetConfig.model_validate({"sharing": "both"})
+
+
+def test_a_reward_weight_left_open_in_a_saved_run_is_read_and_means_the_default() -> None:
+    assert GatesConfig.model_validate({"reward_weight": None}).reward_weight is None
+    assert GatesConfig().model_dump() == GatesConfig.model_validate(
+        {"reward_weight": None}).model_dump()
