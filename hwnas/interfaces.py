@@ -5,7 +5,7 @@ Each has a conformance suite in ``tests/conformance/`` that a new implementation
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,9 @@ from hwnas.ops import OpSpec, Shape
 Codes = NDArray[np.int16]
 """Architectures as integers, ``(num_archs, num_choices)``: the option's index, -1 where absent."""
 
+Wiring = tuple[tuple[int, ...], ...]
+"""For each operation of a network the positions of those whose outputs it takes, -1 the image."""
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -27,11 +30,20 @@ class Factor:
     ``ops`` is an object array with one axis per choice in ``choices`` (indices into the space's
     choices, increasing); an entry is the OpSpec executed for these options, or None where nothing
     is. A part that no choice decides has ``choices == ()`` and a 0-d array. Where a choice may be
-    absent its axis has one more entry, the last, for 'absent'.
+    absent its axis has one more entry, the last, for 'absent'. ``possible`` says of which
+    combinations a code can consist at all; None: of every one.
     """
 
     choices: tuple[int, ...]
     ops: NDArray[np.object_]
+    possible: NDArray[np.bool_] | None = None
+
+    def values(self, value: Callable[[OpSpec | None], float]) -> NDArray[np.float64]:
+        """Return ``value`` of each entry of ``ops``, called once per operation; NaN: impossible."""
+        known = {op: value(op) for op in dict.fromkeys(self.ops.ravel().tolist())}
+        flat = [known[op] for op in self.ops.ravel().tolist()]
+        values = np.array(flat, dtype=np.float64).reshape(self.ops.shape)
+        return values if self.possible is None else np.where(self.possible, values, np.nan)
 
 
 class SearchSpace(Protocol):
@@ -47,7 +59,7 @@ class SearchSpace(Protocol):
 
     @property
     def input_shape(self) -> Shape:
-        """Input image (C, H, W)."""
+        """The largest input image (C, H, W); a network's own is its first operation's."""
 
     @property
     def num_classes(self) -> int:
@@ -62,8 +74,21 @@ class SearchSpace(Protocol):
     def decode(self, codes: Codes) -> list[Arch]:
         """Return the architectures of ``(num_archs, num_choices)`` codes."""
 
+    def repair(self, codes: Codes) -> Codes:
+        """Return the codes of architectures nearest to any option indices, valid ones unchanged.
+
+        A choice that does not exist becomes -1; one that exists and has none gets its first
+        option.
+        """
+
+    def network_keys(self, codes: Codes) -> Codes:
+        """Return one row per code, of any width; rows are equal just where network ids are."""
+
     def layers(self, arch: Arch) -> tuple[OpSpec, ...]:
         """Return the operations of the network in order of execution: the one shape walk."""
+
+    def wiring(self, arch: Arch) -> Wiring | None:
+        """Return whose outputs each of ``layers(arch)`` takes; None: of the one before it."""
 
     def factors(self) -> tuple[Factor, ...]:
         """Return the additive parts; for every arch their ops are those of ``layers(arch)``."""
@@ -97,11 +122,15 @@ class Objective:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluator says of one architecture, and what it cost."""
+    """What an evaluator says of one architecture, and what it cost.
+
+    ``error`` says why an evaluation failed; then there are no objectives.
+    """
 
     arch: Arch
     objectives: Mapping[str, Objective]
     cost: Mapping[str, float]
+    error: str | None = None
 
 
 class Evaluator(Protocol):

@@ -24,8 +24,7 @@ def macs_terms(space: SearchSpace) -> list[Term]:
     def value(op: OpSpec | None) -> float:
         return 0.0 if op is None else float(op.macs)
 
-    return [Term(f.choices, np.vectorize(value, otypes=[np.float64])(f.ops))
-            for f in space.factors()]
+    return [Term(f.choices, f.values(value)) for f in space.factors()]
 
 
 def spread_networks(

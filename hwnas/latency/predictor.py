@@ -81,10 +81,7 @@ class LutPredictor:
             row = self.table.entries.get(op)
             return scale * row.latency_ms + per_op if row else float("nan")
 
-        terms = [
-            Term(factor.choices, np.vectorize(value, otypes=[np.float64])(factor.ops))
-            for factor in self.space.factors()
-        ]
+        terms = [Term(factor.choices, factor.values(value)) for factor in self.space.factors()]
         fixed = [f.ops.item() for f in self.space.factors() if not f.choices]
         absent = [op for op in fixed if op is not None and op not in self.table.entries]
         if absent:
@@ -97,8 +94,9 @@ class LutPredictor:
             if len(factor.choices) != 1:
                 continue
             choice = self.space.choices[factor.choices[0]]
-            missing = np.flatnonzero(np.isnan(term.values))
-            if len(missing) == len(term.values):
+            possible = True if factor.possible is None else factor.possible
+            missing = np.flatnonzero(np.isnan(term.values) & possible)
+            if len(missing) == np.sum(np.ones(len(term.values)) * possible):
                 raise self.table.missing([factor.ops[i] for i in missing], self.space.name)
             for index in missing:
                 option = choice.options[index]

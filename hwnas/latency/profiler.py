@@ -252,7 +252,7 @@ class _Session:
             op: float(np.median(self.log.rounds(name)[PILOT_ROUND])) for name, op in ops.items()
         }
         terms = [
-            Term(f.choices, np.vectorize(lambda op: pilot.get(op, 0.0), otypes=[float])(f.ops))
+            Term(f.choices, f.values(lambda op: 0.0 if op is None else pilot.get(op, 0.0)))
             for f in self.plan.space.factors()
         ]
         return self._spread(terms, self.plan.validate, "validate", known)

@@ -29,6 +29,7 @@ def evaluation_record(
         "latency_ms": latency_ms,
         "latency_source": source,
         "objectives": {name: o.to_json() for name, o in evaluation.objectives.items()},
+        **({} if evaluation.error is None else {"error": evaluation.error}),
         "cost": dict(evaluation.cost),
         "time": now(),
     }
@@ -41,6 +42,7 @@ def evaluation_of(record: Mapping[str, Any]) -> Evaluation:
         arch=Arch.make(arch["space"], arch["choices"]),
         objectives={name: Objective(**value) for name, value in record["objectives"].items()},
         cost=record["cost"],
+        error=record.get("error"),
     )
 
 

@@ -71,10 +71,7 @@ def counted_terms(space: SearchSpace, metric: str) -> tuple[Term, ...]:
     def value(op: OpSpec | None) -> float:
         return 0.0 if op is None else counted(op, metric)
 
-    return tuple(
-        Term(factor.choices, np.vectorize(value, otypes=[np.float64])(factor.ops))
-        for factor in space.factors()
-    )
+    return tuple(Term(factor.choices, factor.values(value)) for factor in space.factors())
 
 
 @dataclass(frozen=True)

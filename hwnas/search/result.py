@@ -19,10 +19,15 @@ def rank_key(record: Record) -> tuple[float, float, str]:
     return -objectives["top1"]["value"], loss, record["network_id"]
 
 
+def _is_scored(record: Record) -> bool:
+    """Return whether the evaluation of a record did not fail."""
+    return "top1" in record["objectives"]
+
+
 def finalists(records: Sequence[Record], count: int) -> list[Record]:
     """Return the best ``count`` of ``records`` with distinct network_id, best first."""
     distinct: dict[str, Record] = {}
-    for record in sorted(records, key=rank_key):
+    for record in sorted(filter(_is_scored, records), key=rank_key):
         distinct.setdefault(record["network_id"], record)
     return [answer_of(record) for record in list(distinct.values())[:count]]
 
@@ -35,6 +40,7 @@ def answer_of(record: Record) -> Record:
 
 def front(records: Sequence[Record]) -> list[Record]:
     """Return every evaluated network with whether it is on the accuracy-latency front."""
+    records = [record for record in records if _is_scored(record)]
     if not records:
         return []
     values = np.array([[r["latency_ms"], -r["objectives"]["top1"]["value"]] for r in records])

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from hwnas.arch import Arch, Choice, Option, short_hash
-from hwnas.interfaces import Codes, Factor
+from hwnas.interfaces import Codes, Factor, Wiring
 from hwnas.journal import canonical_json
 from hwnas.ops import OpSpec, Shape, make_divisible
 from hwnas.space.codes import checked_arch, decode, encode
@@ -174,6 +174,21 @@ class ChainSpace:
         """Return the architectures of ``(num_archs, num_choices)`` codes."""
         return decode(self.name, self.choices, codes)
 
+    def repair(self, codes: Codes) -> Codes:
+        """Return the codes with a first option for what is -1: every choice exists."""
+        return np.maximum(codes, 0)
+
+    def network_keys(self, codes: Codes) -> Codes:
+        """Return ``(num_archs, num_choices)``: numbers of the operations, identities (0) last."""
+        numbers: dict[OpSpec | None, int] = {None: 0}
+        keys = np.empty_like(codes)
+        searched = [ops for name, _, ops in self._slots if name is not None]
+        for column, ops in enumerate(searched):
+            known = np.array([numbers.setdefault(op, len(numbers)) for op in ops], codes.dtype)
+            keys[:, column] = known[codes[:, column]]
+        order = np.argsort(keys == 0, axis=1, kind="stable")
+        return np.take_along_axis(keys, order, axis=1)
+
     def layers(self, arch: Arch) -> tuple[OpSpec, ...]:
         """Return the operations in order of execution."""
         chosen = arch.choices
@@ -182,6 +197,10 @@ class ChainSpace:
             for name, names, ops in self._slots
         )
         return tuple(op for op in walked if op is not None)
+
+    def wiring(self, arch: Arch) -> Wiring | None:
+        """Return None: the operations form a chain."""
+        return None
 
     def factors(self) -> tuple[Factor, ...]:
         """Return one factor per part: the fixed ones of no choice, each layer of its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,15 @@ from hwnas.errors import InputError
 from hwnas.interfaces import Codes, SearchSpace
 
 
-def checked_arch(space: SearchSpace, choices: Mapping[str, Option]) -> Arch:
-    """Return the Arch of ``space`` with these choices, one option for every choice.
+def checked_arch(
+    space: SearchSpace,
+    choices: Mapping[str, Option],
+    existing: Callable[[Mapping[str, Option]], Collection[str]] | None = None,
+) -> Arch:
+    """Return the Arch of ``space`` with these choices, one option for every choice that exists.
+
+    ``existing`` names the choices that exist beside given ones (of which some may be missing or
+    wrong; None: all of the space's exist).
 
     Raises:
         InputError: lists every unknown, missing or impossible choice, with what is allowed.
@@ -22,8 +29,13 @@ def checked_arch(space: SearchSpace, choices: Mapping[str, Option]) -> Arch:
     known = {choice.name: choice for choice in space.choices}
     for name in sorted(set(choices) - set(known)):
         problems.append(f"unknown choice {name!r}; {space.name} has {', '.join(known)}")
+    there = set(known) if existing is None else set(existing(choices))
     for name, choice in known.items():
-        if name not in choices:
+        if name not in there:
+            if name in choices:
+                problems.append(f"choice {name!r} does not exist in this architecture: leave it "
+                                "out, or change the choice (a depth) that decides so")
+        elif name not in choices:
             problems.append(f"choice {name!r} is missing; allowed: {_listed(choice)}")
         elif not any(_same(choices[name], option) for option in choice.options):
             problems.append(f"choice {name!r} is {choices[name]!r}; allowed: {_listed(choice)}")

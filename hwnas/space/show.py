@@ -49,4 +49,4 @@ def _additive(space: SearchSpace, metric: str) -> list[Term]:
     def value(op: OpSpec | None) -> float:
         return 0.0 if op is None else float(getattr(op, metric))
 
-    return [Term(f.choices, np.vectorize(value, otypes=[float])(f.ops)) for f in space.factors()]
+    return [Term(f.choices, f.values(value)) for f in space.factors()]

@@ -11,7 +11,7 @@ import torch
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
-from hwnas.interfaces import SearchSpace
+from hwnas.interfaces import Codes, SearchSpace
 from hwnas.network import build
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
@@ -28,12 +28,13 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 
 @pytest.fixture(scope="module")
 def archs(space: SearchSpace) -> list[Arch]:
-    """100 random architectures, made by the space's own check."""
-    generator = stream(0, "conformance")
-    return [
-        space.arch({c.name: c.options[generator.integers(len(c.options))] for c in space.choices})
-        for _ in range(100)
-    ]
+    """100 random architectures: random options, repaired."""
+    return space.decode(space.repair(_random_codes(space, 100)))
+
+
+def _random_codes(space: SearchSpace, count: int) -> Codes:
+    sizes = [len(choice.options) for choice in space.choices]
+    return stream(0, "conformance").integers(sizes, size=(count, len(sizes))).astype(np.int16)
 
 
 def test_choices_have_distinct_names_and_options(space):
@@ -54,7 +55,7 @@ def test_an_arch_carries_the_spaces_name_and_one_option_per_choice(space, archs)
 
 def test_arch_tells_every_impossible_choice_at_once(space, archs):
     good = archs[0].choices
-    first, last = space.choices[0].name, space.choices[-1].name
+    first, last = space.choices[0].name, [c.name for c in space.choices if c.name in good][-1]
     bad = {**good, first: "no-such-option", "no-such-choice": 1}
     del bad[last]
     with pytest.raises(InputError) as caught:
@@ -96,11 +97,48 @@ def test_layers_start_at_the_image_end_at_the_classes_and_never_change(space, ar
         layers = space.layers(arch)
         assert isinstance(layers, tuple)
         assert all(isinstance(op, OpSpec) for op in layers)
-        assert layers[0].in_shape == space.input_shape
+        channels, *size = layers[0].in_shape
+        assert channels == space.input_shape[0]
+        assert all(side <= most for side, most in zip(size, space.input_shape[1:], strict=True))
         assert layers[-1].out_shape == (space.num_classes, 1, 1)
         assert space.layers(arch) == layers
         assert all(OpSpec.make(op.kind, op.in_shape, op.out_channels, **dict(op.attrs)) == op
                    for op in layers)
+
+
+def test_repair_makes_codes_of_architectures_and_leaves_those_as_they_are(space):
+    rng = stream(1, "conformance")
+    sizes = [len(choice.options) for choice in space.choices]
+    wild = rng.integers(-1, sizes, size=(200, len(sizes))).astype(np.int16)
+    mended = space.repair(wild)
+    assert mended.dtype == np.int16
+    for arch in space.decode(mended):
+        assert space.arch(arch.choices) == arch  # the space's own check
+    np.testing.assert_array_equal(space.repair(mended), mended)
+    kept = (wild >= 0) & (mended >= 0)
+    np.testing.assert_array_equal(mended[kept], wild[kept])
+
+
+def test_network_keys_are_equal_just_where_network_ids_are(space):
+    codes = space.repair(_random_codes(space, 60))
+    # neighbours in two choices: pairs that are likely to build one network
+    near = np.repeat(codes[:20], 5, axis=0)
+    rng = stream(2, "conformance")
+    for row in near:
+        for column in rng.integers(len(row), size=2):
+            row[column] = rng.integers(len(space.choices[column].options))
+    codes = np.concatenate([codes, space.repair(near)])
+    keys = [tuple(row) for row in space.network_keys(codes).tolist()]
+    ids = [space.network_id(arch) for arch in space.decode(codes)]
+    assert len(set(keys)) == len(set(ids)) == len(set(zip(keys, ids, strict=True)))
+
+
+def test_impossible_combinations_are_those_no_code_has(space, archs):
+    rows = space.encode(archs)
+    for factor in space.factors():
+        if factor.possible is not None:
+            assert factor.possible.shape == factor.ops.shape
+            assert all(factor.possible[tuple(row[c] for c in factor.choices)] for row in rows)
 
 
 def test_factors_together_are_the_layers_of_every_arch(space, archs):
