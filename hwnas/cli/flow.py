@@ -166,12 +166,42 @@ def bench(
     )
 
 
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="A run folder; with --cross several.")],
+    cross: Annotated[
+        bool, typer.Option("--cross", help="Set the network of each run on the devices of all.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --cross: an HTML page to write.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Write the run's report: one self-contained HTML page, and its figures as SVG."""
+    if cross:
+        _report_cross(runs, out, as_json)
+        return
     from hwnas.pipeline.folder import RunFolder
     from hwnas.report.page import write_report
 
-    print_text(str(write_report(RunFolder.existing(run).path)))
+    if len(runs) > 1 or out is not None or as_json:
+        raise UsageError("a report is of one run folder and lies in it; several run folders, --out "
+                         "and --json go with --cross")
+    print_text(str(write_report(RunFolder.existing(runs[0]).path)))
+
+
+def _report_cross(runs: list[Path], out: Path | None, as_json: bool) -> None:
+    from hwnas.journal import write_whole
+    from hwnas.pipeline.run import cross_runs
+    from hwnas.report.cross import page, rows_of
+
+    matrix = cross_runs(runs, say=say)
+    if out is not None:
+        write_whole(out, page(matrix))
+        say(f"written: {out}")
+    if as_json:
+        print_json(matrix.to_json())
+    else:
+        print_table(*rows_of(matrix))
 
 
 def run(

@@ -16,7 +16,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.executor import TaskError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
-from hwnas.interfaces import Evaluator
+from hwnas.interfaces import Evaluator, SearchSpace
 from hwnas.journal import read_json
 from hwnas.latency.bench import bench, check_models
 from hwnas.latency.device import MODEL_FORMAT, load_device
@@ -31,6 +31,7 @@ from hwnas.pipeline.prediction import predictor_of
 from hwnas.pipeline.searching import saved_evaluator, scratch_evaluator
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.pipeline.stages import PARITY_IMAGES
+from hwnas.report.cross import Matrix, cross
 from hwnas.report.page import write_report
 from hwnas.rng import stream
 from hwnas.space.archfile import read_arch, read_archs
@@ -263,6 +264,24 @@ def bench_run(
     verdict.choose_winner(run)
     found: dict[str, Any] = read_json(run.folder.file(verdict.bench_file(run.target(0))))
     return found
+
+
+def cross_runs(paths: Sequence[Path], *, say: Say = _silent) -> Matrix:
+    """Return the network of each run on the device of each run.
+
+    Raises:
+        UsageError: fewer than two runs, or one is no run folder.
+        InputError: a run has no answer, or they cannot be compared.
+    """
+    folders = {path: RunFolder.existing(path) for path in paths}
+
+    def load(path: Path, name: str) -> SearchSpace:
+        # a user's own space is named by its file, which the configuration holds
+        if "@" not in name:
+            return load_space(name)
+        return Run(folders[path], folders[path].config(), no_progress, say).space
+
+    return cross(paths, load, lambda space, table: predictor_of(space, table, say).predict_arch_ms)
 
 
 def bench_models(
