@@ -181,8 +181,8 @@ def page(matrix: Matrix) -> str:
         "main",
         element("h1", f"Networks of {matrix.found[0].space} on the devices of others"),
         element("p", "Each row is the network found for one device; latencies are predicted by "
-                f"each device's table, accuracies are of source {source}. Regret is what the device's "
-                "own network has more."),
+                f"each device's table, accuracies are of source {source}. Regret is what the "
+                "device's own network has more."),
         table(columns, rows),
     )
     style = css_variables() + Path(__file__).with_name("page.css").read_text()
