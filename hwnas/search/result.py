@@ -12,11 +12,15 @@ from hwnas.search.pareto import non_dominated
 Record = dict[str, Any]
 
 
-def rank_key(record: Record) -> tuple[float, float, str]:
-    """Sort best first: higher top-1, then lower loss, then the id, so that ties have one order."""
+def rank_key(record: Record) -> tuple[float, float, float, str]:
+    """Sort best first: higher top-1, then lower loss, then the id, so that ties have one order.
+
+    Networks trained for more epochs (successive halving) come before those trained for fewer.
+    """
     objectives = record["objectives"]
+    epochs = objectives["epochs"]["value"] if "epochs" in objectives else 0.0
     loss = objectives["loss"]["value"] if "loss" in objectives else 0.0
-    return -objectives["top1"]["value"], loss, record["network_id"]
+    return -epochs, -objectives["top1"]["value"], loss, record["network_id"]
 
 
 def _is_scored(record: Record) -> bool:
