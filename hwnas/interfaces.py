@@ -82,7 +82,10 @@ class SearchSpace(Protocol):
         """
 
     def network_keys(self, codes: Codes) -> Codes:
-        """Return one row per code, of any width; rows are equal just where network ids are."""
+        """Return one row per code; rows, also of different calls, are equal just where ids are.
+
+        The width is the space's own, the same in every call.
+        """
 
     def layers(self, arch: Arch) -> tuple[OpSpec, ...]:
         """Return the operations of the network in order of execution: the one shape walk."""
@@ -150,6 +153,32 @@ class Searcher(Protocol):
         """Take the evaluations of what was asked, in order."""
 
 
+class CodeEvaluator(Protocol):
+    """Scores encoded architectures at array speed (a table of accuracies, a predictor)."""
+
+    @property
+    def source(self) -> str:
+        """Where the scores come from, as in :class:`Objective`."""
+
+    def score(self, codes: Codes) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` top-1 accuracies as fractions; NaN where there is none."""
+
+
+class CodeSearcher(Protocol):
+    """A searcher on encoded architectures; ``search.population.ArchSearcher`` makes it one of
+    architectures. It never asks for a network twice.
+    """
+
+    def ask_codes(self, count: int) -> Codes:
+        """Return ``(up to count, num_choices)`` codes; fewer when no network is left."""
+
+    def tell_codes(self, codes: Codes, scores: NDArray[np.float64]) -> None:
+        """Take ``(num_archs, num_objectives)`` scores of what was asked, in the order of asking.
+
+        More is better in every column; NaN: the evaluation failed.
+        """
+
+
 class LatencyModel(Protocol):
     """Predicts latencies of encoded architectures at array speed."""
 
@@ -159,6 +188,9 @@ class LatencyModel(Protocol):
 
     def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` predicted milliseconds."""
+
+    def predict_arch_ms(self, arch: Arch) -> float:
+        """Return the predicted milliseconds of one architecture; an error says why not."""
 
 
 class Runner(Protocol):

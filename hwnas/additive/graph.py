@@ -90,6 +90,15 @@ class Graph:
         """Return how many states precede step ``step`` (1 after the last)."""
         return len(self.steps[step].next_state) if step < len(self.steps) else 1
 
+    def possible(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return ``(num_codes,)``: whether no function forbids a combination of the code."""
+        state = np.zeros(len(codes), dtype=np.int64)
+        possible = np.ones(len(codes), dtype=bool)
+        for step, symbols in zip(self.steps, codes.T, strict=True):
+            possible &= step.allowed[state, symbols]
+            state = step.next_state[state, symbols]
+        return possible
+
     def totals(self, codes: NDArray[np.int64]) -> Ints:
         """Return ``(num_functions, num_codes)`` path sums of ``(num_codes, num_choices)`` codes."""
         state = np.zeros(len(codes), dtype=np.int64)

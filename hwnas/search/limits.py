@@ -169,7 +169,7 @@ class LimitedSpace:
     def within(self, symbols: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of ``(num_codes, num_choices)`` symbols meet all limits."""
         totals = self.graph.totals(symbols)
-        inside = np.ones(len(symbols), dtype=bool)
+        inside = self.graph.possible(symbols)
         for index, most in self._most():
             inside &= totals[index] <= most
         return inside

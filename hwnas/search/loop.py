@@ -13,9 +13,8 @@ from typing import Any
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
-from hwnas.interfaces import Evaluation, Evaluator, Searcher, SearchSpace
+from hwnas.interfaces import Evaluation, Evaluator, LatencyModel, Searcher, SearchSpace
 from hwnas.journal import Journal
-from hwnas.latency.predictor import LutPredictor
 from hwnas.search.journal_records import evaluation_of, evaluation_record
 
 
@@ -24,7 +23,7 @@ class SearchLoop:
     """Runs a searcher against an evaluator; ``progress`` is told (done, total) of each run."""
 
     space: SearchSpace
-    predictor: LutPredictor
+    predictor: LatencyModel
     evaluator: Evaluator
     journal: Journal
     progress: Callable[[int, int], None] = lambda done, total: None

@@ -94,6 +94,12 @@ def symbol_counts(space: SearchSpace) -> list[int]:
     return sizes
 
 
+def to_symbols(codes: Codes, space: SearchSpace) -> NDArray[np.int64]:
+    """Return Codes as symbols: the inverse of :func:`to_codes`."""
+    options = np.array([len(choice.options) for choice in space.choices])
+    return np.where(codes < 0, options, codes).astype(np.int64)
+
+
 def to_codes(symbols: NDArray[np.int64], space: SearchSpace) -> Codes:
     """Return symbols as Codes: the symbol after the last option means absent, -1."""
     options = np.array([len(choice.options) for choice in space.choices])
