@@ -104,7 +104,7 @@ class Head(nn.Module):
             channels = spec["hidden"]
         linear: list[nn.Module] = []
         if spec["features"]:
-            linear.append(nn.Linear(channels, spec["features"]))
+            linear.append(nn.Linear(channels, spec["features"], bias=spec["features_bias"]))
             if act != "none":
                 linear.append(ACTIVATION_MODULES[act]())
             channels = spec["features"]
@@ -159,4 +159,5 @@ def init_weights(network: nn.Module, seed: int) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

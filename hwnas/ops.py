@@ -94,12 +94,18 @@ class OpSpec:
         return canonical_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object a table holds for this operation."""
+        """Return the object a table holds for this operation.
+
+        Attributes that a kind was given later are there only where they differ from the default,
+        so that an operation older than they are keeps its key.
+        """
+        rules = OPS[self.kind].attrs
         return {
             "kind": self.kind,
             "in_shape": list(self.in_shape),
             "out_channels": self.out_channels,
-            "attrs": self._attrs,
+            "attrs": {name: value for name, value in self.attrs
+                      if not (rules[name].added and value == rules[name].default)},
         }
 
     @staticmethod
@@ -133,11 +139,15 @@ class OpSpec:
 
 @dataclass(frozen=True)
 class AttrRule:
-    """What values an attribute may take; ``default`` None means it must be given."""
+    """What values an attribute may take; ``default`` None means it must be given.
+
+    ``added`` marks an attribute that tables written before it lack: see ``OpSpec.to_json``.
+    """
 
     default: Attr | None
     allowed: tuple[Attr, ...] = ()
     minimum: int | None = None
+    added: bool = False
 
     def check(self, kind: str, name: str, value: Attr | None) -> None:
         """Raise ValueError unless ``value`` follows the rule."""
@@ -242,8 +252,13 @@ def _head_params(spec: OpSpec) -> int:
     total = conv * (channels + 2)
     last = conv or channels
     if features:
-        total, last = total + (last + 1) * features, features
+        total, last = total + (last + int(spec["features_bias"])) * features, features
     return int(total + (last + 1) * spec.out_channels)
+
+
+def _head_check(spec: OpSpec) -> None:
+    if not spec["features_bias"] and not spec["features"]:
+        raise ValueError("head: features_bias=False needs features, the layer that lacks the bias")
 
 
 _ACT = AttrRule("relu6", allowed=ACTIVATIONS)
@@ -281,10 +296,12 @@ OPS: Mapping[str, OpKind] = {
         attrs={
             "hidden": AttrRule(0, minimum=0),  # channels of the 1x1 conv before pooling, 0: none
             "features": AttrRule(0, minimum=0),  # width of a linear layer after pooling, 0: none
+            "features_bias": AttrRule(True, allowed=(True, False), added=True),
             "act": _ACT,
         },
         out_shape=_classes_out,
         macs=_head_macs,
         params=_head_params,
+        check=_head_check,
     ),
 }

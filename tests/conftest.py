@@ -1,9 +1,11 @@
-"""Fixtures of the whole test tree: fvcore as the oracle of MACs."""
+"""Fixtures of the whole test tree: fvcore as the oracle of MACs; public data beside the project."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,3 +28,18 @@ def count_macs() -> CountMacs:
         return int(by_operator["conv"] + by_operator["linear"])
 
     return count
+
+
+SHARED_DATA = Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[2] / "shared/data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Return the path of a file or folder of public data; the test is skipped where it is not."""
+    def path(name: str) -> Path:
+        found = SHARED_DATA / name
+        if not found.exists():
+            pytest.skip(f"{found} is not there (HWNAS_TEST_DATA names the folder of public data)")
+        return found
+
+    return path

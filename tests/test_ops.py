@@ -43,8 +43,10 @@ def mbconvs(draw: st.DrawFn) -> OpSpec:
 @st.composite
 def heads(draw: st.DrawFn) -> OpSpec:
     in_shape = draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)
+    features = draw(st.integers(0, 12))
     return OpSpec.make("head", in_shape, draw(st.integers(1, 12)), hidden=draw(st.integers(0, 12)),
-                       features=draw(st.integers(0, 12)), act=draw(ACTS))
+                       features=features, features_bias=not features or draw(st.booleans()),
+                       act=draw(ACTS))
 
 
 SPECS: Mapping[str, st.SearchStrategy[OpSpec]] = {
@@ -77,6 +79,7 @@ WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
     "head": {
         "hidden": (-1, 1.0, False),
         "features": (-1, "8", True),
+        "features_bias": (False, 0, "no"),  # there is no features layer
         "act": ("softmax", 1),
     },
 }
@@ -226,3 +229,14 @@ def test_modules_are_plain_torch():
         kinds = {type(child) for child in module.modules() if not list(child.children())}
         assert all(k.__module__.startswith("torch.nn") for k in kinds), kinds
         assert isinstance(module, nn.Module)
+
+
+def test_an_attribute_added_later_leaves_old_keys_as_they_were():
+    old = OpSpec.make("head", (16, 7, 7), 10, hidden=32, features=24)
+    assert old.key == (
+        '{"attrs":{"act":"relu6","features":24,"hidden":32},"in_shape":[16,7,7],"kind":"head",'
+        '"out_channels":10}'
+    )
+    new = OpSpec.make("head", (16, 7, 7), 10, hidden=32, features=24, features_bias=False)
+    assert '"features_bias":false' in new.key
+    assert new.params == old.params - 24

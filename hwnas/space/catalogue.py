@@ -11,6 +11,7 @@ from hwnas.interfaces import SearchSpace
 from hwnas.ops import make_divisible
 from hwnas.space.chain import Block, ChainSpace, Head, Identity, LayerOption, Stage
 from hwnas.space.custom import load_chain_space
+from hwnas.space.elastic import ElasticSpace, ofa_mbv3
 
 Params = Mapping[str, int | float]
 
@@ -93,6 +94,10 @@ def _proxyless(name: str, params: Params) -> ChainSpace:
     )
 
 
+def _ofa_mbv3(name: str, params: Params) -> ElasticSpace:
+    return ofa_mbv3(name, float(params["width_mult"]), int(params["num_classes"]))
+
+
 CATALOGUE: Mapping[str, Entry] = {
     "tiny": Entry(
         {"input_size": 32, "num_classes": 10, "stem_channels": 8},
@@ -108,6 +113,12 @@ CATALOGUE: Mapping[str, Entry] = {
         {"input_size": 224, "num_classes": 1000, "width_mult": 1.0},
         _proxyless,
         "21 blocks, kernel 3/5/7 x expansion 3/6 or skip (ProxylessNAS, ICLR 2019)",
+    ),
+    "ofa-mbv3": Entry(
+        {"num_classes": 1000, "width_mult": 1.0},
+        _ofa_mbv3,
+        "resolution 128..224, 5 stages of 2 to 4 blocks, kernel 3/5/7 x expansion 3/4/6 "
+        "(Once-for-All, ICLR 2020)",
     ),
 }
 
@@ -158,12 +169,21 @@ def canonical_name(base: str, params: Params) -> str:
 
 
 def with_params(name: str, **params: int) -> str:
-    """Return the name of the same space with these parameters set (``num_classes=5``)."""
+    """Return the name of the same space with these parameters set (``num_classes=5``).
+
+    Raises:
+        InputError: the space has no such parameter.
+    """
     base, text = _split(name)
     if base.endswith(FILE_ENDINGS):
         merged = {**_parse_params(name, FILE_PARAMS, text), **params}
         return f"{base}:{','.join(f'{key}={merged[key]}' for key in sorted(merged))}"
     defaults = CATALOGUE[base].defaults
+    unknown = sorted(set(params) - set(defaults))
+    if unknown:
+        allowed = ", ".join(f"{key}={value}" for key, value in defaults.items())
+        raise InputError(f"space {name!r}", [f"{key!r} is not one of its parameters; they are "
+                                             f"{allowed}" for key in unknown])
     return canonical_name(base, {**defaults, **_parse_params(name, defaults, text), **params})
 
 

@@ -25,7 +25,7 @@ def describe(name: str) -> dict[str, Any]:
     params = _additive(space, "params")
     graph = build_graph(symbol_counts(space), [macs, params])
     ops = {op for factor in space.factors() for op in factor.ops.ravel() if op is not None}
-    first = space.decode(np.zeros((1, len(space.choices)), dtype=np.int16))[0]
+    first = space.decode(space.repair(np.zeros((1, len(space.choices)), dtype=np.int16)))[0]
 
     def extent(function: int) -> list[int]:
         ends = cheapest(graph, function), dearest(graph, function)
