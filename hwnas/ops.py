@@ -8,18 +8,26 @@ convolution and linear layers).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 from hwnas.journal import canonical_json
+from hwnas.op_kind import (
+    ACT,
+    ACTIVATIONS,
+    SE_GATES,
+    Attr,
+    AttrRule,
+    OpKind,
+    Shape,
+    Spec,
+    classes_out,
+    spatial_out,
+)
 
-Attr: TypeAlias = int | str | bool
-Shape: TypeAlias = tuple[int, int, int]
-
-ACTIVATIONS = ("none", "relu", "relu6", "hswish")
-SE_GATES = ("hsigmoid", "sigmoid")
+__all__ = ["ACTIVATIONS", "OPS", "SE_GATES", "Attr", "OpSpec", "Shape", "make_divisible"]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -137,68 +145,21 @@ class OpSpec:
         return f"{self.kind} {shape}->{self.out_channels} {' '.join(shown)}".strip()
 
 
-@dataclass(frozen=True)
-class AttrRule:
-    """What values an attribute may take; ``default`` None means it must be given.
-
-    ``added`` marks an attribute that tables written before it lack: see ``OpSpec.to_json``.
-    """
-
-    default: Attr | None
-    allowed: tuple[Attr, ...] = ()
-    minimum: int | None = None
-    added: bool = False
-
-    def check(self, kind: str, name: str, value: Attr | None) -> None:
-        """Raise ValueError unless ``value`` follows the rule."""
-        if value is None:
-            raise ValueError(f"{kind} needs attribute {name!r}")
-        if self.allowed and not any(value == a and type(value) is type(a) for a in self.allowed):
-            raise ValueError(f"{kind}.{name} must be one of {self.allowed}, got {value!r}")
-        if self.minimum is not None and (type(value) is not int or value < self.minimum):
-            raise ValueError(f"{kind}.{name} must be an integer >= {self.minimum}, got {value!r}")
-
-
-@dataclass(frozen=True)
-class OpKind:
-    """A kind of operation: its attributes, and its shape, cost and size as functions of a spec."""
-
-    attrs: Mapping[str, AttrRule]
-    out_shape: Callable[[OpSpec], Shape]
-    macs: Callable[[OpSpec], int]
-    params: Callable[[OpSpec], int]
-    check: Callable[[OpSpec], None] = lambda spec: None
-
-
-def strided(size: int, stride: int) -> int:
-    """Return the output size of a 'same'-padded convolution (odd sizes as torch rounds them)."""
-    return (size - 1) // stride + 1
-
-
-def _spatial_out(spec: OpSpec) -> Shape:
-    _, height, width = spec.in_shape
-    return spec.out_channels, strided(height, spec["stride"]), strided(width, spec["stride"])
-
-
-def _classes_out(spec: OpSpec) -> Shape:
-    return spec.out_channels, 1, 1
-
-
 # conv: convolution + BN + activation --------------------------------------------------------
 
 
-def _conv_macs(spec: OpSpec) -> int:
+def _conv_macs(spec: Spec) -> int:
     out_channels, height, width = spec.out_shape
     per_output: int = spec.in_shape[0] // spec["groups"] * spec["kernel"] ** 2
     return per_output * out_channels * height * width
 
 
-def _conv_params(spec: OpSpec) -> int:
+def _conv_params(spec: Spec) -> int:
     per_output: int = spec.in_shape[0] // spec["groups"] * spec["kernel"] ** 2
     return spec.out_channels * (per_output + 2)
 
 
-def _conv_check(spec: OpSpec) -> None:
+def _conv_check(spec: Spec) -> None:
     if spec.in_shape[0] % spec["groups"] or spec.out_channels % spec["groups"]:
         raise ValueError(f"groups={spec['groups']} must divide {spec.in_shape[0]} input and "
                          f"{spec.out_channels} output channels")
@@ -207,7 +168,7 @@ def _conv_check(spec: OpSpec) -> None:
 # mbconv: the inverted residual block of MobileNetV2 / V3, one fused unit -------------------------
 
 
-def _mbconv_macs(spec: OpSpec) -> int:
+def _mbconv_macs(spec: Spec) -> int:
     in_channels, height, width = spec.in_shape
     _, out_height, out_width = spec.out_shape
     hidden, area = spec["hidden"], out_height * out_width
@@ -217,7 +178,7 @@ def _mbconv_macs(spec: OpSpec) -> int:
     return int(expand + depthwise + squeeze + hidden * spec.out_channels * area)
 
 
-def _mbconv_params(spec: OpSpec) -> int:
+def _mbconv_params(spec: Spec) -> int:
     hidden, se_width = spec["hidden"], spec["se_width"]
     expand = hidden * (spec.in_shape[0] + 2) if spec["expand"] else 0
     depthwise = hidden * (spec["kernel"] ** 2 + 2)
@@ -225,7 +186,7 @@ def _mbconv_params(spec: OpSpec) -> int:
     return int(expand + depthwise + squeeze + spec.out_channels * (hidden + 2))
 
 
-def _mbconv_check(spec: OpSpec) -> None:
+def _mbconv_check(spec: Spec) -> None:
     if not spec["expand"] and spec["hidden"] != spec.in_shape[0]:
         raise ValueError(f"mbconv without expansion needs hidden == {spec.in_shape[0]} input "
                          f"channels, got {spec['hidden']}")
@@ -237,7 +198,7 @@ def _mbconv_check(spec: OpSpec) -> None:
 # head: everything after the last block, one unit: 1x1 conv + BN + act, pool, linear layers ------
 
 
-def _head_macs(spec: OpSpec) -> int:
+def _head_macs(spec: Spec) -> int:
     channels, height, width = spec.in_shape
     conv, features = spec["hidden"], spec["features"]
     total = channels * conv * height * width
@@ -247,7 +208,7 @@ def _head_macs(spec: OpSpec) -> int:
     return int(total + last * spec.out_channels)
 
 
-def _head_params(spec: OpSpec) -> int:
+def _head_params(spec: Spec) -> int:
     channels, conv, features = spec.in_shape[0], spec["hidden"], spec["features"]
     total = conv * (channels + 2)
     last = conv or channels
@@ -256,12 +217,10 @@ def _head_params(spec: OpSpec) -> int:
     return int(total + (last + 1) * spec.out_channels)
 
 
-def _head_check(spec: OpSpec) -> None:
+def _head_check(spec: Spec) -> None:
     if not spec["features_bias"] and not spec["features"]:
         raise ValueError("head: features_bias=False needs features, the layer that lacks the bias")
 
-
-_ACT = AttrRule("relu6", allowed=ACTIVATIONS)
 
 OPS: Mapping[str, OpKind] = {
     "conv": OpKind(
@@ -269,9 +228,9 @@ OPS: Mapping[str, OpKind] = {
             "kernel": AttrRule(None, allowed=(1, 3, 5, 7)),
             "stride": AttrRule(1, allowed=(1, 2)),
             "groups": AttrRule(1, minimum=1),
-            "act": _ACT,
+            "act": ACT,
         },
-        out_shape=_spatial_out,
+        out_shape=spatial_out,
         macs=_conv_macs,
         params=_conv_params,
         check=_conv_check,
@@ -282,12 +241,12 @@ OPS: Mapping[str, OpKind] = {
             "stride": AttrRule(1, allowed=(1, 2)),
             "hidden": AttrRule(None, minimum=1),  # channels of the depthwise convolution
             "expand": AttrRule(True, allowed=(True, False)),  # whether the first 1x1 conv exists
-            "act": _ACT,
+            "act": ACT,
             "residual": AttrRule(False, allowed=(True, False)),
             "se_width": AttrRule(0, minimum=0),  # squeeze-and-excite width, 0: none
             "se_gate": AttrRule("hsigmoid", allowed=SE_GATES),
         },
-        out_shape=_spatial_out,
+        out_shape=spatial_out,
         macs=_mbconv_macs,
         params=_mbconv_params,
         check=_mbconv_check,
@@ -297,9 +256,9 @@ OPS: Mapping[str, OpKind] = {
             "hidden": AttrRule(0, minimum=0),  # channels of the 1x1 conv before pooling, 0: none
             "features": AttrRule(0, minimum=0),  # width of a linear layer after pooling, 0: none
             "features_bias": AttrRule(True, allowed=(True, False), added=True),
-            "act": _ACT,
+            "act": ACT,
         },
-        out_shape=_classes_out,
+        out_shape=classes_out,
         macs=_head_macs,
         params=_head_params,
         check=_head_check,
