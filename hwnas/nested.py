@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hwnas.network_parts import StridedPointwise
+from hwnas.network import StridedPointwise
 from hwnas.ops import OpSpec
 
 Sizes = tuple[int, ...]
@@ -95,13 +95,14 @@ def alike(
     """Return the places of convolutions that do the same in the candidates of a slot, by name.
 
     A place is (candidate, name of the convolution in it). Convolutions are alike that have the same
-    name in candidates of one kind and are all depthwise, or none of them is.
+    name in candidates of one kind and are all depthwise, or are cut into as many groups.
     """
     found: dict[str, list[tuple[nn.Module, str]]] = {}
     for op, candidate in zip(ops, candidates, strict=True):
         for name, module in candidate.named_modules():
             if op is not None and isinstance(module, nn.Conv2d):
-                kind = "depthwise" if module.groups > 1 else "dense"
+                depthwise = module.groups == module.in_channels > 1
+                kind = "depthwise" if depthwise else f"groups{module.groups}"
                 found.setdefault(f"{op.kind}.{name}.{kind}", []).append((candidate, name))
     return found
 

@@ -26,7 +26,6 @@ from hwnas.op_kind import (
     classes_out,
     spatial_out,
 )
-from hwnas.ops_mobile import MOBILE_OPS
 
 __all__ = ["ACTIVATIONS", "OPS", "SE_GATES", "Attr", "OpSpec", "Shape", "make_divisible"]
 
@@ -173,18 +172,19 @@ def _mbconv_macs(spec: Spec) -> int:
     in_channels, height, width = spec.in_shape
     _, out_height, out_width = spec.out_shape
     hidden, area = spec["hidden"], out_height * out_width
-    expand = in_channels * hidden * height * width if spec["expand"] else 0
+    groups = spec["groups"]
+    expand = in_channels * hidden // groups * height * width if spec["expand"] else 0
     depthwise = hidden * spec["kernel"] ** 2 * area
     squeeze = 2 * hidden * spec["se_width"]
-    return int(expand + depthwise + squeeze + hidden * spec.out_channels * area)
+    return int(expand + depthwise + squeeze + hidden * spec.out_channels // groups * area)
 
 
 def _mbconv_params(spec: Spec) -> int:
-    hidden, se_width = spec["hidden"], spec["se_width"]
-    expand = hidden * (spec.in_shape[0] + 2) if spec["expand"] else 0
+    hidden, se_width, groups = spec["hidden"], spec["se_width"], spec["groups"]
+    expand = hidden * (spec.in_shape[0] // groups + 2) if spec["expand"] else 0
     depthwise = hidden * (spec["kernel"] ** 2 + 2)
     squeeze = 2 * hidden * se_width + se_width + hidden if se_width else 0
-    return int(expand + depthwise + squeeze + spec.out_channels * (hidden + 2))
+    return int(expand + depthwise + squeeze + spec.out_channels * (hidden // groups + 2))
 
 
 def _mbconv_check(spec: Spec) -> None:
@@ -194,6 +194,14 @@ def _mbconv_check(spec: Spec) -> None:
     if spec["residual"] and spec.out_shape != spec.in_shape:
         raise ValueError(f"mbconv: a residual needs equal shapes, got {spec.in_shape} -> "
                          f"{spec.out_shape}")
+    widths = (spec.in_shape[0], spec["hidden"], spec.out_channels)
+    if any(width % spec["groups"] for width in widths):
+        raise ValueError(f"mbconv: groups={spec['groups']} must divide the {widths[0]} input, "
+                         f"{widths[1]} hidden and {widths[2]} output channels")
+    if spec["shuffle"] and (spec["groups"] == 1 or not spec["expand"]):
+        raise ValueError("mbconv: shuffle mixes the groups of the first 1x1 convolution, so it "
+                         f"needs groups > 1 and expand, got groups={spec['groups']} "
+                         f"expand={spec['expand']}")
 
 
 # head: everything after the last block, one unit: 1x1 conv + BN + act, pool, linear layers ------
@@ -214,17 +222,13 @@ def _head_params(spec: Spec) -> int:
     total = conv * (channels + 2)
     last = conv or channels
     if features:
-        per_feature = 2 if spec["features_norm"] else int(spec["features_bias"])
-        total, last = total + (last + per_feature) * features, features
+        total, last = total + (last + int(spec["features_bias"])) * features, features
     return int(total + (last + 1) * spec.out_channels)
 
 
 def _head_check(spec: Spec) -> None:
     if not spec["features_bias"] and not spec["features"]:
         raise ValueError("head: features_bias=False needs features, the layer that lacks the bias")
-    if spec["features_norm"] and not (spec["features"] and spec["features_bias"]):
-        raise ValueError("head: features_norm=True needs features, the layer that is normalised, "
-                         "and features_bias left at True, as the norm is in the bias's place")
 
 
 OPS: Mapping[str, OpKind] = {
@@ -250,7 +254,9 @@ OPS: Mapping[str, OpKind] = {
             "residual": AttrRule(False, allowed=(True, False)),
             "se_width": AttrRule(0, minimum=0),  # squeeze-and-excite width, 0: none
             "se_gate": AttrRule("hsigmoid", allowed=SE_GATES),
-            "se_act": AttrRule("relu", allowed=ACTIVATIONS[1:], added=True),
+            "groups": AttrRule(1, minimum=1, added=True),  # of the 1x1 convolutions
+            # whether channels are shuffled between the first 1x1 and the depthwise convolution
+            "shuffle": AttrRule(False, allowed=(True, False), added=True),
         },
         out_shape=spatial_out,
         macs=_mbconv_macs,
@@ -262,8 +268,6 @@ OPS: Mapping[str, OpKind] = {
             "hidden": AttrRule(0, minimum=0),  # channels of the 1x1 conv before pooling, 0: none
             "features": AttrRule(0, minimum=0),  # width of a linear layer after pooling, 0: none
             "features_bias": AttrRule(True, allowed=(True, False), added=True),
-            # whether the features have a batch norm in place of the bias
-            "features_norm": AttrRule(False, allowed=(True, False), added=True),
             "act": ACT,
         },
         out_shape=classes_out,
@@ -271,5 +275,4 @@ OPS: Mapping[str, OpKind] = {
         params=_head_params,
         check=_head_check,
     ),
-    **MOBILE_OPS,
 }

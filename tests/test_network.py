@@ -9,8 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hwnas.network import MODULES, MBConv, build, build_layers, init_weights
-from hwnas.network_parts import SqueezeExcite, StridedPointwise
+from hwnas.network import (
+    MODULES,
+    ChannelShuffle,
+    MBConv,
+    SqueezeExcite,
+    StridedPointwise,
+    build,
+    build_layers,
+    init_weights,
+)
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -139,6 +147,21 @@ def test_each_activation_is_the_function_of_its_name(act, function):
     linear = F.conv2d(x, module[0].weight, stride=2, padding=1) / math.sqrt(1 + 1e-5)
     assert linear.min() < -3 < 6 < linear.max()
     torch.testing.assert_close(module(x), function(linear))
+
+
+def test_a_shuffle_is_torchs_and_gives_each_group_of_the_next_convolution_some_of_all():
+    x = torch.randn(2, 12, 3, 5)
+    for groups in (2, 3, 4):
+        torch.testing.assert_close(ChannelShuffle(groups)(x), nn.ChannelShuffle(groups)(x))
+    grouped = OpSpec.make("mbconv", (8, 5, 5), 8, kernel=3, hidden=8, groups=2, shuffle=True,
+                          act="none")
+    block = build_layers([grouped]).eval()
+    image = torch.zeros(1, 8, 5, 5)
+    image[:, 0] = 1.0  # the first group only
+    assert (block(image).abs().amax((0, 2, 3)) > 0).all()
+    unshuffled = OpSpec.make("mbconv", (8, 5, 5), 8, kernel=3, hidden=8, groups=2, act="none")
+    reached = build_layers([unshuffled]).eval()(image).abs().amax((0, 2, 3)) > 0
+    assert reached.tolist() == [True] * 4 + [False] * 4
 
 
 def test_build_maps_images_to_logits():

@@ -98,6 +98,38 @@ def _ofa_mbv3(name: str, params: Params) -> ElasticSpace:
     return ofa_mbv3(name, float(params["width_mult"]), int(params["num_classes"]))
 
 
+def _fbnet(name: str, params: Params) -> ChainSpace:
+    """Make FBNet's space (Wu et al., CVPR 2019, Tables 1 and 2).
+
+    As in timm's fbnetc_100, every block has its first 1x1 convolution, expansion 1 included; as in
+    HW-NAS-Bench's networks (Li et al., ICLR 2021), a skip that changes the shape is a 1x1
+    convolution + BN + ReLU. The width of the last convolution, 1984, is that of both.
+    """
+    options: dict[str, LayerOption] = {}
+    for kernel in (3, 5):
+        options[f"k{kernel}_e1"] = Block(kernel, 1, "relu", expand_conv=True)
+        options[f"k{kernel}_e1_g2"] = Block(kernel, 1, "relu", expand_conv=True, groups=2)
+        options[f"k{kernel}_e3"] = Block(kernel, 3, "relu")
+        options[f"k{kernel}_e6"] = Block(kernel, 6, "relu")
+    options["skip"] = Identity("relu")
+    width_mult = float(params["width_mult"])
+    plan = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
+    return ChainSpace(
+        name=name,
+        input_size=int(params["input_size"]),
+        num_classes=int(params["num_classes"]),
+        stem_width=make_divisible(16 * width_mult),
+        stem_stride=2,
+        stem_act="relu",
+        stages=tuple(
+            Stage(make_divisible(width * width_mult), layers, stride, tuple(options))
+            for width, layers, stride in plan
+        ),
+        options=options,
+        head=Head(hidden=make_divisible(1984 * max(1.0, width_mult)), act="relu"),
+    )
+
+
 CATALOGUE: Mapping[str, Entry] = {
     "tiny": Entry(
         {"input_size": 32, "num_classes": 10, "stem_channels": 8},
@@ -119,6 +151,11 @@ CATALOGUE: Mapping[str, Entry] = {
         _ofa_mbv3,
         "resolution 128..224, 5 stages of 2 to 4 blocks, kernel 3/5/7 x expansion 3/4/6 "
         "(Once-for-All, ICLR 2020)",
+    ),
+    "fbnet": Entry(
+        {"input_size": 224, "num_classes": 1000, "width_mult": 1.0},
+        _fbnet,
+        "22 layers, kernel 3/5 x expansion 1/3/6, grouped, or skip (FBNet, CVPR 2019)",
     ),
 }
 

@@ -27,7 +27,8 @@ class Block:
 
     ``expand`` is the hidden width over the input width, rounded to a multiple of 8; ``se`` the
     squeeze width over the hidden width (0: none). ``expand`` 1 has no expansion convolution unless
-    ``expand_conv`` is set.
+    ``expand_conv`` is set. With ``groups`` over 1 both 1x1 convolutions are grouped and channels
+    are shuffled after the first of them, where there is one.
     """
 
     kernel: int
@@ -36,10 +37,12 @@ class Block:
     se: float = 0.0
     se_gate: str = "hsigmoid"
     expand_conv: bool = False
+    groups: int = 1
 
     def op(self, in_shape: Shape, out_channels: int, stride: int) -> OpSpec:
         """Return the operation of this block at this place of a network."""
         hidden = in_shape[0] if self.expand == 1 else make_divisible(in_shape[0] * self.expand)
+        expand = self.expand != 1 or self.expand_conv
         return OpSpec.make(
             "mbconv",
             in_shape,
@@ -47,11 +50,13 @@ class Block:
             kernel=self.kernel,
             stride=stride,
             hidden=hidden,
-            expand=self.expand != 1 or self.expand_conv,
+            expand=expand,
             act=self.act,
             residual=stride == 1 and in_shape[0] == out_channels,
             se_width=make_divisible(hidden * self.se) if self.se else 0,
             se_gate=self.se_gate,
+            groups=self.groups,
+            shuffle=expand and self.groups > 1,
         )
 
 
@@ -71,13 +76,15 @@ class Conv:
 
 @dataclass(frozen=True)
 class Identity:
-    """An option that does nothing; where the shape changes it is a 1x1 convolution + BN."""
+    """An option that does nothing; a 1x1 convolution + BN + ``act`` where the shape changes."""
+
+    act: str = "none"
 
     def op(self, in_shape: Shape, out_channels: int, stride: int) -> OpSpec | None:
         """Return None, or the projection that a change of shape needs."""
         if stride == 1 and in_shape[0] == out_channels:
             return None
-        return OpSpec.make("conv", in_shape, out_channels, kernel=1, stride=stride, act="none")
+        return OpSpec.make("conv", in_shape, out_channels, kernel=1, stride=stride, act=self.act)
 
 
 LayerOption = Block | Conv | Identity

@@ -14,7 +14,7 @@ from hwnas.journal import canonical_json
 from hwnas.ops import ACTIVATIONS
 from hwnas.space.chain import Block, ChainSpace, Conv, Head, Identity, LayerOption, Stage
 
-Activation = Literal["none", "relu", "relu6", "hswish", "swish", "gelu"]
+Activation = Literal["none", "relu", "relu6", "hswish"]
 Width = Annotated[int, Field(ge=1, le=8192)]
 assert Activation.__args__ == ACTIVATIONS  # type: ignore[attr-defined]
 
@@ -29,10 +29,12 @@ class BlockModel(FileModel):
     se: Annotated[float, Field(ge=0, le=1)] = 0.0
     se_gate: Literal["hsigmoid", "sigmoid"] = "hsigmoid"
     expand_conv: bool = False
+    groups: Width = 1
 
     def option(self) -> LayerOption:
         """Return the space's value."""
-        return Block(self.kernel, self.expand, self.act, self.se, self.se_gate, self.expand_conv)
+        return Block(self.kernel, self.expand, self.act, self.se, self.se_gate, self.expand_conv,
+                     self.groups)
 
 
 class ConvModel(FileModel):
@@ -52,10 +54,11 @@ class IdentityModel(FileModel):
     """Nothing; a projection where the shape changes."""
 
     kind: Literal["identity"]
+    act: Activation = "none"  # of the projection
 
     def option(self) -> LayerOption:
         """Return the space's value."""
-        return Identity()
+        return Identity(self.act)
 
 
 OptionModel = Annotated[BlockModel | ConvModel | IdentityModel, Field(discriminator="kind")]

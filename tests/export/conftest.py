@@ -56,6 +56,13 @@ def se_block() -> OpSpec:
 
 
 @pytest.fixture(scope="session")
+def grouped_block() -> OpSpec:
+    """A block of FBNet: 1x1 convolutions in two groups, a channel shuffle between; not square."""
+    return OpSpec.make("mbconv", (16, 14, 9), 24, kernel=3, stride=2, hidden=16, groups=2,
+                       shuffle=True, act="relu")
+
+
+@pytest.fixture(scope="session")
 def save_weights() -> Callable[[nn.Module, Path], Path]:
     """Writes a network's state as the safetensors file a conversion can name."""
 

@@ -44,6 +44,12 @@ def test_a_squeeze_excite_block_computes_the_same_as_onnx(tmp_path, trained, se_
     ]
 
 
+def test_a_shuffled_block_computes_the_same_as_onnx(tmp_path, trained, grouped_block):
+    network, path = trained([grouped_block]), tmp_path / "b.onnx"
+    to_onnx(network, grouped_block.in_shape, path)
+    check_parity(parity(network, path, _images(2, 16, 14, 9), layout="nchw"), path)
+
+
 def test_the_model_is_valid_folded_and_of_the_fixed_opset(trained, tiny_layers):
     model = onnx.load_model_from_string(onnx_bytes(trained(tiny_layers), (3, 32, 32)))
     onnx.checker.check_model(model, full_check=True)

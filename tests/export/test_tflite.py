@@ -42,6 +42,12 @@ def test_a_squeeze_excite_block_computes_the_same_channels_first(tmp_path, train
         assert [(side["shape"], side["dtype"]) for side in sides] == [([1, 16, 14, 9], "float32")]
 
 
+def test_a_shuffled_block_computes_the_same_channels_last(tmp_path, trained, grouped_block):
+    network, path = trained([grouped_block]), tmp_path / "b.tflite"
+    to_tflite(network, grouped_block.in_shape, path)
+    check_parity(parity(network, path, _images(2, 16, 14, 9), layout="nhwc"), path)
+
+
 def test_a_channels_last_block_has_no_transposes_and_no_separate_batch_norm(block_file):
     details = Interpreter(model_path=str(block_file))._get_ops_details()
     kernels = [detail["op_name"] for detail in details]

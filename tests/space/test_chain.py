@@ -13,7 +13,7 @@ from torch import nn
 
 from hwnas.arch import Arch
 from hwnas.interfaces import SearchSpace
-from hwnas.network import Head, MBConv, build
+from hwnas.network import ChannelShuffle, Head, MBConv, build
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -21,7 +21,7 @@ from hwnas.space.chain import Block, ChainSpace, Conv, Identity, Stage, network_
 from hwnas.space.chain import Head as HeadWidths
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "my_space.yaml")
-FULL = ("tiny", "macro-cifar", "proxyless:input_size=64", EXAMPLE)
+FULL = ("tiny", "macro-cifar", "proxyless:input_size=64", "fbnet:input_size=64", EXAMPLE)
 # the same structures at a width at which 200 networks are built and run in seconds
 NARROW = ("tiny", "macro-cifar:stem_channels=8", "proxyless:input_size=64,width_mult=0.35", EXAMPLE)
 
@@ -64,12 +64,16 @@ def traced_mbconv(module: MBConv, in_shape: tuple[int, int, int]) -> OpSpec:
     assert depthwise.groups == depthwise.in_channels == depthwise.out_channels
     assert project.kernel_size == (1, 1)
     assert expand is None or expand.out_channels == depthwise.in_channels
+    shuffles = [m.groups for m in module.modules() if isinstance(m, ChannelShuffle)]
+    assert shuffles in ([], [project.groups])
+    assert expand is None or expand.groups == project.groups
     gates = [GATE_OF_MODULE[type(m)] for m in module.modules() if type(m) in GATE_OF_MODULE]
     return OpSpec.make(
         "mbconv", in_shape, project.out_channels, kernel=depthwise.kernel_size[0],
         stride=depthwise.stride[0], hidden=depthwise.out_channels, expand=expand is not None,
         act=act_of(module.body[0]), residual=module.residual,
-        se_width=squeeze[0].out_channels if squeeze else 0,
+        se_width=squeeze[0].out_channels if squeeze else 0, groups=project.groups,
+        shuffle=bool(shuffles),
         **({"se_gate": gates[0]} if gates else {}),
     )
 
@@ -261,6 +265,10 @@ def test_a_block_at_a_place_is_the_operation_its_fields_say():
     assert not block.op((24, 14, 14), 32, 1)["residual"]
     assert Block(3, 1).op((24, 14, 14), 24, 1)["expand"] is False
     assert Block(3, 1, expand_conv=True).op((24, 14, 14), 24, 1)["expand"] is True
+    grouped = Block(3, 1, expand_conv=True, groups=2).op((24, 14, 14), 32, 2)
+    assert (grouped["groups"], grouped["shuffle"]) == (2, True)
+    # without a first 1x1 convolution there is nothing to shuffle
+    assert Block(3, 1, groups=2).op((24, 14, 14), 32, 2)["shuffle"] is False
     assert Block(3, 2.2).op((24, 14, 14), 24, 1)["hidden"] == 56  # 52.8 to a multiple of 8
     # without expansion the hidden width is the input's, whatever it is a multiple of
     assert Block(3, 1).op((12, 14, 14), 24, 1)["hidden"] == 12
@@ -272,3 +280,4 @@ def test_convolutions_and_identities_at_a_place():
     assert Identity().op((8, 7, 7), 8, 1) is None
     assert str(Identity().op((8, 7, 7), 8, 2)) == "conv 8x7x7->8 act=none kernel=1 stride=2"
     assert str(Identity().op((8, 7, 7), 16, 1)) == "conv 8x7x7->16 act=none kernel=1"
+    assert str(Identity("relu").op((8, 7, 7), 16, 1)) == "conv 8x7x7->16 act=relu kernel=1"
