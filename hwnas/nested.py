@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hwnas.network import StridedPointwise
+from hwnas.network_parts import StridedPointwise
 from hwnas.ops import OpSpec
 
 Sizes = tuple[int, ...]

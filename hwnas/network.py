@@ -7,67 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hwnas.arch import Arch
 from hwnas.interfaces import SearchSpace
+from hwnas.network_mobile import MOBILE_MODULES
+from hwnas.network_parts import ACTIVATION_MODULES, SqueezeExcite, conv_bn_act
 from hwnas.ops import OpSpec
 from hwnas.rng import derived_seed
-
-ACTIVATION_MODULES: Mapping[str, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),
-    "relu6": lambda: nn.ReLU6(inplace=True),
-    "hswish": lambda: nn.Hardswish(inplace=True),
-}
-GATE_MODULES: Mapping[str, Callable[[], nn.Module]] = {
-    "hsigmoid": nn.Hardsigmoid,
-    "sigmoid": nn.Sigmoid,
-}
-
-
-class StridedPointwise(nn.Conv2d):
-    """A 1x1 convolution with a stride; while training it subsamples first, which is the same.
-
-    oneDNN in torch 2.14 crashes in the strided one's weight gradient on CPU (channels last, odd
-    batch, several threads). In evaluation, and so in exported models, it is the plain operation.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
-        if not self.training:
-            return super().forward(x)
-        rows, columns = self.stride
-        return F.conv2d(x[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)
-
-
-def _conv_bn_act(
-    in_channels: int, out_channels: int, kernel: int, stride: int, groups: int, act: str
-) -> nn.Sequential:
-    kind = StridedPointwise if kernel == 1 and stride > 1 else nn.Conv2d
-    parts: list[nn.Module] = [
-        kind(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels),
-    ]
-    if act != "none":
-        parts.append(ACTIVATION_MODULES[act]())
-    return nn.Sequential(*parts)
-
-
-class SqueezeExcite(nn.Module):
-    """Channel attention of a block (Hu et al., CVPR 2018, §3), gate as in MobileNetV3."""
-
-    def __init__(self, channels: int, width: int, gate: str) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(channels, width, 1)
-        self.act = nn.ReLU(inplace=True)
-        self.expand = nn.Conv2d(width, channels, 1)
-        self.gate = GATE_MODULES[gate]()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale the channels of ``x`` (N, C, H, W)."""
-        pooled = x.mean((2, 3), keepdim=True)
-        scale: Tensor = self.gate(self.expand(self.act(self.reduce(pooled))))
-        return x * scale
 
 
 class ChannelShuffle(nn.Module):
@@ -96,14 +42,14 @@ class MBConv(nn.Module):
         groups = spec["groups"]
         parts: list[nn.Module] = []
         if spec["expand"]:
-            first = _conv_bn_act(in_channels, hidden, 1, 1, groups, act)
+            first = conv_bn_act(in_channels, hidden, 1, 1, groups, act)
             if spec["shuffle"]:
                 first.append(ChannelShuffle(groups))
             parts.append(first)
-        parts.append(_conv_bn_act(hidden, hidden, spec["kernel"], spec["stride"], hidden, act))
+        parts.append(conv_bn_act(hidden, hidden, spec["kernel"], spec["stride"], hidden, act))
         if spec["se_width"]:
-            parts.append(SqueezeExcite(hidden, spec["se_width"], spec["se_gate"]))
-        parts.append(_conv_bn_act(hidden, spec.out_channels, 1, 1, groups, "none"))
+            parts.append(SqueezeExcite(hidden, spec["se_width"], spec["se_gate"], spec["se_act"]))
+        parts.append(conv_bn_act(hidden, spec.out_channels, 1, 1, groups, "none"))
         self.body = nn.Sequential(*parts)
         self.residual: bool = spec["residual"]
 
@@ -121,10 +67,15 @@ class Head(nn.Module):
         channels, act = spec.in_shape[0], spec["act"]
         self.conv: nn.Module = nn.Identity()
         if spec["hidden"]:
-            self.conv = _conv_bn_act(channels, spec["hidden"], 1, 1, 1, act)
+            self.conv = conv_bn_act(channels, spec["hidden"], 1, 1, 1, act)
             channels = spec["hidden"]
+        self.features: nn.Module = nn.Identity()
         linear: list[nn.Module] = []
-        if spec["features"]:
+        if spec["features_norm"]:
+            # a convolution of one pixel: converters fold batch norms into convolutions
+            self.features = conv_bn_act(channels, spec["features"], 1, 1, 1, act)
+            channels = spec["features"]
+        elif spec["features"]:
             linear.append(nn.Linear(channels, spec["features"], bias=spec["features_bias"]))
             if act != "none":
                 linear.append(ACTIVATION_MODULES[act]())
@@ -133,17 +84,19 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C, H, W) to logits (N, classes)."""
-        out: Tensor = self.classifier(self.conv(x).mean((2, 3), keepdim=True).flatten(1))
+        pooled = self.conv(x).mean((2, 3), keepdim=True)
+        out: Tensor = self.classifier(self.features(pooled).flatten(1))
         return out
 
 
 MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
-    "conv": lambda spec: _conv_bn_act(
+    "conv": lambda spec: conv_bn_act(
         spec.in_shape[0], spec.out_channels, spec["kernel"], spec["stride"], spec["groups"],
         spec["act"],
     ),
     "mbconv": MBConv,
     "head": Head,
+    **MOBILE_MODULES,
 }
 """The module of each operation kind; the keys are those of ``hwnas.ops.OPS``."""
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 Attr: TypeAlias = int | str | bool
 Shape: TypeAlias = tuple[int, int, int]
 
-ACTIVATIONS = ("none", "relu", "relu6", "hswish")
+ACTIVATIONS = ("none", "relu", "relu6", "hswish", "swish", "gelu")
 SE_GATES = ("hsigmoid", "sigmoid")
 
 

@@ -26,6 +26,7 @@ from hwnas.op_kind import (
     classes_out,
     spatial_out,
 )
+from hwnas.ops_mobile import MOBILE_OPS
 
 __all__ = ["ACTIVATIONS", "OPS", "SE_GATES", "Attr", "OpSpec", "Shape", "make_divisible"]
 
@@ -222,13 +223,17 @@ def _head_params(spec: Spec) -> int:
     total = conv * (channels + 2)
     last = conv or channels
     if features:
-        total, last = total + (last + int(spec["features_bias"])) * features, features
+        per_feature = 2 if spec["features_norm"] else int(spec["features_bias"])
+        total, last = total + (last + per_feature) * features, features
     return int(total + (last + 1) * spec.out_channels)
 
 
 def _head_check(spec: Spec) -> None:
     if not spec["features_bias"] and not spec["features"]:
         raise ValueError("head: features_bias=False needs features, the layer that lacks the bias")
+    if spec["features_norm"] and not (spec["features"] and spec["features_bias"]):
+        raise ValueError("head: features_norm=True needs features, the layer that is normalised, "
+                         "and features_bias left at True, as the norm is in the bias's place")
 
 
 OPS: Mapping[str, OpKind] = {
@@ -257,6 +262,7 @@ OPS: Mapping[str, OpKind] = {
             "groups": AttrRule(1, minimum=1, added=True),  # of the 1x1 convolutions
             # whether channels are shuffled between the first 1x1 and the depthwise convolution
             "shuffle": AttrRule(False, allowed=(True, False), added=True),
+            "se_act": AttrRule("relu", allowed=ACTIVATIONS[1:], added=True),
         },
         out_shape=spatial_out,
         macs=_mbconv_macs,
@@ -268,6 +274,8 @@ OPS: Mapping[str, OpKind] = {
             "hidden": AttrRule(0, minimum=0),  # channels of the 1x1 conv before pooling, 0: none
             "features": AttrRule(0, minimum=0),  # width of a linear layer after pooling, 0: none
             "features_bias": AttrRule(True, allowed=(True, False), added=True),
+            # whether the features have a batch norm in place of the bias
+            "features_norm": AttrRule(False, allowed=(True, False), added=True),
             "act": ACT,
         },
         out_shape=classes_out,
@@ -275,4 +283,5 @@ OPS: Mapping[str, OpKind] = {
         params=_head_params,
         check=_head_check,
     ),
+    **MOBILE_OPS,
 }

@@ -16,7 +16,7 @@ CountMacs = Callable[[nn.Module, tuple[int, ...]], int]
 
 @pytest.fixture(scope="session")
 def count_macs() -> CountMacs:
-    """fvcore's count of a module's convolutions and linear layers; BN and pooling left out."""
+    """fvcore's count of convolutions, linear layers, matrix products; not of BN and pooling."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore uses torch.jit at import
         from fvcore.nn import FlopCountAnalysis
@@ -25,7 +25,7 @@ def count_macs() -> CountMacs:
         analysis = FlopCountAnalysis(module.eval(), torch.zeros(1, *in_shape))
         analysis.unsupported_ops_warnings(False)
         by_operator = analysis.by_operator()
-        return int(by_operator["conv"] + by_operator["linear"])
+        return int(by_operator["conv"] + by_operator["linear"] + by_operator["matmul"])
 
     return count
 

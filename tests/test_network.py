@@ -9,16 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hwnas.network import (
-    MODULES,
-    ChannelShuffle,
-    MBConv,
-    SqueezeExcite,
-    StridedPointwise,
-    build,
-    build_layers,
-    init_weights,
-)
+from hwnas.network import MODULES, ChannelShuffle, MBConv, build, build_layers, init_weights
+from hwnas.network_parts import SqueezeExcite, StridedPointwise
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space

@@ -40,52 +40,119 @@ def mbconvs(draw: st.DrawFn) -> OpSpec:
                        hidden=groups * draw(st.integers(1, 24)) if expand else in_shape[0],
                        groups=groups, shuffle=expand and groups > 1 and draw(st.booleans()),
                        expand=expand, residual=residual, act=draw(ACTS),
-                       se_width=draw(st.integers(0, 4)), se_gate=draw(st.sampled_from(SE_GATES)))
+                       se_width=draw(st.integers(0, 4)), se_gate=draw(st.sampled_from(SE_GATES)),
+                       se_act=draw(st.sampled_from(ACTIVATIONS[1:])))
 
 
 @st.composite
 def heads(draw: st.DrawFn) -> OpSpec:
     in_shape = draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)
     features = draw(st.integers(0, 12))
+    bias = not features or draw(st.booleans())
     return OpSpec.make("head", in_shape, draw(st.integers(1, 12)), hidden=draw(st.integers(0, 12)),
-                       features=features, features_bias=not features or draw(st.booleans()),
-                       act=draw(ACTS))
+                       features=features, features_bias=bias, act=draw(ACTS),
+                       features_norm=bool(features and bias and draw(st.booleans())))
+
+
+@st.composite
+def fused_mbconvs(draw: st.DrawFn) -> OpSpec:
+    in_shape, residual = (draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)), draw(st.booleans())
+    return OpSpec.make("fused_mbconv", in_shape,
+                       in_shape[0] if residual else draw(st.integers(1, 8)),
+                       kernel=draw(st.sampled_from((3, 5, 7))),
+                       stride=1 if residual else draw(st.sampled_from((1, 2))),
+                       hidden=draw(st.integers(1, 24)), residual=residual, act=draw(ACTS))
+
+
+@st.composite
+def uibs(draw: st.DrawFn) -> OpSpec:
+    in_shape, residual = (draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)), draw(st.booleans())
+    start, middle = (draw(st.sampled_from((0, 3, 5, 7))) for _ in range(2))
+    can_stride = (start or middle) and not residual
+    return OpSpec.make("uib", in_shape, in_shape[0] if residual else draw(st.integers(1, 8)),
+                       kernel_start=start, kernel=middle,
+                       stride=draw(st.sampled_from((1, 2))) if can_stride else 1,
+                       hidden=draw(st.integers(1, 24)), residual=residual, act=draw(ACTS),
+                       layer_scale=draw(st.booleans()))
+
+
+@st.composite
+def mqas(draw: st.DrawFn) -> OpSpec:
+    in_shape = draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)
+    return OpSpec.make("mqa", in_shape, in_shape[0], heads=draw(st.integers(1, 4)),
+                       key_dim=draw(st.integers(1, 8)), kv_stride=draw(st.sampled_from((1, 2))),
+                       layer_scale=draw(st.booleans()))
 
 
 SPECS: Mapping[str, st.SearchStrategy[OpSpec]] = {
-    "conv": convs(), "mbconv": mbconvs(), "head": heads()
+    "conv": convs(), "mbconv": mbconvs(), "head": heads(),
+    "fused_mbconv": fused_mbconvs(), "uib": uibs(), "mqa": mqas(),
 }
 ANY_SPEC = st.one_of(*SPECS.values())
 
 GOOD: Mapping[str, dict[str, Any]] = {
-    "conv": {"kernel": 3}, "mbconv": {"kernel": 3, "hidden": 24}, "head": {}
+    "conv": {"kernel": 3}, "mbconv": {"kernel": 3, "hidden": 24}, "head": {},
+    "fused_mbconv": {"kernel": 3, "hidden": 24}, "uib": {"hidden": 24}, "mqa": {"heads": 2},
 }
 """The attributes of each kind that have no default."""
+
+SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {"mqa": ((16, 8, 8), 16)}
+"""Input shape and output channels to make a kind with, where (16, 8, 8) and 24 do not do."""
+
+
+def make(kind: str, **attrs: Any) -> OpSpec:
+    shape, out_channels = SHAPES.get(kind, ((16, 8, 8), 24))
+    return OpSpec.make(kind, shape, out_channels, **attrs)
+
 
 WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
     "conv": {
         "kernel": (0, 2, 9, "3", True, 3.0, None),
         "stride": (0, 3, True, 2.0),
         "groups": (0, -1, 3, True, 1.0, "1"),
-        "act": ("gelu", "", 0, None),
+        "act": ("tanh", "", 0, None),
     },
     "mbconv": {
         "kernel": (1, 2, 9, None),
         "stride": (0, 3),
         "hidden": (0, -8, 24.0, True, None),
         "expand": (False, 1, 0, "yes"),  # without expansion hidden must be the input's width
-        "act": ("swish", 1),
+        "act": ("silu", 1),
         "residual": (True, 1, 0),  # the shapes differ
         "se_width": (-1, 0.25, False),
         "se_gate": ("relu", "none"),
         "groups": (0, -1, 3, True, 1.0),
         "shuffle": (True, 1, 0),  # there are no groups to shuffle
+        "se_act": ("none", "sigmoid", 1),
     },
     "head": {
         "hidden": (-1, 1.0, False),
         "features": (-1, "8", True),
         "features_bias": (False, 0, "no"),  # there is no features layer
+        "features_norm": (True, 1, "no"),  # there are no features to normalise
         "act": ("softmax", 1),
+    },
+    "fused_mbconv": {
+        "kernel": (1, 2, 9, None),
+        "stride": (0, 3),
+        "hidden": (0, 24.0, None),
+        "act": ("silu", 1),
+        "residual": (True, 1, 0),
+    },
+    "uib": {
+        "kernel_start": (1, 2, 9, False),
+        "kernel": (1, 2, 9, False),
+        "stride": (0, 2, 3),  # 2: nothing that strides
+        "hidden": (0, 24.0, None),
+        "act": ("silu", 1),
+        "residual": (True, 1, 0),
+        "layer_scale": (1, 1e-5, "yes"),
+    },
+    "mqa": {
+        "heads": (0, -1, 2.0, None),
+        "key_dim": (0, "64"),
+        "kv_stride": (0, 3, 2.0),
+        "layer_scale": (1, 1e-5, "yes"),
     },
 }
 
@@ -159,6 +226,14 @@ def test_macs_of_one_block_by_hand():
     assert spec.params == 48 * 18 + 48 * 27 + (768 + 8 + 48) + 24 * 50
 
 
+def test_macs_of_attention_by_hand():
+    spec = OpSpec.make("mqa", (16, 5, 5), 16, heads=2, key_dim=8, kv_stride=2)
+    # queries and output 16*16 at 25 pixels; keys, values: 9*16 and 16*8 each at 9 pixels;
+    # 2 heads * 25 queries see 9 keys, 8 numbers each, twice
+    assert spec.macs == 2 * 256 * 25 + 2 * (144 + 128) * 9 + 2 * (50 * 9 * 8)
+    assert spec.params == 2 * 16 + 2 * 256 + 2 * (11 * 16 + 128)
+
+
 @given(ANY_SPEC)
 def test_attributes_are_complete_sorted_and_readable(spec):
     assert [name for name, _ in spec.attrs] == sorted(OPS[spec.kind].attrs)
@@ -167,10 +242,10 @@ def test_attributes_are_complete_sorted_and_readable(spec):
 
 @pytest.mark.parametrize("kind", OPS)
 def test_left_out_attributes_are_filled_in_with_the_defaults(kind):
-    short = OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind])
+    short = make(kind, **GOOD[kind])
     defaults = {name: rule.default for name, rule in OPS[kind].attrs.items()}
     assert dict(short.attrs) == {**defaults, **GOOD[kind]}
-    assert OpSpec.make(kind, (16, 8, 8), 24, **dict(short.attrs)) == short
+    assert make(kind, **dict(short.attrs)) == short
 
 
 @pytest.mark.parametrize(
@@ -179,13 +254,15 @@ def test_left_out_attributes_are_filled_in_with_the_defaults(kind):
 )
 def test_a_wrong_attribute_is_refused_by_name(kind, name, value):
     with pytest.raises(ValueError, match=name if name != "expand" else "expan"):
-        OpSpec.make(kind, (16, 8, 8), 24, **{**GOOD[kind], name: value})
+        make(kind, **{**GOOD[kind], name: value})
 
 
 @pytest.mark.parametrize("kind", OPS)
 def test_unknown_attributes_are_refused_with_the_known_ones(kind):
-    with pytest.raises(ValueError, match=rf"{kind} has no attribute \['strides'\]; it has .*act"):
-        OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind], strides=2)
+    known = ".*".join(sorted(OPS[kind].attrs))
+    known = rf"it has .*{known}"
+    with pytest.raises(ValueError, match=rf"{kind} has no attribute \['strides'\]; {known}"):
+        make(kind, **GOOD[kind], strides=2)
 
 
 def test_missing_attributes_unknown_kinds_and_empty_shapes_are_refused():
@@ -246,7 +323,7 @@ def test_rounding_is_torchvisions():
 
 def test_modules_are_plain_torch():
     for kind in OPS:
-        module = MODULES[kind](OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind]))
+        module = MODULES[kind](make(kind, **GOOD[kind]))
         kinds = {type(child) for child in module.modules() if not list(child.children())}
         assert all(k.__module__.startswith("torch.nn") for k in kinds), kinds
         assert isinstance(module, nn.Module)

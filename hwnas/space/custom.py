@@ -14,7 +14,7 @@ from hwnas.journal import canonical_json
 from hwnas.ops import ACTIVATIONS
 from hwnas.space.chain import Block, ChainSpace, Conv, Head, Identity, LayerOption, Stage
 
-Activation = Literal["none", "relu", "relu6", "hswish"]
+Activation = Literal["none", "relu", "relu6", "hswish", "swish", "gelu"]
 Width = Annotated[int, Field(ge=1, le=8192)]
 assert Activation.__args__ == ACTIVATIONS  # type: ignore[attr-defined]
 
