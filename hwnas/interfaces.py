@@ -40,8 +40,11 @@ class Factor:
 
     def values(self, value: Callable[[OpSpec | None], float]) -> NDArray[np.float64]:
         """Return ``value`` of each entry of ``ops``, called once per operation; NaN: impossible."""
-        known = {op: value(op) for op in dict.fromkeys(self.ops.ravel().tolist())}
-        flat = [known[op] for op in self.ops.ravel().tolist()]
+        entries = self.ops.ravel().tolist()
+        objects = {id(op): op for op in entries}  # many entries are few objects
+        known = {op: value(op) for op in dict.fromkeys(objects.values())}
+        by_object = {key: known[op] for key, op in objects.items()}
+        flat = [by_object[id(op)] for op in entries]
         values = np.array(flat, dtype=np.float64).reshape(self.ops.shape)
         return values if self.possible is None else np.where(self.possible, values, np.nan)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.arch import Arch
-from hwnas.interfaces import SearchSpace
+from hwnas.interfaces import SearchSpace, Wiring
+from hwnas.network_cell import CELL_MODULES, WiredNetwork, check_wiring
 from hwnas.network_mobile import MOBILE_MODULES
 from hwnas.network_parts import ACTIVATION_MODULES, SqueezeExcite, conv_bn_act
 from hwnas.ops import OpSpec
@@ -97,6 +98,7 @@ MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
     "mbconv": MBConv,
     "head": Head,
     **MOBILE_MODULES,
+    **CELL_MODULES,
 }
 """The module of each operation kind; the keys are those of ``hwnas.ops.OPS``."""
 
@@ -113,9 +115,28 @@ def build_layers(layers: Sequence[OpSpec], *, seed: int = 0) -> nn.Sequential:
     return network
 
 
-def build(space: SearchSpace, arch: Arch, *, seed: int = 0) -> nn.Sequential:
+def build_network(
+    layers: Sequence[OpSpec], wiring: Wiring | None, *, seed: int = 0
+) -> nn.Module:
+    """Return the network of ``layers`` wired as said (None: a chain), weights drawn from ``seed``.
+
+    Its children are the operations one by one, named by their position, in either case.
+
+    Raises:
+        ValueError: the wiring does not fit the operations.
+    """
+    if wiring is None:
+        return build_layers(layers, seed=seed)
+    check_wiring(layers, wiring)
+    with torch.random.fork_rng(devices=[]):
+        network = WiredNetwork([MODULES[spec.kind](spec) for spec in layers], wiring)
+    init_weights(network, seed)
+    return network
+
+
+def build(space: SearchSpace, arch: Arch, *, seed: int = 0) -> nn.Module:
     """Return the plain network of ``arch``: (N, 3, H, W) images to (N, num_classes) logits."""
-    return build_layers(space.layers(arch), seed=seed)
+    return build_network(space.layers(arch), space.wiring(arch), seed=seed)
 
 
 def init_weights(network: nn.Module, seed: int) -> None:

@@ -59,13 +59,17 @@ class AttrRule:
 
 @dataclass(frozen=True)
 class OpKind:
-    """A kind of operation: its attributes, and its shape, cost and size as functions of a spec."""
+    """A kind of operation: its attributes, and its shape, cost and size as functions of a spec.
+
+    ``num_inputs`` says how many tensors of shape ``in_shape`` it takes.
+    """
 
     attrs: Mapping[str, AttrRule]
     out_shape: Callable[[Spec], Shape]
     macs: Callable[[Spec], int]
     params: Callable[[Spec], int]
     check: Callable[[Spec], None] = lambda spec: None
+    num_inputs: Callable[[Spec], int] = lambda spec: 1
 
 
 def strided(size: int, stride: int) -> int:

@@ -26,6 +26,7 @@ from hwnas.op_kind import (
     classes_out,
     spatial_out,
 )
+from hwnas.ops_cell import CELL_OPS
 from hwnas.ops_mobile import MOBILE_OPS
 
 __all__ = ["ACTIVATIONS", "OPS", "SE_GATES", "Attr", "OpSpec", "Shape", "make_divisible"]
@@ -86,6 +87,11 @@ class OpSpec:
     def out_shape(self) -> Shape:
         """Output shape (C, H, W); a classifier's is (classes, 1, 1)."""
         return OPS[self.kind].out_shape(self)
+
+    @property
+    def num_inputs(self) -> int:
+        """How many tensors of shape ``in_shape`` the operation takes; 1 for all but summations."""
+        return OPS[self.kind].num_inputs(self)
 
     @property
     def macs(self) -> int:
@@ -283,5 +289,6 @@ OPS: Mapping[str, OpKind] = {
         params=_head_params,
         check=_head_check,
     ),
+    **CELL_OPS,
     **MOBILE_OPS,
 }

@@ -11,18 +11,22 @@ import pytest
 import torch
 from torch import nn
 
-CountMacs = Callable[[nn.Module, tuple[int, ...]], int]
+CountMacs = Callable[..., int]
 
 
 @pytest.fixture(scope="session")
 def count_macs() -> CountMacs:
-    """fvcore's count of convolutions, linear layers, matrix products; not of BN and pooling."""
+    """fvcore's count of convolutions, linear layers and products; BN and pooling left out.
+
+    ``count(module, in_shape, num_inputs=1)`` runs the module on one image.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # fvcore uses torch.jit at import
         from fvcore.nn import FlopCountAnalysis
 
-    def count(module: nn.Module, in_shape: tuple[int, ...]) -> int:
-        analysis = FlopCountAnalysis(module.eval(), torch.zeros(1, *in_shape))
+    def count(module: nn.Module, in_shape: tuple[int, ...], num_inputs: int = 1) -> int:
+        inputs = (torch.zeros(1, *in_shape),) * num_inputs
+        analysis = FlopCountAnalysis(module.eval(), inputs)
         analysis.unsupported_ops_warnings(False)
         by_operator = analysis.by_operator()
         return int(by_operator["conv"] + by_operator["linear"] + by_operator["matmul"])

@@ -14,6 +14,7 @@ from torch import nn
 
 from hwnas.network import MODULES
 from hwnas.ops import ACTIVATIONS, OPS, SE_GATES, OpSpec, make_divisible
+from hwnas.ops_cell import POOLS
 
 SIZES = st.integers(1, 15)  # odd and even, smaller and larger than the kernels
 ACTS = st.sampled_from(ACTIVATIONS)
@@ -84,19 +85,60 @@ def mqas(draw: st.DrawFn) -> OpSpec:
                        layer_scale=draw(st.booleans()))
 
 
+@st.composite
+def cell_shapes(draw: st.DrawFn) -> tuple[int, int, int]:
+    return draw(st.integers(1, 6)), draw(SIZES), draw(SIZES)
+
+
+@st.composite
+def cell_convs(draw: st.DrawFn, kind: str) -> OpSpec:
+    kernels = (1, 3, 5, 7) if kind == "preact_conv" else (3, 5, 7)
+    attrs = {"dilation": draw(st.integers(2, 3))} if kind == "dil_conv" else {}
+    return OpSpec.make(kind, draw(cell_shapes()), draw(st.integers(1, 8)), **attrs,
+                       kernel=draw(st.sampled_from(kernels)),
+                       stride=draw(st.sampled_from((1, 2))))
+
+
+@st.composite
+def same_widths(draw: st.DrawFn, kind: str) -> OpSpec:
+    in_shape = draw(cell_shapes())
+    attrs: dict[str, Any] = {}
+    if kind == "pool":
+        attrs = {"pool": draw(st.sampled_from(POOLS)), "stride": draw(st.sampled_from((1, 2)))}
+    if kind in ("add", "concat"):
+        attrs = {"summands": draw(st.integers(2, 5))}
+    times = attrs["summands"] if kind == "concat" else 1
+    return OpSpec.make(kind, in_shape, times * in_shape[0], **attrs)
+
+
+@st.composite
+def reductions(draw: st.DrawFn, kind: str) -> OpSpec:
+    attrs = {"stride": 2} if kind == "preact_residual" else {}
+    return OpSpec.make(kind, draw(cell_shapes()), 2 * draw(st.integers(1, 4)), **attrs)
+
+
 SPECS: Mapping[str, st.SearchStrategy[OpSpec]] = {
     "conv": convs(), "mbconv": mbconvs(), "head": heads(),
     "fused_mbconv": fused_mbconvs(), "uib": uibs(), "mqa": mqas(),
+    **{kind: cell_convs(kind) for kind in ("preact_conv", "sep_conv", "dil_conv")},
+    **{kind: reductions(kind) for kind in ("preact_residual", "factorized_reduce", "preact_head")},
+    **{kind: same_widths(kind) for kind in ("pool", "add", "concat", "zero")},
 }
 ANY_SPEC = st.one_of(*SPECS.values())
 
 GOOD: Mapping[str, dict[str, Any]] = {
     "conv": {"kernel": 3}, "mbconv": {"kernel": 3, "hidden": 24}, "head": {},
     "fused_mbconv": {"kernel": 3, "hidden": 24}, "uib": {"hidden": 24}, "mqa": {"heads": 2},
+    "preact_conv": {"kernel": 3}, "preact_residual": {"stride": 2}, "preact_head": {},
+    "sep_conv": {"kernel": 3}, "dil_conv": {"kernel": 3}, "factorized_reduce": {},
+    "pool": {"pool": "avg"}, "add": {"summands": 2}, "concat": {"summands": 2}, "zero": {},
 }
 """The attributes of each kind that have no default."""
 
-SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {"mqa": ((16, 8, 8), 16)}
+SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {
+    "mqa": ((16, 8, 8), 16), "pool": ((16, 8, 8), 16), "add": ((16, 8, 8), 16),
+    "zero": ((16, 8, 8), 16), "concat": ((16, 8, 8), 32),
+}
 """Input shape and output channels to make a kind with, where (16, 8, 8) and 24 do not do."""
 
 
@@ -154,6 +196,16 @@ WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
         "kv_stride": (0, 3, 2.0),
         "layer_scale": (1, 1e-5, "yes"),
     },
+    "preact_conv": {"kernel": (2, 9, None), "stride": (0, 3)},
+    "preact_residual": {"stride": (1, 3, None)},
+    "preact_head": {},
+    "sep_conv": {"kernel": (1, 2, 9), "stride": (0, 3)},
+    "dil_conv": {"kernel": (1, 2, 9), "stride": (0, 3), "dilation": (1, 0, "2")},
+    "factorized_reduce": {},
+    "pool": {"pool": ("mean", 0, None), "stride": (0, 3)},
+    "add": {"summands": (1, 0, 2.0, None)},
+    "concat": {"summands": (1, 3, None)},  # 3 x 16 channels are not 32
+    "zero": {},
 }
 
 
@@ -202,8 +254,8 @@ def test_shape_and_params_are_the_modules(kind, data):
     module = MODULES[kind](spec).eval()
     assert spec.params == sum(p.numel() for p in module.parameters())
     with torch.no_grad():
-        out = module(torch.zeros(2, *spec.in_shape))
-    shape = spec.out_shape[:1] if kind == "head" else spec.out_shape
+        out = module(*[torch.zeros(2, *spec.in_shape)] * spec.num_inputs)
+    shape = spec.out_shape[:1] if kind.endswith("head") else spec.out_shape
     assert tuple(out.shape) == (2, *shape)
 
 
@@ -214,7 +266,7 @@ def test_shape_and_params_are_the_modules(kind, data):
 @given(data=st.data())
 def test_macs_are_fvcores(kind, count_macs, data):
     spec = data.draw(SPECS[kind])
-    assert spec.macs == count_macs(MODULES[kind](spec), spec.in_shape)
+    assert spec.macs == count_macs(MODULES[kind](spec), spec.in_shape, spec.num_inputs)
 
 
 def test_macs_of_one_block_by_hand():
@@ -268,8 +320,8 @@ def test_unknown_attributes_are_refused_with_the_known_ones(kind):
 def test_missing_attributes_unknown_kinds_and_empty_shapes_are_refused():
     with pytest.raises(ValueError, match="mbconv needs attribute 'hidden'"):
         OpSpec.make("mbconv", (16, 8, 8), 24, kernel=3)
-    with pytest.raises(ValueError, match="unknown operation kind 'pool'; known: conv, "):
-        OpSpec.make("pool", (16, 8, 8), 24)
+    with pytest.raises(ValueError, match="unknown operation kind 'fold'; known: conv, "):
+        OpSpec.make("fold", (16, 8, 8), 24)
     for shape, out_channels in (((0, 8, 8), 24), ((16, 0, 8), 24), ((16, 8, 8), 0)):
         with pytest.raises(ValueError, match="conv: empty shape"):
             OpSpec.make("conv", shape, out_channels, kernel=3)
@@ -279,7 +331,7 @@ def test_missing_attributes_unknown_kinds_and_empty_shapes_are_refused():
     ("change", "message"),
     [
         ({"extra": 1}, "exactly the keys"),
-        ({"kind": "pool"}, "unknown operation kind"),
+        ({"kind": "fold"}, "unknown operation kind"),
         ({"in_shape": [3, 8]}, "three integers"),
         ({"in_shape": [3, 8, 8.0]}, "three integers"),
         ({"in_shape": [3, 8, True]}, "three integers"),
@@ -321,10 +373,22 @@ def test_rounding_is_torchvisions():
         assert make_divisible(tenths / 10) == _make_divisible(tenths / 10, 8)
 
 
+@pytest.mark.parametrize("kind", ["pool", "add", "concat", "zero"])
+def test_kinds_that_cannot_change_the_width_say_so(kind):
+    with pytest.raises(ValueError, match=r"16.*channels"):
+        OpSpec.make(kind, (16, 8, 8), 24, **GOOD[kind])
+
+
+def test_factorized_reductions_have_an_even_width():
+    with pytest.raises(ValueError, match="even number of output channels, got 7"):
+        OpSpec.make("factorized_reduce", (4, 8, 8), 7)
+
+
 def test_modules_are_plain_torch():
     for kind in OPS:
         module = MODULES[kind](make(kind, **GOOD[kind]))
-        kinds = {type(child) for child in module.modules() if not list(child.children())}
+        kinds = {type(child) for child in module.modules()
+                 if not list(child.children()) and list(child.parameters())}
         assert all(k.__module__.startswith("torch.nn") for k in kinds), kinds
         assert isinstance(module, nn.Module)
 

@@ -12,6 +12,7 @@ from hwnas.ops import make_divisible
 from hwnas.space.chain import Block, ChainSpace, Head, Identity, LayerOption, Stage
 from hwnas.space.custom import load_chain_space
 from hwnas.space.elastic import ElasticSpace, ofa_mbv3
+from hwnas.space.nasbench201 import NasBench201
 
 Params = Mapping[str, int | float]
 
@@ -130,6 +131,10 @@ def _fbnet(name: str, params: Params) -> ChainSpace:
     )
 
 
+def _nasbench201(name: str, params: Params) -> NasBench201:
+    return NasBench201(name, **{key: int(value) for key, value in params.items()})
+
+
 CATALOGUE: Mapping[str, Entry] = {
     "tiny": Entry(
         {"input_size": 32, "num_classes": 10, "stem_channels": 8},
@@ -157,6 +162,11 @@ CATALOGUE: Mapping[str, Entry] = {
         _fbnet,
         "22 layers, kernel 3/5 x expansion 1/3/6, grouped, or skip (FBNet, CVPR 2019)",
     ),
+    "nasbench201": Entry(
+        {"cells": 5, "channels": 16, "input_size": 32, "num_classes": 10},
+        _nasbench201,
+        "a cell of 4 nodes and 6 edges, 3 stages of it (NAS-Bench-201, ICLR 2020)",
+    ),
 }
 
 FILE_ENDINGS = (".yaml", ".yml")
@@ -164,6 +174,8 @@ FILE_ENDINGS = (".yaml", ".yml")
 FILE_PARAMS: Params = {"input_size": 224, "num_classes": 1000}
 
 LIMITS_OF_PARAMS: Mapping[str, tuple[float, float]] = {
+    "cells": (1, 100),
+    "channels": (1, 512),
     "input_size": (8, 1024),
     "num_classes": (2, 100_000),
     "stem_channels": (1, 512),
