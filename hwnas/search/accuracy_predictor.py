@@ -13,9 +13,7 @@ the rows of the weight matrix which the codes name.
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,7 +158,9 @@ def load_ofa_predictor(path: Path, space: SearchSpace) -> OfaPredictor:
             all of them are listed.
         UsageError: the predictor cannot express the space.
     """
-    state = _tensors(path)
+    from hwnas.train.checkpoint import read_tensors  # torch is imported only where it is needed
+
+    state = read_tensors(path)
     problems = []
     for number, layer in enumerate(LAYERS):
         expected = {f"{layer}.weight": (WIDTHS[number + 1], WIDTHS[number]),
@@ -183,26 +183,9 @@ def load_ofa_predictor(path: Path, space: SearchSpace) -> OfaPredictor:
 def _wrong(name: str, value: Any, shape: tuple[int, ...]) -> str | None:
     if value is None:
         return f"{name}: missing"
-    if not hasattr(value, "shape") or not value.is_floating_point():
-        return f"{name}: not a tensor of floating point numbers"
+    if not value.is_floating_point():
+        return f"{name}: not of floating point numbers, but {value.dtype}"
     if tuple(value.shape) != shape:
         return f"{name}: must have the shape {shape}, got {tuple(value.shape)}"
     bad = int((~value.isfinite()).sum())
     return f"{name}: {bad} of {value.numel()} values are NaN or infinite" if bad else None
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    """Return a torch file's dictionary of tensors."""
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(str(path), ["there is no such file"]) from None
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(str(path), [f"not a torch file of tensors alone: {first}"]) from error
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise InputError(str(path), ["not a dictionary of named tensors"],
-                         "save a state_dict with torch.save")
-    return state

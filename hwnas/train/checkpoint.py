@@ -53,6 +53,40 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(tensors)
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the named tensors of a safetensors or torch file, in CPU memory.
+
+    A torch file is a dictionary of tensors, or one that holds it as ``state_dict``, as published
+    weights are; nothing in it is executed.
+
+    Raises:
+        InputError: the file is absent, broken, or holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return tensors_from_bytes(path.read_bytes())
+        with warnings.catch_warnings():  # torch warns of pickle protocols before it refuses them
+            warnings.simplefilter("ignore", UserWarning)
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(str(path), ["there is no such file"]) from None
+    except Exception as error:  # a broken file can make torch raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(str(path), [f"cannot be read as a file of tensors alone: {reason}"],
+                         "give weights as safetensors, or a state_dict saved by torch.save"
+                         ) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping):
+        raise InputError(str(path), [f"holds {type(state).__name__}, not named tensors"],
+                         "save a network's state_dict by torch.save")
+    others = [f"{name}: {type(value).__name__}, not a tensor" for name, value in state.items()
+              if not isinstance(value, Tensor)]
+    if others:
+        raise InputError(str(path), others, "save a network's state_dict by torch.save")
+    return {str(name): value for name, value in state.items()}
+
+
 def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     problems = [f"{name}: missing" for name in expected if name not in found]
     problems += [f"{name}: not in this network" for name in found if name not in expected]
