@@ -24,7 +24,8 @@ class FusedMBConv(nn.Module):
         super().__init__()
         self.expand = conv_bn_act(spec.in_shape[0], spec["hidden"], spec["kernel"],
                                   spec["stride"], 1, spec["act"])
-        self.project = conv_bn_act(spec["hidden"], spec.out_channels, 1, 1, 1, "none")
+        self.project = conv_bn_act(spec["hidden"], spec.out_channels, 1, 1, 1,
+                                   spec["act"] if spec["project_act"] else "none")
         self.residual: bool = spec["residual"]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Kinds of operations of newer mobile networks: fused blocks, universal bottlenecks, attention.
 
-``fused_mbconv`` is EfficientNetV2's fused block (Tan and Le, ICML 2021, Fig. 2); ``uib`` and
+``fused_mbconv`` is EfficientNetV2's fused block (Tan and Le, ICML 2021, Fig. 2), with
+``project_act`` the pair of convolutions that MobileNetV4's small networks begin with; ``uib`` and
 ``mqa`` are MobileNetV4's universal inverted bottleneck and mobile attention (Qin et al., ECCV
 2024, §3 and §4). Each is one unit of timing, its residual addition included.
 """
@@ -115,6 +116,7 @@ MOBILE_OPS: Mapping[str, OpKind] = {
             "stride": AttrRule(1, allowed=(1, 2)),
             "hidden": AttrRule(None, minimum=1),
             "act": ACT,
+            "project_act": AttrRule(False, allowed=_YES_NO),  # the activation at the end, too
             "residual": AttrRule(False, allowed=_YES_NO),
         },
         out_shape=spatial_out,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+Published = Callable[[str, float], nn.Module]
 CountMacs = Callable[..., int]
 
 
@@ -47,3 +48,66 @@ def shared_data() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def published() -> Published:
+    """torchvision's or timm's model of a name and width; making one costs more than testing it."""
+    made: dict[tuple[str, float], nn.Module] = {}
+
+    def get(name: str, width: float) -> nn.Module:
+        if (name, width) not in made:
+            made[name, width] = _published(name, width).eval()
+        return made[name, width]
+
+    return get
+
+
+def _published(name: str, width: float) -> nn.Module:
+    import torchvision
+
+    if name == "fbnetc_100":
+        return _timm(name)
+    if name.startswith("mobilenetv4"):
+        return _timm(name if width == 1.0 else f"{name}_{round(100 * width):03}")
+    if name == "mnasnet1_0":
+        return torchvision.models.MNASNet(width)
+    if name == "efficientnet_b0":
+        from torchvision.models import efficientnet
+
+        stages, last = efficientnet._efficientnet_conf(name, width_mult=width, depth_mult=1.0)
+        return efficientnet.EfficientNet(stages, dropout=0.2, last_channel=last)
+    return getattr(torchvision.models, name)(width_mult=width)
+
+
+def _timm(name: str) -> nn.Module:
+    import timm
+
+    model = timm.create_model(name, pretrained=False)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # one kernel, of which fvcore does not know the MACs
+    return model
+
+
+@pytest.fixture(scope="session")
+def randomise() -> Callable[[nn.Module, int], None]:
+    """Gives every tensor, BN statistics included, random values that keep activations alive."""
+    return _randomise
+
+
+def _randomise(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0.0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0.0, 0.1, generator=generator)
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            fan_in = module.weight[0].numel()
+            module.weight.data.normal_(0.0, fan_in**-0.5, generator=generator)
+            if module.bias is not None:
+                module.bias.data.normal_(0.0, 0.1, generator=generator)
+        elif hasattr(module, "gamma"):  # of layer scales, which begin so small that they hide much
+            module.gamma.data.uniform_(0.5, 1.5, generator=generator)

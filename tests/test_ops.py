@@ -62,7 +62,8 @@ def fused_mbconvs(draw: st.DrawFn) -> OpSpec:
                        in_shape[0] if residual else draw(st.integers(1, 8)),
                        kernel=draw(st.sampled_from((3, 5, 7))),
                        stride=1 if residual else draw(st.sampled_from((1, 2))),
-                       hidden=draw(st.integers(1, 24)), residual=residual, act=draw(ACTS))
+                       hidden=draw(st.integers(1, 24)), residual=residual, act=draw(ACTS),
+                       project_act=draw(st.booleans()))
 
 
 @st.composite
@@ -179,6 +180,7 @@ WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
         "stride": (0, 3),
         "hidden": (0, 24.0, None),
         "act": ("silu", 1),
+        "project_act": (1, "relu"),
         "residual": (True, 1, 0),
     },
     "uib": {
