@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from hwnas.interfaces import Evaluation, Objective, Searcher, SearchSpace
 from hwnas.rng import stream
+from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.search.population import ArchSearcher
 from hwnas.search.random_search import RandomSearch
+from hwnas.search.rl import PolicySearch, PolicySettings
 from hwnas.space.catalogue import load_space
 
 SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     "random": lambda limited, seed: RandomSearch(limited, limited.limits[0].maximum, seed),
+    "rl": lambda limited, seed: _policy_search(limited, seed, PolicySettings()),
+    "rl-ppo": lambda limited, seed: _policy_search(limited, seed, PolicySettings(ppo=True)),
 }
+
+
+def _policy_search(limited: LimitedSpace, seed: int, settings: PolicySettings) -> Searcher:
+    quick = replace(settings, warmup_steps=10, warmup_draws=128, hidden=8)
+    return ArchSearcher(limited.space, PolicySearch(AdditiveFeasible(limited), seed, quick))
 
 
 @dataclass
