@@ -153,8 +153,9 @@ class PolicySearch:
     def _advantage(self, rewards: Floats) -> Floats:
         """Return the rewards' ranks (0..1) among all so far, less the baseline, at unit spread."""
         ordered = np.sort(self._rewards)
-        places = (np.searchsorted(ordered, rewards, side) for side in ("left", "right"))
-        ranks = sum(places) / (2.0 * len(ordered))
+        below = np.searchsorted(ordered, rewards, "left")
+        equal = np.searchsorted(ordered, rewards, "right") - below
+        ranks = (below + 0.5 * equal) / len(ordered)
         advantage = (ranks - self._baseline) * 12.0**0.5
         self._baseline += (1.0 - self.settings.baseline_decay) * (ranks.mean() - self._baseline)
         return np.asarray(advantage)
