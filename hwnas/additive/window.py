@@ -12,7 +12,10 @@ the window empty; a small superset is listed and filtered instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,11 +78,21 @@ def num_codes(graph: Graph) -> int:
 
 def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
     """Return the counts of ``graph``'s codes on a grid of about ``num_cells`` cells."""
-    weights = tuple(step.weights[function] for step in graph.steps)
     total = num_codes(graph)
     if total == 0:
+        weights = tuple(step.weights[function] for step in graph.steps)
         states = map(graph.num_states, range(len(graph.steps) + 1))
         return Grid(1, 0, 0, 0, weights, tuple(np.zeros((n, 1), dtype=np.int64) for n in states))
+    empty = _laid(graph, function, num_cells)
+    # counts beyond int64 are held as Python integers
+    counts = _counts(graph, empty.cells, np.int64 if total < 2**62 else object)
+    cumulative = tuple(np.cumsum(c, axis=1) for c in reversed(list(counts)))
+    return replace(empty, cumulative=cumulative)
+
+
+def _laid(graph: Graph, function: int, num_cells: int) -> Grid:
+    """Return the grid without its counts."""
+    weights = tuple(step.weights[function] for step in graph.steps)
     smallest = [int(w[s.allowed].min()) for w, s in zip(weights, graph.steps, strict=True)]
     spread = -int(smallest_to_go(graph, [-w for w in weights])[0][0]) - sum(smallest)
     cell = max(1, -(-spread // num_cells))
@@ -87,21 +100,36 @@ def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
     errors = [w - low - c * cell for w, low, c in zip(weights, smallest, cells, strict=True)]
     error_low = int(smallest_to_go(graph, errors)[0][0])
     error_high = -int(smallest_to_go(graph, [-e for e in errors])[0][0])
+    return Grid(cell, sum(smallest), error_low, error_high, cells, ())
+
+
+def _counts(graph: Graph, cells: Sequence[Ints], dtype: type) -> Iterator[NDArray[Any]]:
+    """Yield ``(states, sums)`` counts of completions by their sum, from the end to the start."""
     width = -int(smallest_to_go(graph, [-c for c in cells])[0][0]) + 1
-    # counts beyond int64 are held as Python integers
-    dtype = np.int64 if total < 2**62 else object
-    counts = [np.zeros((1, width), dtype=dtype)]
-    counts[0][0, 0] = 1
+    counts: NDArray[Any] = np.zeros((1, width), dtype=dtype)
+    counts[0, 0] = 1
+    yield counts
     for step, cost in zip(reversed(graph.steps), reversed(cells), strict=True):
-        current = np.zeros((len(step.allowed), width), dtype=dtype)
+        current: NDArray[Any] = np.zeros((len(step.allowed), width), dtype=dtype)
         for state, symbol in np.argwhere(step.allowed).tolist():
             shift = int(cost[state, symbol])
-            following = counts[-1][step.next_state[state, symbol]]
             if shift < width:
-                current[state, shift:] += following[: width - shift]
-        counts.append(current)
-    cumulative = tuple(np.cumsum(c, axis=1) for c in reversed(counts))
-    return Grid(cell, sum(smallest), error_low, error_high, cells, cumulative)
+                current[state, shift:] += counts[step.next_state[state, symbol], : width - shift]
+        counts = current
+        yield counts
+
+
+def _share_cells(counts: NDArray[np.float64], shares: NDArray[np.float64]) -> Ints:
+    """Return for each share the first cell with that share of ``counts`` at or below it.
+
+    Small shares are counted from below and large ones from above, where doubles are exact.
+    """
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])
+    low = np.searchsorted(below, np.maximum(shares * below[-1], 1.0))
+    last = len(counts) - 1
+    high = last - np.searchsorted(above[:last], (1.0 - shares) * above[-1], side="right")
+    chosen: Ints = np.where(shares <= 0.5, low, high).astype(np.int64)
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -234,7 +262,8 @@ def quantile(graph: Graph, function: int, shares: NDArray[np.float64]) -> NDArra
     """Return the values of ``function`` at these shares (0..1) of all codes.
 
     The value at share q is the smallest v with at least q of the codes at or below it. Exact where
-    the codes can be listed, else to within the finest grid's rounding (below 1e-4 of the range).
+    the codes can be listed, else to within the finest grid's rounding (below 1e-4 of the range);
+    there the codes are counted in doubles, whose rounding moves a share by less than 1e-12.
 
     Raises:
         InfeasibleError: no code is allowed.
@@ -247,10 +276,8 @@ def quantile(graph: Graph, function: int, shares: NDArray[np.float64]) -> NDArra
         ordered = np.sort(graph.totals(everything.listed)[function])
         ranks = np.clip(np.ceil(shares * len(ordered)).astype(int) - 1, 0, len(ordered) - 1)
         return np.array([scale.value(int(total)) for total in ordered[ranks]])
-    grid = make_grid(graph, function, MOST_CELLS // 4)
-    counts = grid.cumulative[0][0]
-    ratios = (share.as_integer_ratio() for share in shares.tolist())
-    needed = [-((-above * int(counts[-1])) // below) for above, below in ratios]
-    cells = np.searchsorted(counts, np.clip(np.array(needed, counts.dtype), 1, counts[-1]))
+    grid = _laid(graph, function, MOST_CELLS // 4)
+    [at_start] = deque(_counts(graph, grid.cells, np.float64), maxlen=1)
+    cells = _share_cells(at_start[0], shares)
     middle = grid.origin + (grid.error_low + grid.error_high) // 2
     return np.array([scale.value(middle + int(cell) * grid.cell) for cell in cells])

@@ -101,7 +101,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Say what a budget leaves: feasible share, latencies, choices that never matter."""
-    from hwnas.latency.table import load_table
+    from hwnas.latency.scoped import load_tables
     from hwnas.pipeline.prediction import predictor_of
     from hwnas.search.audit import audit as audit_space
     from hwnas.search.limits import Limit, LimitedSpace
@@ -109,7 +109,7 @@ def audit(
 
     if not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
-    predictor = predictor_of(load_space(space), load_table(lut), say)
+    predictor = predictor_of(load_space(space), load_tables(lut), say)
     limit = Limit("latency_ms", budget_ms, str(lut))
     limited = LimitedSpace(predictor.space, (limit,), {str(lut): predictor})
     found = audit_space(limited)
@@ -157,7 +157,7 @@ TableFile = Annotated[Path, typer.Argument(help="A latency table.")]
 @lut_app.command("show", epilog="Example:  hwnas lut show t.json --hot")
 @guarded
 def lut_show(
-    file: TableFile,
+    file: Annotated[Path, typer.Argument(help="A latency table, or a folder of scoped ones.")],
     hot: Annotated[bool, typer.Option("--hot", help="Slowest operations first.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -165,6 +165,37 @@ def lut_show(
     from hwnas.cli.tables import show_table
 
     show_table(file, hot=hot, as_json=as_json)
+
+
+@lut_app.command(
+    "import",
+    epilog="Example:  hwnas lut import --format ofa 160_lookup_table.yaml 224_lookup_table.yaml "
+           "--device galaxy-note10 --out note10",
+)
+@guarded
+def lut_import(
+    files: Annotated[list[Path], typer.Argument(help="Published tables, YAML.")],
+    table_format: Annotated[str, typer.Option("--format", help="ofa|proxyless")],
+    device: Annotated[str, typer.Option("--device", help="The device they were measured on.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write tables into.")],
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="What ran there: litert|onnxruntime.")
+    ] = "litert",
+    precision: Annotated[str, typer.Option("--precision", help="fp32")] = "fp32",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="How many threads.")] = 1,
+    affinity: Annotated[
+        str | None, typer.Option("--affinity", help="The CPUs it was bound to, as 4-7.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take latencies that look as if not in ms.")
+    ] = False,
+) -> None:
+    """Read latency tables that others published; a folder of them is used as one table."""
+    from hwnas.cli.tables import import_files
+
+    for path, num_rows in import_files(files, table_format, out, force=force, target=(
+            device, runtime, precision, threads, affinity)):
+        print_text(f"{path}: {num_rows} rows")
 
 
 @lut_app.command("merge", epilog="Example:  hwnas lut merge a.json b.json --out c.json")

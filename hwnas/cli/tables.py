@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,11 @@ import orjson
 
 from hwnas.cli.door import print_json, print_table, print_text, say
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.measurement import Measurement
+from hwnas.latency.scoped import ScopedTables, load_tables, parts, scope_text
+from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
+from hwnas.ops import OpSpec
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.space.archfile import arch_ids, read_archs
 from hwnas.space.catalogue import load_space
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 def predict_file(space: str, lut: Path, archs: Path, *, as_json: bool) -> tuple[str, int]:
     """Return one line per architecture, in order, and how many of them are errors."""
-    predictor = predictor_of(load_space(space), load_table(lut), say)
+    predictor = predictor_of(load_space(space), load_tables(lut), say)
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)
@@ -49,27 +53,50 @@ def predict_file(space: str, lut: Path, archs: Path, *, as_json: bool) -> tuple[
 
 
 def show_table(file: Path, *, hot: bool, as_json: bool) -> None:
-    """Print a table's provenance, rows, calibration and validation."""
-    table = load_table(file)
-    rows = sorted(table.entries.items(), key=lambda item: item[0].key)
-    if hot:
-        rows.sort(key=lambda item: -item[1].latency_ms)
+    """Print provenance, rows, calibration and validation of a table or a folder of scoped ones.
+
+    As JSON a folder is ``{"tables": [...]}`` of what a single table gives.
+    """
+    tables = load_tables(file)
     if as_json:
-        print_json({
-            "header": table.header.model_dump(),
-            "calibration": {k: c.model_dump() for k, c in table.calibration.items()},
-            "validation": dict(table.validation),
-            "entries": [{"op": op.to_json(), **m.to_json()} for op, m in rows],
-        })
+        shown = [_table_json(table, hot=hot) for table in parts(tables)]
+        print_json({"tables": shown} if file.is_dir() and isinstance(tables, ScopedTables)
+                   else shown[0])
         return
+    for table in parts(tables):
+        _print_table(table, hot=hot)
+
+
+def _rows(table: LatencyTable, *, hot: bool) -> list[tuple[OpSpec, Measurement]]:
+    """Return a table's rows by operation, or slowest first."""
+    rows = sorted(table.entries.items(), key=lambda item: item[0].key)
+    return sorted(rows, key=lambda item: -item[1].latency_ms) if hot else rows
+
+
+def _table_json(table: LatencyTable, *, hot: bool) -> dict[str, Any]:
+    return {
+        "header": table.header.model_dump(),
+        "calibration": {k: c.model_dump() for k, c in table.calibration.items()},
+        "validation": dict(table.validation),
+        "entries": [{"op": op.to_json(), **m.to_json()} for op, m in _rows(table, hot=hot)],
+    }
+
+
+def _print_table(table: LatencyTable, *, hot: bool) -> None:
     header = table.header
     print_text(f"{header.device}, {header.runtime_version}, {header.precision}, "
                f"{header.threads} thread(s), affinity {header.affinity or 'none'}, "
                f"{header.layout}, measured {header.date} on {header.host.get('cpu', 'unknown')}")
+    if header.scope:
+        print_text(f"for networks of {scope_text(header.scope)}")
+    if header.provenance:
+        print_text("imported: " + ", ".join(f"{k} {v}" for k, v in header.provenance.items()))
+    published = "-"  # what a published mean does not tell
     print_table(
         ["latency_ms", "p95_ms", "runs", "repeats to", "M MACs", "operation"],
-        [[f"{m.latency_ms:.4g}", f"{m.p95_ms:.4g}", str(m.num_runs), f"{m.repeatability:.1%}",
-          f"{op.macs / 1e6:.3g}", str(op)] for op, m in rows],
+        [[f"{m.latency_ms:.4g}", f"{m.p95_ms:.4g}" if m.num_rounds else published,
+          str(m.num_runs), f"{m.repeatability:.1%}" if m.num_rounds else published,
+          f"{op.macs / 1e6:.3g}", str(op)] for op, m in _rows(table, hot=hot)],
     )
     for space, c in table.calibration.items():
         print_text(f"calibration {space}: {c.scale:.4f} x sum + {c.per_op_ms * 1e3:.3g} us x ops "
@@ -90,6 +117,27 @@ def print_validation(table: LatencyTable) -> None:
                             ("op count", v["op_count_line"]))
         ]
         print_table(["predictor", "mean error", "largest", "within 5 %", "Kendall tau"], rows)
+
+
+def import_files(
+    files: Sequence[Path],
+    table_format: str,
+    out: Path,
+    *,
+    target: tuple[str, str, str, int, str | None],
+    force: bool,
+) -> list[tuple[Path, int]]:
+    """Write published tables into ``out``; return each file with its number of rows.
+
+    ``target``: device, runtime, precision, threads, affinity, which the files do not say.
+    """
+    from hwnas.latency.imports import import_tables, published_header, require_place
+
+    tables = import_tables(files, table_format, published_header(*target), force=force)
+    paths = require_place(tables, out)
+    for path, table in paths.items():
+        save_table(table, path)
+    return [(path, len(table.entries)) for path, table in paths.items()]
 
 
 def diff_tables(old: Path, new: Path, *, as_json: bool) -> None:

@@ -125,6 +125,7 @@ def check_table(
     progress: Progress = no_progress,
 ) -> TableCheck:
     """Measure the sentinels again, in CHECK_ROUNDS interleaved rounds of the table's protocol."""
+    protocol = table.header.protocol or target.device.protocol
     records = {network_model_id(space, arch_of(r)): r for r in sentinels_of(table, space)}
     conversions = {
         name: conversion_of(space.layers(arch_of(record)), target)
@@ -133,7 +134,7 @@ def check_table(
     paths = (cache or ConversionCache()).fill(list(conversions.values()))
     for name, conversion in conversions.items():
         runner.load(name, paths[conversion])
-    runs = interleaved(runner, sorted(records), CHECK_ROUNDS, table.header.protocol,
+    runs = interleaved(runner, sorted(records), CHECK_ROUNDS, protocol,
                        stage="sentinels", progress=progress)
     return TableCheck(
         tuple(

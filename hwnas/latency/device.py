@@ -17,6 +17,7 @@ Runtime = Literal["litert", "onnxruntime"]
 MODEL_FORMAT: Mapping[str, Format] = {"litert": "tflite", "onnxruntime": "onnx"}
 LAYOUT: Mapping[str, Layout] = {"litert": "nhwc", "onnxruntime": "nchw"}
 
+DEVICE_NAME = r"[a-z0-9][a-z0-9.-]{0,40}"
 _CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
@@ -77,7 +78,7 @@ class Device(FileModel):
     """A target; no hosts, serials or secrets, which come from options or the environment."""
 
     schema_: Literal[1] = Field(alias="schema")
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,40}$")]
+    name: Annotated[str, Field(pattern=f"^{DEVICE_NAME}$")]
     description: str
     transport: Literal["local", "ssh", "adb"]
     tested: bool

@@ -17,6 +17,9 @@ class Measurement:
     work on the device only ever add time, and more than a quarter of them must be undisturbed.
     ``p5_ms`` .. ``p95_ms`` are percentiles of the single runs. ``repeatability`` is
     ``|a - b| / mean(a, b)`` of the latencies of the odd and the even rounds.
+
+    A number published by others has ``num_rounds`` 0: ``latency_ms`` is the mean of ``num_runs``
+    runs, and what is not published is NaN.
     """
 
     latency_ms: float
@@ -28,8 +31,19 @@ class Measurement:
     num_runs: int
     repeatability: float
 
+    @staticmethod
+    def published(mean_ms: float, num_runs: int) -> Measurement:
+        """Return the measurement of which others published the mean and the number of runs."""
+        nan = float("nan")
+        return Measurement(mean_ms, nan, nan, nan, nan, 0, num_runs, nan)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the object a table or bench file holds (nanosecond resolution)."""
+        """Return the object a table or bench file holds (nanosecond resolution).
+
+        A published number is kept as it was published.
+        """
+        if self.num_rounds == 0:
+            return {"latency_ms": self.latency_ms, "num_rounds": 0, "num_runs": self.num_runs}
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
 

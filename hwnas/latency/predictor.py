@@ -11,97 +11,125 @@ the operation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.additive.graph import Term
-from hwnas.arch import Arch, Option
-from hwnas.errors import MissingRowError
-from hwnas.interfaces import Codes, SearchSpace
+from hwnas.arch import Arch
+from hwnas.errors import InputError, MissingRowError
+from hwnas.interfaces import Codes, Factor, SearchSpace
+from hwnas.latency.coverage import restrictions
+from hwnas.latency.scoped import ScopedTables, Tables, parts, scope_text
 from hwnas.latency.table import Calibration, LatencyTable
 from hwnas.ops import OpSpec
+from hwnas.space.codes import symbol_counts
 
 TERMS_BY_NETWORKS = ((6, 3), (3, 2), (1, 1))  # from this many networks on, so many terms are fitted
-
-
-@dataclass(frozen=True)
-class Restriction:
-    """An option that no row covers: it cannot be predicted and search does not use it."""
-
-    choice: str
-    option: Option
-    op: OpSpec
-
-    def __str__(self) -> str:
-        return f"{self.choice}={self.option} (no row for {self.op})"
 
 
 class LutPredictor:
     """Predicts the latency of any network of ``space`` from ``table``.
 
-    ``source`` is ``lut``, or ``lut-uncalibrated`` (with a warning) where the table holds no
-    calibration of this space.
+    ``table`` is one table, or several with scopes: each network is predicted by the one of its own
+    scope, and options that no scope covers are restricted. ``source`` is ``lut``, or
+    ``lut-uncalibrated`` (with a warning) where a table holds no calibration of this space.
 
     Raises:
         MissingRowError: a part that every network has is not in the table, or a choice has no
             option left.
+        InputError: a scope is of a choice or an option that the space does not have.
     """
 
-    def __init__(self, space: SearchSpace, table: LatencyTable) -> None:
+    def __init__(self, space: SearchSpace, table: Tables) -> None:
         self.space = space
         self.table = table
-        self.calibration = table.calibration.get(space.name)
-        if self.calibration is None:
+        self._places = [self._place(part) for part in parts(table)]
+        raw = [part for part in parts(table) if space.name not in part.calibration]
+        self.source = "lut-uncalibrated" if raw else "lut"
+        if raw:
+            scopes = ", ".join(scope_text(part.header.scope) for part in raw)
+            of = f" ({scopes})" if isinstance(table, ScopedTables) else ""
             warnings.warn(
-                f"the table of {table.header.device} is not calibrated for {space.name}: "
+                f"the table of {table.header.device}{of} is not calibrated for {space.name}: "
                 "predictions are plain sums of rows (lut-uncalibrated). Next: hwnas profile "
                 f"--space {space.name} --calibrate 16 --resume --out TABLE",
                 stacklevel=2,
             )
-        self.terms = self._terms()
-        self.restricted = self._restrictions()
+        self._factors = self._scoped_factors()
+        values = [self._values(factor) for factor in self._factors]
+        self.restricted = restrictions(space, self._factors, values, self._missing)
+        self.terms = tuple(
+            Term(factor.choices, value)
+            for factor, value in zip((*self._factors, self._constants()),
+                                     (*values, self._constant_ms()), strict=True)
+        )
+
+    def _place(self, table: LatencyTable) -> dict[int, int]:
+        """Return the option index of each choice that the table's scope names."""
+        scope, place, problems = table.header.scope, {}, []
+        names = [choice.name for choice in self.space.choices]
+        for name, option in scope.items():
+            options = self.space.choices[names.index(name)].options if name in names else ()
+            if option in options:
+                place[names.index(name)] = options.index(option)
+            elif name in names:
+                allowed = ", ".join(map(str, options))
+                problems.append(f"{name} of {self.space.name} is one of {allowed}, not {option}")
+            else:
+                problems.append(f"{self.space.name} has no choice {name!r}")
+        if problems:
+            raise InputError(f"table of {table.header.device} with scope {scope_text(scope)}",
+                             problems, "leave out this table, or name the space it is for")
+        return place
 
     @property
-    def source(self) -> str:
-        """What the predictions are called in files."""
-        return "lut" if self.calibration else "lut-uncalibrated"
+    def _scope_choices(self) -> tuple[int, ...]:
+        return tuple(sorted(self._places[0]))
 
-    def _terms(self) -> tuple[Term, ...]:
-        scale, per_op, constant = 1.0, 0.0, 0.0
-        if self.calibration is not None:
-            scale, per_op = self.calibration.scale, self.calibration.per_op_ms
-            constant = self.calibration.constant_ms
+    def _scoped_factors(self) -> tuple[Factor, ...]:
+        """Return the space's factors, each over the scopes' choices too."""
+        if not self._scope_choices:
+            return self.space.factors()
+        sizes = symbol_counts(self.space)
+        return tuple(over(factor, self._scope_choices, sizes) for factor in self.space.factors())
+
+    def _values(self, factor: Factor) -> NDArray[np.float64]:
+        """Return the calibrated ms of the factor's combinations, NaN without a row or a table."""
+        values = np.full(factor.ops.shape, np.nan)
+        for part, place in zip(parts(self.table), self._places, strict=True):
+            where = (*(place.get(choice, slice(None)) for choice in factor.choices), ...)
+            possible = None if factor.possible is None else factor.possible[where]
+            values[where] = Factor((), factor.ops[where], possible).values(self._row(part))
+        return values
+
+    def _row(self, table: LatencyTable) -> Callable[[OpSpec | None], float]:
+        fit = table.calibration.get(self.space.name)
+        scale, per_op = (fit.scale, fit.per_op_ms) if fit else (1.0, 0.0)
 
         def value(op: OpSpec | None) -> float:
             if op is None:
                 return 0.0
-            row = self.table.entries.get(op)
+            row = table.entries.get(op)
             return scale * row.latency_ms + per_op if row else float("nan")
 
-        terms = [Term(factor.choices, factor.values(value)) for factor in self.space.factors()]
-        fixed = [f.ops.item() for f in self.space.factors() if not f.choices]
-        absent = [op for op in fixed if op is not None and op not in self.table.entries]
-        if absent:
-            raise self.table.missing(absent, self.space.name)
-        return (*terms, Term((), np.array(constant)))
+        return value
 
-    def _restrictions(self) -> tuple[Restriction, ...]:
-        found: dict[tuple[str, Option], Restriction] = {}
-        for factor, term in zip(self.space.factors(), self.terms, strict=False):
-            if len(factor.choices) != 1:
-                continue
-            choice = self.space.choices[factor.choices[0]]
-            possible = True if factor.possible is None else factor.possible
-            missing = np.flatnonzero(np.isnan(term.values) & possible)
-            if len(missing) == np.sum(np.ones(len(term.values)) * possible):
-                raise self.table.missing([factor.ops[i] for i in missing], self.space.name)
-            for index in missing:
-                option = choice.options[index]
-                found[choice.name, option] = Restriction(choice.name, option, factor.ops[index])
-        return tuple(found.values())
+    def _constants(self) -> Factor:
+        sizes = symbol_counts(self.space)
+        shape = tuple(sizes[choice] for choice in self._scope_choices)
+        return Factor(self._scope_choices, np.empty(shape, dtype=object))
+
+    def _constant_ms(self) -> NDArray[np.float64]:
+        values = np.full(self._constants().ops.shape, np.nan)
+        for part, place in zip(parts(self.table), self._places, strict=True):
+            fit = part.calibration.get(self.space.name)
+            values[tuple(place[c] for c in self._scope_choices)] = fit.constant_ms if fit else 0.0
+        return values
+
+    def _missing(self, ops: Sequence[OpSpec]) -> MissingRowError:
+        return parts(self.table)[0].missing(ops, self.space.name)
 
     def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` milliseconds; NaN where a code uses an option without a row."""
@@ -125,8 +153,29 @@ class LutPredictor:
 
     def missing_of(self, arch: Arch) -> MissingRowError:
         """Return the error that names the operations of ``arch`` without a row."""
-        absent = [op for op in self.space.layers(arch) if op not in self.table.entries]
-        return self.table.missing(absent, self.space.name)
+        if isinstance(self.table, LatencyTable):
+            table: LatencyTable | None = self.table
+        else:
+            table = self.table.of(arch.choices)
+        if table is None:
+            scopes = "; ".join(scope_text(part.header.scope) for part in parts(self.table))
+            return MissingRowError(f"no table of {self.table.header.device} covers this network: "
+                                   f"there are tables of {scopes}")
+        absent = [op for op in self.space.layers(arch) if op not in table.entries]
+        return table.missing(absent, self.space.name)
+
+
+def over(factor: Factor, choices: Sequence[int], sizes: Sequence[int]) -> Factor:
+    """Return ``factor`` over these choices too, alike for all their symbols (``sizes``)."""
+    every = tuple(sorted({*factor.choices, *choices}))
+    added = tuple(axis for axis, choice in enumerate(every) if choice not in factor.choices)
+    lengths = dict(zip(factor.choices, factor.ops.shape, strict=True))
+    shape = tuple(lengths.get(choice, sizes[choice]) for choice in every)
+    ops = np.broadcast_to(np.expand_dims(factor.ops, added), shape)
+    possible = factor.possible
+    if possible is not None:
+        possible = np.broadcast_to(np.expand_dims(possible, added), shape)
+    return Factor(every, ops, possible)
 
 
 def features(

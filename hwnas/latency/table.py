@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hwnas.errors import InputError, MissingRowError
 from hwnas.files import FileModel, parse_model
@@ -19,6 +19,7 @@ from hwnas.latency.measurement import Measurement
 from hwnas.ops import OpSpec
 
 KEYS = ("schema", "header", "calibration", "validation", "networks", "entries")
+STATISTICS = ("p5_ms", "p50_ms", "p90_ms", "p95_ms", "repeatability")
 
 
 class TableHeader(FileModel):
@@ -31,15 +32,16 @@ class TableHeader(FileModel):
     threads: int
     affinity: str | None
     layout: str
-    protocol: TimingProtocol
+    protocol: TimingProtocol | None  # None: numbers of others, measured in ways not recorded
     host: dict[str, str | int | list[int]]
     date: str
     seed: int = 0
-    scope: dict[str, int] = Field(default_factory=dict)
+    scope: dict[str, int] = Field(default_factory=dict)  # options of choices it was measured for
+    provenance: dict[str, str] = Field(default_factory=dict)  # of an imported table: file, sha256
 
     def target(self) -> dict[str, Any]:
         """Return all that must agree for two tables to describe the same target."""
-        content: dict[str, Any] = self.model_dump(exclude={"date"})
+        content: dict[str, Any] = self.model_dump(exclude={"date", "provenance"})
         return content
 
     def differences(self, other: TableHeader) -> list[str]:
@@ -50,19 +52,31 @@ class TableHeader(FileModel):
 
 
 class MeasurementModel(FileModel):
-    """A Measurement in a file."""
+    """A Measurement in a file; a published number (``num_rounds`` 0) has no statistics."""
 
     latency_ms: float = Field(gt=0, allow_inf_nan=False)
-    p5_ms: float
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
+    p5_ms: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p95_ms: float | None = None
     num_rounds: int
     num_runs: int
-    repeatability: float
+    repeatability: float | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> MeasurementModel:
+        given = [name for name in STATISTICS if getattr(self, name) is not None]
+        if self.num_rounds and len(given) < len(STATISTICS):
+            absent = ", ".join(name for name in STATISTICS if name not in given)
+            raise ValueError(f"a measurement of {self.num_rounds} rounds also has {absent}")
+        if not self.num_rounds and given:
+            raise ValueError(f"a published number (num_rounds 0) has no {', '.join(given)}")
+        return self
 
     def value(self) -> Measurement:
         """Return the frozen value."""
+        if self.num_rounds == 0:
+            return Measurement.published(self.latency_ms, self.num_runs)
         return Measurement(**self.model_dump())
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.table import LatencyTable
+from hwnas.latency.scoped import Tables
 
 
 def predictor_of(
-    space: SearchSpace, table: LatencyTable, say: Callable[[str], None]
+    space: SearchSpace, table: Tables, say: Callable[[str], None]
 ) -> LutPredictor:
     """Return the predictor of a space from a table; ``say`` is told what it warns of."""
     with warnings.catch_warnings(record=True) as caught:

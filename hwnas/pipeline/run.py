@@ -117,7 +117,7 @@ def evaluate_run(
     lines = archs.read_bytes().splitlines()
     scored = run.space.decode(listed.codes)
     untrained = set() if run.config.search.strategy == "random" else {
-        (r.choice, r.option) for r in run.predictors[0].restricted}
+        (r.choice, r.option) for r in run.predictors[0].restricted if not r.beside}
     for arch, row in zip(scored, listed.rows.tolist(), strict=True):
         given = orjson.loads(lines[row])
         records[row] = {"arch_id": Arch.make(given["space"], given["choices"]).arch_id}

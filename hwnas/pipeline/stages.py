@@ -63,9 +63,7 @@ def search(run: Run) -> bool:
             "strategy": run.config.search.strategy,
             "space": run.space.name,
             "seed": run.config.seed,
-            "restricted": [
-                {"choice": r.choice, "option": r.option} for r in searched[0].restricted
-            ],
+            "restricted": [r.to_json() for r in searched[0].restricted],
             "num_evaluations": len(records),
             "wall_s": cost.get("wall_s", 0.0),
             "cost": cost,

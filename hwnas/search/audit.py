@@ -9,6 +9,7 @@ import numpy as np
 
 from hwnas.additive.graph import UNREACHABLE, smallest_so_far, smallest_to_go
 from hwnas.arch import Option
+from hwnas.latency.scoped import parts
 from hwnas.search.limits import LimitedSpace
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.35, 0.5, 0.65, 0.75, 0.9, 0.95, 0.99)
@@ -109,5 +110,6 @@ def _noise(limited: LimitedSpace) -> float:
     table = limited.limits[0].table
     if table is None:
         return 0.0
-    rows = limited.predictors[table].table.entries.values()
-    return float(np.median([row.repeatability for row in rows]))
+    found = [row.repeatability for part in parts(limited.predictors[table].table)
+             for row in part.entries.values() if row.num_rounds > 0]
+    return float(np.median(found)) if found else 0.0  # what others publish does not say

@@ -153,6 +153,8 @@ class GateSearch:
         for choice, size in enumerate(self.sizes):
             usable[choice, :size] = True
         for restriction in self.limited.restricted:
+            if restriction.beside:
+                continue  # the option is used in other combinations
             names = [choice.name for choice in self.limited.space.choices]
             choice = names.index(restriction.choice)
             options = self.limited.space.choices[choice].options

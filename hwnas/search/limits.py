@@ -21,7 +21,8 @@ from hwnas.additive.window import Window, num_codes, open_window, quantile
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.interfaces import SearchSpace
-from hwnas.latency.predictor import LutPredictor, Restriction
+from hwnas.latency.coverage import Restriction
+from hwnas.latency.predictor import LutPredictor
 from hwnas.ops import OpSpec
 from hwnas.space.codes import symbol_counts, to_codes
 
