@@ -94,6 +94,22 @@ def write_table(path: Path, *, sentinels: int = 0, factor: float = 1.0, **header
     return path
 
 
+def published_rows(resolution: int) -> str:
+    """Spell a made-up table of a very small network as Once-for-All's are spelt."""
+    size = resolution // 2
+    rows = {
+        f"Conv-input:{resolution}x{resolution}x3-output:{size}x{size}x16": 0.5,
+        f"expanded_conv-input:{size}x{size}x16-output:{size}x{size}x16-expand:64-kernel:3-"
+        "stride:1-idskip:1-se:0-hs:1": 2.0,
+        f"Conv_1-input:{size}x{size}x16-output:{size}x{size}x32": 0.7,
+        f"AvgPool2D-input:{size}x{size}x32-output:1x1x32": 0.1,
+        "Conv_2-input:1x1x32-output:1x1x64": 0.01,
+        "Logits-input:1x1x64-output:10": 0.01,
+    }
+    return "".join(f"{key}:\n  count: 9\n  mean: {mean_ms}\n  std: 0.01\n"
+                   for key, mean_ms in rows.items())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Train in this process (a fresh one imports torch for seconds), convert into a cache here."""
@@ -108,11 +124,14 @@ def quick_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """t.json, archs.jsonl and a finished run r; for copying only."""
+    """t.json, archs.jsonl, published tables and a finished run r; for copying only."""
     folder = tmp_path_factory.mktemp("stock")
     write_table(folder / "t.json", sentinels=2)
     lines = [json.dumps(arch.to_json()) for arch in archs_of(NUM_ARCHS)]
     (folder / "archs.jsonl").write_text("\n".join(lines) + "\n")
+    for resolution in (160, 224):
+        published = folder / f"{resolution}_lookup_table.yaml"
+        published.write_text(published_rows(resolution))
     once = {"epochs": 1, "warmup_epochs": 0}
     settings = {
         "space": "tiny", "data": "digits", "formats": ["onnx"],
