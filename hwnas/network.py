@@ -120,14 +120,18 @@ def build_network(
 ) -> nn.Module:
     """Return the network of ``layers`` wired as said (None: a chain), weights drawn from ``seed``.
 
-    Its children are the operations one by one, named by their position, in either case.
+    Its children are the operations one by one, named by their position, in either case. A single
+    operation that takes several tensors is a network of as many inputs.
 
     Raises:
         ValueError: the wiring does not fit the operations.
     """
-    if wiring is None:
+    if wiring is not None:
+        check_wiring(layers, wiring)
+    elif len(layers) == 1 and layers[0].num_inputs > 1:
+        wiring = (tuple(-1 - place for place in range(layers[0].num_inputs)),)
+    else:
         return build_layers(layers, seed=seed)
-    check_wiring(layers, wiring)
     with torch.random.fork_rng(devices=[]):
         network = WiredNetwork([MODULES[spec.kind](spec) for spec in layers], wiring)
     init_weights(network, seed)

@@ -77,10 +77,9 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ceil(H / 2), ceil(W / 2))."""
         x = self.relu(x)
-        shifted = x[:, :, 1:, 1:]
-        if any(self.border):
-            shifted = F.pad(shifted, self.border)
-        out: Tensor = self.norm(torch.cat([self.conv(x), self.shifted(shifted)], dim=1))
+        whole = F.pad(x, self.border) if any(self.border) else x
+        parts = [self.conv(x), self.shifted(whole[:, :, 1:, 1:])]
+        out: Tensor = self.norm(torch.cat(parts, dim=1))
         return out
 
 
@@ -96,19 +95,26 @@ class Add(nn.Module):
 
 
 class Concat(nn.Module):
-    """Tensors of one shape behind each other in the channels."""
+    """Tensors of one shape behind each other in the channels, which are axis ``dim``."""
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Map n tensors (N, C, H, W) to (N, n * C, H, W)."""
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=self.dim)
 
 
 class Zero(nn.Module):
-    """Zeros of the input's shape, computed as the benchmark does."""
+    """Zeros of the input's shape, written so that no converter evaluates it beforehand.
+
+    Else all before it would vanish from an exported network, but not from the network itself.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply (N, C, H, W) by zero."""
-        return x * 0.0
+        """Clip (N, C, H, W) to [0, 0]."""
+        return torch.clamp(x, 0.0, 0.0)
 
 
 class PreactHead(nn.Module):
@@ -118,12 +124,12 @@ class PreactHead(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(spec.in_shape[0])
         self.relu = nn.ReLU(inplace=True)
+        self.pool = nn.AvgPool2d(spec.in_shape[1:])
         self.classifier = nn.Linear(spec.in_shape[0], spec.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C, H, W) to logits (N, classes)."""
-        pooled = self.relu(self.norm(x)).mean((2, 3), keepdim=True)
-        out: Tensor = self.classifier(pooled.flatten(1))
+        out: Tensor = self.classifier(self.pool(self.relu(self.norm(x))).flatten(1))
         return out
 
 
@@ -153,7 +159,10 @@ CELL_MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
 
 
 class WiredNetwork(nn.Module):
-    """Operations that take the outputs of any before them; children are named by position."""
+    """Operations that take the outputs of any before them; children are named by position.
+
+    The image is -1 in ``wiring``; a network of several inputs has them at -1, -2, and so on.
+    """
 
     def __init__(self, operations: Sequence[nn.Module], wiring: Wiring) -> None:
         super().__init__()
@@ -167,10 +176,10 @@ class WiredNetwork(nn.Module):
             for number, sources in enumerate(wiring)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to the last operation's output."""
-        held = {-1: x}
-        out = x
+        held = {-1 - place: value for place, value in enumerate(inputs)}
+        out = inputs[0]
         for number, operation in enumerate(self.children()):
             out = operation(*(held[source] for source in self.wiring[number]))
             for source in self.spent[number]:

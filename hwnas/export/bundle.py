@@ -18,6 +18,7 @@ from hwnas.export.onnx import with_metadata
 from hwnas.export.parity import check_parity, parity
 from hwnas.export.session import model_io
 from hwnas.files import FileModel, parse_model
+from hwnas.interfaces import Wiring
 from hwnas.journal import canonical_json, read_json, write_json, write_whole
 from hwnas.ops import OpSpec
 
@@ -48,6 +49,7 @@ def write_bundle(
     *,
     network: nn.Module,
     layers: Sequence[OpSpec],
+    wiring: Wiring | None = None,
     arch_json: dict[str, Any],
     weights: Path,
     images: Tensor,
@@ -58,9 +60,10 @@ def write_bundle(
     """Write ``folder/<arch_id>/`` and return what its ``export.json`` holds.
 
     The folder gets ``model.onnx`` and ``model.tflite`` (those of ``formats``), ``arch.json``
-    (architecture, layers, preprocessing) and ``export.json`` (per format: file, hash, inputs and
-    outputs, parity, converter). ``weights`` is ``network``'s safetensors file; ``images``
-    (N, C, H, W), preprocessed, measure parity. A second call only verifies what is unchanged.
+    (architecture, layers and their wiring, preprocessing) and ``export.json`` (per format: file,
+    hash, inputs and outputs, parity, converter). ``weights`` is ``network``'s safetensors file;
+    ``images`` (N, C, H, W), preprocessed, measure parity. A second call only verifies what is
+    unchanged.
 
     Raises:
         InputError: preprocessing or weights do not fit the network; lists every problem.
@@ -68,13 +71,16 @@ def write_bundle(
         ParityError: an exported model differs from ``network``; no ``export.json`` is written.
     """
     reference = FileWeights.of(weights)
-    conversions = {name: Conversion.make(layers, reference, name) for name in formats}
+    conversions = {
+        name: Conversion.make(layers, reference, name, wiring=wiring) for name in formats
+    }
     arch_id = short_hash(canonical_json(arch_json))
     description = {
         "schema": SCHEMA,
         "arch_id": arch_id,
         "arch": arch_json,
         "layers": [layer.to_json() for layer in layers],
+        **({} if wiring is None else {"wiring": [list(sources) for sources in wiring]}),
         "preprocessing": {
             **_checked_preprocessing(preprocessing, layers).model_dump(mode="json"),
             "layout": {name: LAYOUTS[name][0] for name in formats},

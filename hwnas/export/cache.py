@@ -32,6 +32,7 @@ from hwnas.export.formats import (
     converter_versions,
 )
 from hwnas.files import FileModel
+from hwnas.interfaces import Wiring
 from hwnas.journal import canonical_json, write_json, write_whole
 from hwnas.ops import OpSpec
 
@@ -44,7 +45,7 @@ RECIPE = 1
 
 @dataclass(frozen=True)
 class InitWeights:
-    """The weights ``hwnas.network.build_layers(layers, seed=seed)`` draws."""
+    """The weights ``hwnas.network.build_network(layers, wiring, seed=seed)`` draws."""
 
     seed: int = 0
 
@@ -54,7 +55,7 @@ class InitWeights:
 
 @dataclass(frozen=True)
 class FileWeights:
-    """A safetensors file of the state of ``build_layers(layers)``, known by its content."""
+    """A safetensors file of ``build_network(layers, wiring)``'s state, known by its content."""
 
     path: Path = field(compare=False)
     sha256: str
@@ -77,13 +78,17 @@ WeightsRef: TypeAlias = InitWeights | FileWeights
 
 @dataclass(frozen=True)
 class Conversion:
-    """One model file by all that decides its content. Build it with :meth:`make`."""
+    """One model file by all that decides its content. Build it with :meth:`make`.
+
+    ``wiring`` says whose outputs each of ``layers`` takes, None: they are a chain.
+    """
 
     layers: tuple[OpSpec, ...]
     weights: WeightsRef
     format: Format
     precision: Literal["fp32"]
     layout: Layout
+    wiring: Wiring | None = None
 
     @staticmethod
     def make(
@@ -93,6 +98,7 @@ class Conversion:
         *,
         precision: Literal["fp32"] = "fp32",
         layout: Layout | None = None,
+        wiring: Wiring | None = None,
     ) -> Conversion:
         """Return the checked conversion; ``layout`` None is the format's usual one.
 
@@ -112,11 +118,11 @@ class Conversion:
         if problems:
             raise InputError("conversion", problems)
         return Conversion(layers, weights, model_format, precision,
-                          layout or LAYOUTS[model_format][0])
+                          layout or LAYOUTS[model_format][0], wiring)
 
     @cached_property
     def key(self) -> str:
-        """64 hex digits: SHA-256 of layers, weights, format, precision, layout and converter."""
+        """64 hex digits: SHA-256 of network, weights, format, precision, layout and converter."""
         content = {
             "recipe": RECIPE,
             "layers": [layer.to_json() for layer in self.layers],
@@ -127,6 +133,8 @@ class Conversion:
             "opset": ONNX_OPSET if self.format == "onnx" else None,
             "converter": dict(converter_versions(self.format)),
         }
+        if self.wiring is not None:  # a chain's key is what it was before there were others
+            content["wiring"] = self.wiring
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -283,21 +291,23 @@ def _convert(root: Path, conversion: Conversion) -> Path | str:
 def _model_bytes(conversion: Conversion) -> bytes:
     network = _network(conversion)
     in_shape = conversion.layers[0].in_shape
+    # a whole network has one image; a single operation may take several tensors
+    num_inputs = conversion.layers[0].num_inputs if len(conversion.layers) == 1 else 1
     if conversion.format == "onnx":
         from hwnas.export.onnx import onnx_bytes
 
-        return onnx_bytes(network, in_shape)
+        return onnx_bytes(network, in_shape, num_inputs=num_inputs)
     from hwnas.export.tflite import tflite_bytes
 
-    return tflite_bytes(network, in_shape, layout=conversion.layout)
+    return tflite_bytes(network, in_shape, layout=conversion.layout, num_inputs=num_inputs)
 
 
 def _network(conversion: Conversion) -> nn.Module:
-    from hwnas.network import build_layers
+    from hwnas.network import build_network
 
     weights = conversion.weights
     if isinstance(weights, InitWeights):
-        return build_layers(conversion.layers, seed=weights.seed)
+        return build_network(conversion.layers, conversion.wiring, seed=weights.seed)
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -305,7 +315,7 @@ def _network(conversion: Conversion) -> nn.Module:
     if hashlib.sha256(payload).hexdigest() != weights.sha256:
         raise InputError(str(weights.path), ["has changed since its SHA-256 was taken"],
                          "repeat the command")
-    network = build_layers(conversion.layers)
+    network = build_network(conversion.layers, conversion.wiring)
     try:
         network.load_state_dict(load(payload))
     except (SafetensorError, RuntimeError) as error:

@@ -31,29 +31,31 @@ def to_onnx(network: nn.Module, in_shape: Shape, path: Path) -> None:
     write_whole(path, onnx_bytes(network, in_shape))
 
 
-def onnx_bytes(network: nn.Module, in_shape: Shape) -> bytes:
+def onnx_bytes(network: nn.Module, in_shape: Shape, *, num_inputs: int = 1) -> bytes:
     """Return ``network`` as ONNX for one image: input ``image``, float32 (1, C, H, W).
 
-    The output is called ``logits`` when it is (1, classes), else ``out``. Batch norms are folded
-    and constants evaluated; the model has passed ONNX's full check.
+    A network of several inputs, all of this shape, has ``image1``, ``image2``... The output is
+    called ``logits`` when it is (1, classes), else ``out``. Batch norms are folded and constants
+    evaluated; the model has passed ONNX's full check.
 
     Raises:
         ConversionError: the network has no ONNX form; holds the exporter's reason.
     """
     prepared = inference_copy(network)
-    output = traced_output(prepared, in_shape)
+    output = traced_output(prepared, in_shape, num_inputs)
+    names = [f"image{place + 1}" for place in range(num_inputs)] if num_inputs > 1 else ["image"]
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         raw = Path(folder, "model.onnx")
         try:
             with _expected_warnings():
                 torch.onnx.export(
                     prepared,
-                    (torch.zeros(1, *in_shape),),
+                    tuple(torch.zeros(1, *in_shape) for _ in names),
                     raw,
                     dynamo=False,
                     opset_version=ONNX_OPSET,
                     do_constant_folding=True,
-                    input_names=["image"],
+                    input_names=names,
                     output_names=["logits" if output.ndim == 2 else "out"],
                 )
         except FOREIGN_ERRORS as error:

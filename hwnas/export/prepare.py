@@ -37,15 +37,15 @@ def _fold_batch_norms(sequence: nn.Sequential) -> None:
             sequence[index + 1] = nn.Identity()
 
 
-def traced_output(network: nn.Module, in_shape: Shape) -> Tensor:
-    """Return ``network``'s output for one zero image (1, C, H, W): its rank names the layout.
+def traced_output(network: nn.Module, in_shape: Shape, num_inputs: int = 1) -> Tensor:
+    """Return ``network``'s output for zero images (1, C, H, W): its rank names the layout.
 
     Raises:
-        ConversionError: the network does not map one tensor of this shape to one tensor.
+        ConversionError: the network does not map tensors of this shape to one tensor.
     """
     try:
         with torch.inference_mode():
-            output = network(torch.zeros(1, *in_shape))
+            output = network(*(torch.zeros(1, *in_shape) for _ in range(num_inputs)))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConversionError(
             f"the network does not run on one image (C, H, W) = {in_shape}: {error}"

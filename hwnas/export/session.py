@@ -31,11 +31,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Session:
-    """A loaded model; ``run`` maps the first input to the first output, on one thread."""
+    """A loaded model; ``run`` maps its inputs, in order, to the first output, on one thread."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    run: Callable[[Array], Array]
+    run: Callable[..., Array]
 
 
 def open_session(model: Path) -> Session:
@@ -81,8 +81,9 @@ def _open_onnx(model: Path) -> Session:
     inputs = tuple(_onnx_info(node) for node in session.get_inputs())
     outputs = tuple(_onnx_info(node) for node in session.get_outputs())
 
-    def run(value: Array) -> Array:
-        result: Array = session.run([outputs[0].name], {inputs[0].name: value})[0]
+    def run(*values: Array) -> Array:
+        fed = {info.name: value for info, value in zip(inputs, values, strict=True)}
+        result: Array = session.run([outputs[0].name], fed)[0]
         return result
 
     return Session(inputs, outputs, run)
@@ -104,8 +105,9 @@ def _open_tflite(model: Path) -> Session:
         raise InputError(str(model), [f"LiteRT cannot load it: {error}"]) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def run(value: Array) -> Array:
-        interpreter.set_tensor(inputs[0]["index"], value)
+    def run(*values: Array) -> Array:
+        for detail, value in zip(inputs, values, strict=True):
+            interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
         result: Array = interpreter.get_tensor(outputs[0]["index"])
         return result

@@ -22,7 +22,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,10 +31,10 @@ PROTOCOL = 1
 
 
 class Model(Protocol):
-    """A loaded model with one image as its input."""
+    """A loaded model; its inputs hold example values, the one of an image can be replaced."""
 
     def set_input(self, value: np.ndarray[Any, Any]) -> None:
-        """Place the input of all later runs."""
+        """Place the input of all later runs; ValueError if the model takes several."""
 
     def run(self) -> None:
         """Execute once."""
@@ -50,16 +50,16 @@ class LitertModel:
         interpreter_class, _ = litert()
         self.interpreter = interpreter_class(model_path=path, num_threads=threads)
         self.interpreter.allocate_tensors()
-        details = self.interpreter.get_input_details()
-        if len(details) != 1:
-            raise ValueError(f"the model has {len(details)} inputs; one image is expected")
-        self.input = details[0]
+        self.inputs = self.interpreter.get_input_details()
         self.output = self.interpreter.get_output_details()[0]
-        self.set_input(example_input(self.input["shape"], self.input["dtype"]))
+        for place, detail in enumerate(self.inputs):
+            value = example_input(detail["shape"], detail["dtype"], place)
+            self.interpreter.set_tensor(detail["index"], value)
 
     def set_input(self, value: np.ndarray[Any, Any]) -> None:
-        """Place the input of all later runs."""
-        self.interpreter.set_tensor(self.input["index"], value)
+        """Place the input of all later runs; ValueError if the model takes several."""
+        require_one(self.inputs)
+        self.interpreter.set_tensor(self.inputs[0]["index"], value)
 
     def run(self) -> None:
         """Execute once."""
@@ -72,7 +72,7 @@ class LitertModel:
 
 
 class OnnxModel:
-    """An ONNX model in ONNX Runtime's CPU provider, its input and output bound once."""
+    """An ONNX model in ONNX Runtime's CPU provider, its inputs and output bound once."""
 
     def __init__(self, path: str, threads: int) -> None:
         import onnxruntime
@@ -84,18 +84,22 @@ class OnnxModel:
         self.session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        details = self.session.get_inputs()
-        if len(details) != 1:
-            raise ValueError(f"the model has {len(details)} inputs; one image is expected")
-        self.input = details[0]
+        self.inputs = self.session.get_inputs()
         self.binding = self.session.io_binding()
-        self.set_input(example_input(self.input.shape, np.float32))
+        self.values: dict[str, np.ndarray[Any, Any]] = {}  # bound memory has to stay alive
+        for place, detail in enumerate(self.inputs):
+            self.bind(detail.name, example_input(detail.shape, np.float32, place))
         self.binding.bind_output(self.session.get_outputs()[0].name)
 
     def set_input(self, value: np.ndarray[Any, Any]) -> None:
-        """Place the input of all later runs."""
-        self.value = value
-        self.binding.bind_cpu_input(self.input.name, value)
+        """Place the input of all later runs; ValueError if the model takes several."""
+        require_one(self.inputs)
+        self.bind(self.inputs[0].name, value)
+
+    def bind(self, name: str, value: np.ndarray[Any, Any]) -> None:
+        """Bind ``value`` to the input called ``name``."""
+        self.values[name] = value
+        self.binding.bind_cpu_input(name, value)
 
     def run(self) -> None:
         """Execute once."""
@@ -143,11 +147,20 @@ def runtime_version(runtime: str) -> str:
     return "onnxruntime " + str(onnxruntime.__version__)
 
 
-def example_input(shape: Iterable[Any], dtype: Any) -> np.ndarray[Any, Any]:
-    """Return a fixed input of this shape; normal values, as after a network's normalisation."""
+def require_one(inputs: Sequence[Any]) -> None:
+    """Raise ValueError unless a model has one input."""
+    if len(inputs) != 1:
+        raise ValueError(f"the model has {len(inputs)} inputs; one image is expected")
+
+
+def example_input(shape: Iterable[Any], dtype: Any, place: int = 0) -> np.ndarray[Any, Any]:
+    """Return a fixed input of this shape; normal values, as after a network's normalisation.
+
+    ``place`` is the input's among the model's: each has values of its own.
+    """
     if not all(isinstance(int(size), int) and int(size) > 0 for size in shape):
         raise ValueError(f"the model's input shape {list(shape)} is not fixed")
-    values = np.random.default_rng(0).standard_normal([int(size) for size in shape])
+    values = np.random.default_rng(place).standard_normal([int(size) for size in shape])
     if np.issubdtype(dtype, np.integer):
         values = np.clip(np.rint(values * 40), -128, 127)
     return np.ascontiguousarray(values.astype(dtype))

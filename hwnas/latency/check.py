@@ -14,7 +14,7 @@ from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import Runner, SearchSpace
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.measurement import summarise
-from hwnas.latency.profiler import conversion_of, network_model_id
+from hwnas.latency.profiler import network_conversion, network_model_id
 from hwnas.latency.runner import LocalRunner, Target
 from hwnas.latency.table import LatencyTable, NetworkRecord
 from hwnas.latency.visits import Progress, no_progress
@@ -128,7 +128,7 @@ def check_table(
     protocol = table.header.protocol or target.device.protocol
     records = {network_model_id(space, arch_of(r)): r for r in sentinels_of(table, space)}
     conversions = {
-        name: conversion_of(space.layers(arch_of(record)), target)
+        name: network_conversion(space, arch_of(record), target)
         for name, record in records.items()
     }
     paths = (cache or ConversionCache()).fill(list(conversions.values()))

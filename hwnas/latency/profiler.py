@@ -22,7 +22,7 @@ from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
 from hwnas.errors import InputError, UsageError
 from hwnas.export.cache import Conversion, ConversionCache, InitWeights
-from hwnas.interfaces import SearchSpace
+from hwnas.interfaces import SearchSpace, Wiring
 from hwnas.latency.accuracy import Floats, validation_report
 from hwnas.latency.device import LAYOUT, MODEL_FORMAT
 from hwnas.latency.networks import macs_terms, spread_networks
@@ -70,14 +70,22 @@ def network_model_id(space: SearchSpace, arch: Arch) -> str:
     return f"net-{space.network_id(arch)}"
 
 
-def conversion_of(layers: Sequence[OpSpec], target: Target) -> Conversion:
-    """Return the conversion of a chain with its initial weights, as ``target`` needs it."""
+def conversion_of(
+    layers: Sequence[OpSpec], target: Target, wiring: Wiring | None = None
+) -> Conversion:
+    """Return the conversion of a network with its initial weights, as ``target`` needs it."""
     return Conversion.make(
         layers,
         InitWeights(),
         MODEL_FORMAT[target.runtime],
         layout=LAYOUT[target.runtime],
+        wiring=wiring,
     )
+
+
+def network_conversion(space: SearchSpace, arch: Arch, target: Target) -> Conversion:
+    """Return :func:`conversion_of` the network of an architecture."""
+    return conversion_of(space.layers(arch), target, space.wiring(arch))
 
 
 def profile(
@@ -168,8 +176,9 @@ class _Session:
         roles = self._calibrating(earlier)
         known = {network_model_id(plan.space, role.arch): role.arch for role in roles}
         paths = self._convert({
-            **{name: (op,) for name, op in ops.items()},
-            **{name: plan.space.layers(arch) for name, arch in known.items()},
+            **{name: conversion_of((op,), plan.target) for name, op in ops.items()},
+            **{name: network_conversion(plan.space, arch, plan.target)
+               for name, arch in known.items()},
         })
         if plan.validate:
             self._visit({name: paths[name] for name in ops}, [PILOT_ROUND], "pilot round")
@@ -180,7 +189,8 @@ class _Session:
                           if role.name == "validate" and role.arch not in taken]
         roles += [Role(arch, "validate", False) for arch in validating]
         paths |= self._convert({
-            network_model_id(plan.space, arch): plan.space.layers(arch) for arch in validating
+            network_model_id(plan.space, arch): network_conversion(plan.space, arch, plan.target)
+            for arch in validating
         })
         self._visit(paths, rounds, "timing")
         entries = dict(earlier.entries) if earlier else {}
@@ -195,8 +205,7 @@ class _Session:
         )
         return self._with_calibration(table, roles)
 
-    def _convert(self, layers: Mapping[str, Sequence[OpSpec]]) -> dict[str, Path]:
-        wanted = {name: conversion_of(ops, self.plan.target) for name, ops in layers.items()}
+    def _convert(self, wanted: Mapping[str, Conversion]) -> dict[str, Path]:
         done = 0
 
         def count(_: Conversion) -> None:

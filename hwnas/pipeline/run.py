@@ -23,7 +23,7 @@ from hwnas.latency.device import MODEL_FORMAT, load_device
 from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.table import load_table
 from hwnas.latency.visits import Progress, no_progress
-from hwnas.network import build_layers
+from hwnas.network import build
 from hwnas.pipeline import stages, verdict
 from hwnas.pipeline.config import RetrainConfig, RunConfig
 from hwnas.pipeline.folder import RunFolder
@@ -225,8 +225,7 @@ def export_arch(
     if loaded.name != value["space"]:
         raise InputError(str(path), [f"is of space {value['space']}, not of {loaded.name}"])
     arch = loaded.arch(value["choices"])
-    layers = loaded.layers(arch)
-    network = build_layers(layers)
+    network = build(loaded, arch)
     used = weights or out / arch.arch_id / "weights.safetensors"
     if weights is None:
         save_weights(network, used)
@@ -237,7 +236,8 @@ def export_arch(
     written = write_bundle(
         out,
         network=network,
-        layers=layers,
+        layers=loaded.layers(arch),
+        wiring=loaded.wiring(arch),
         arch_json=arch.to_json(),
         weights=used,
         images=torch.from_numpy(noise),

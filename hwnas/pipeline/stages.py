@@ -9,7 +9,7 @@ import torch
 
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
-from hwnas.network import build_layers
+from hwnas.network import build
 from hwnas.pipeline.searching import carry_out
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
@@ -157,6 +157,7 @@ def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:
         torch_device=run.config.torch_device,
         weights=run.folder.weights(network_id),
         checkpoint=run.folder.training_state(network_id),
+        wiring=run.space.wiring(run.arch(arch)),
     )
 
 
@@ -198,15 +199,15 @@ def export(run: Run) -> bool:
 
 def _export_one(run: Run, row: dict[str, Any], images: torch.Tensor) -> dict[str, Any]:
     arch = run.arch(row["arch"])
-    layers = run.space.layers(arch)
-    network = build_layers(layers, seed=0)
+    network = build(run.space, arch)
     weights = run.folder.weights(row["network_id"])
     load_weights(network, weights)
     preprocessing = run.dataset.preprocessing
     written = write_bundle(
         run.folder.file("export"),
         network=network,
-        layers=layers,
+        layers=run.space.layers(arch),
+        wiring=run.space.wiring(arch),
         arch_json=arch.to_json(),
         weights=weights,
         images=images,

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from scipy.stats import beta
+from torch import nn
 
 from hwnas.errors import InputError
 from hwnas.export.cache import Conversion, FileWeights
+from hwnas.interfaces import Wiring
 from hwnas.latency.bench import BenchedModel, BenchResult, bench
 from hwnas.latency.check import arch_of, sentinels_of
 from hwnas.latency.device import MODEL_FORMAT
-from hwnas.latency.profiler import conversion_of
+from hwnas.latency.profiler import network_conversion
 from hwnas.latency.runner import LocalRunner, Target, open_runner
-from hwnas.network import build_layers
+from hwnas.network import build, build_layers
 from hwnas.ops import OpSpec
 from hwnas.pipeline.folder import checked_id
 from hwnas.pipeline.setup import Run
@@ -131,8 +133,9 @@ def _model_files(
         if exported.is_file():
             files[row["arch_id"]] = exported
         else:
-            layers = run.space.layers(run.arch(row["arch"]))
-            conversions[row["arch_id"]] = _trained(run, layers, row["network_id"], target)
+            arch = run.arch(row["arch"])
+            conversions[row["arch_id"]] = _trained(
+                run, run.space.layers(arch), row["network_id"], target, run.space.wiring(arch))
     for model in shelf:
         conversions[model.name] = _trained(run, model.layers, model.network_id, target)
     run.progress("converting shelf models", 0, 1)
@@ -142,10 +145,14 @@ def _model_files(
 
 
 def _trained(
-    run: Run, layers: Sequence[OpSpec], network_id: str, target: Target
+    run: Run,
+    layers: Sequence[OpSpec],
+    network_id: str,
+    target: Target,
+    wiring: Wiring | None = None,
 ) -> Conversion:
     weights = FileWeights.of(run.folder.weights(network_id))
-    return Conversion.make(layers, weights, MODEL_FORMAT[target.runtime])
+    return Conversion.make(layers, weights, MODEL_FORMAT[target.runtime], wiring=wiring)
 
 
 def _sessions(
@@ -160,7 +167,7 @@ def _sessions(
     anchors: dict[str, tuple[Path, float]] = {}
     if any(n.is_sentinel and n.space == run.space.name for n in table.networks):
         records = sentinels_of(table, run.space)
-        wanted = [conversion_of(run.space.layers(arch_of(r)), target) for r in records]
+        wanted = [network_conversion(run.space, arch_of(r), target) for r in records]
         paths = run.cache.fill(wanted)
         anchors = {
             arch_of(record).arch_id: (paths[conversion], record.measurement.latency_ms)
@@ -280,8 +287,7 @@ def choose_winner(run: Run) -> bool:
             for row in ordered[: ordered.index(winner)]
         ]
         arch = run.arch(next(f["arch"] for f in retrained if f["arch_id"] == winner["arch_id"]))
-        layers = run.space.layers(arch)
-        score = _test(run, layers, winner["network_id"])
+        score = _test(run, build(run.space, arch), winner["network_id"])
         formats = next(e["formats"] for e in exported if e["arch_id"] == winner["arch_id"])
         folder = f"export/{winner['arch_id']}"
         return {
@@ -298,7 +304,7 @@ def choose_winner(run: Run) -> bool:
             "test": _test_json(score),
             "first_finalist_passed": ordered[0]["within_budget"],
             "rejected": rejected,
-            "layers": [op.to_json() for op in layers],
+            "layers": [op.to_json() for op in run.space.layers(arch)],
             "macs": winner["macs"],
             "params": winner["params"],
             "parity": {name: entry["parity"] for name, entry in formats.items()},
@@ -326,7 +332,7 @@ def _random_baseline(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
     if not rows:
         return None
     best = rows[0]
-    score = _test(run, run.space.layers(run.arch(best["arch"])), best["network_id"])
+    score = _test(run, build(run.space, run.arch(best["arch"])), best["network_id"])
     return {
         "num_networks": len(rows),
         "arch_id": best["arch_id"],
@@ -354,8 +360,7 @@ def _require_together(
                          "remove what is out of date and repeat hwnas export and hwnas bench")
 
 
-def _test(run: Run, layers: Sequence[OpSpec], network_id: str) -> Score:
-    network = build_layers(layers)
+def _test(run: Run, network: nn.Module, network_id: str) -> Score:
     load_weights(network, run.folder.weights(network_id))
     return evaluate(network, run.dataset, "test", torch_device=run.config.torch_device)
 
@@ -379,7 +384,7 @@ def _shelf_result(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
         input_size=run.space.input_shape[1],
         num_classes=run.space.num_classes,
     )
-    score = _test(run, layers, row["network_id"])
+    score = _test(run, build_layers(layers), row["network_id"])
     return {
         "name": row["name"],
         "width_mult": row["width_mult"],

@@ -264,7 +264,10 @@ def winner_slots(winner: Winner, table: LatencyTable | None) -> tuple[Slot, ...]
 
 
 def _places(winner: Winner) -> list[tuple[str, OpSpec | None]]:
-    """Walk the factors of the winner's space; empty if the space is not known here."""
+    """Walk the factors of the winner's space; empty if the space is not known here.
+
+    Of a network that is not a chain only the executed parts are places.
+    """
     try:
         space = load_space(str(winner.arch.get("space")))
         choices = winner.arch.get("choices")
@@ -279,6 +282,8 @@ def _places(winner: Winner) -> list[tuple[str, OpSpec | None]]:
             f"{choice.name} = {arch.choices.get(choice.name, 'absent')}" for choice in chosen
         )
         places.append((option, factor.ops[tuple(code[index] for index in factor.choices)]))
+    if space.wiring(arch) is not None:
+        places = [(option, op) for option, op in places if op is not None]
     return places
 
 

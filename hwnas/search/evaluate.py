@@ -100,6 +100,7 @@ class ScratchEvaluator:
             recipe=self.recipe,
             seed=derived_seed(self.seed, f"{SOURCE}:{network_id}"),
             torch_device=self.torch_device,
+            wiring=self.space.wiring(arch),
         )
 
 

@@ -47,6 +47,13 @@ def add_op(shape: Shape, summands: int) -> OpSpec:
     return OpSpec.make("add", shape, shape[0], summands=summands)
 
 
+def fixed_factor(op: OpSpec) -> Factor:
+    """Return the factor of an operation that no choice decides."""
+    ops = np.empty((), dtype=object)
+    ops[()] = op
+    return Factor((), ops)
+
+
 def lean_factor(
     choices: tuple[int, ...], numbers: NDArray[np.intp], ops: Sequence[OpSpec | None]
 ) -> Factor:

@@ -28,7 +28,7 @@ from hwnas.errors import InputError
 from hwnas.interfaces import Codes, Factor, Wiring
 from hwnas.journal import canonical_json
 from hwnas.ops import OpSpec, Shape
-from hwnas.space.cell import IMAGE, Walk, add_op, lean_factor
+from hwnas.space.cell import IMAGE, Walk, add_op, fixed_factor, lean_factor
 from hwnas.space.codes import checked_arch, decode, encode
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -128,12 +128,14 @@ class NasBench201:
         return walk
 
     def factors(self) -> tuple[Factor, ...]:
-        """Return the skeleton's parts, and each cell's over the choices that decide them."""
+        """Return the parts in order of execution; a cell's over the choices that decide them."""
         stem, reductions, head = self._skeleton
-        factors = [_fixed(op) for op in (stem, *reductions, head)]
-        for shape in self._shapes:
+        factors = [fixed_factor(stem)]
+        for stage, shape in enumerate(self._shapes):
+            if stage:
+                factors.append(fixed_factor(reductions[stage - 1]))
             factors += _cell_factors(shape) * self.cells
-        return tuple(factors)
+        return (*factors, fixed_factor(head))
 
 
 def edge_ops(shape: Shape) -> tuple[OpSpec | None, ...]:
@@ -171,15 +173,9 @@ def _zero_op(shape: Shape) -> OpSpec:
     return OpSpec.make("zero", shape, shape[0])
 
 
-def _fixed(op: OpSpec) -> Factor:
-    ops = np.empty((), dtype=object)
-    ops[()] = op
-    return Factor((), ops)
-
-
 @lru_cache(maxsize=64)
 def _cell_factors(shape: Shape) -> tuple[Factor, ...]:
-    """Return the factors of one cell: its edges, the sum at node 2, and the sum at the output."""
+    """Return the factors of one cell in order of execution: each node's edges, then its sum."""
     codes = all_codes()
     live = without_dead_edges(codes)
     grid = (len(OPERATIONS),) * len(EDGES)
@@ -187,14 +183,13 @@ def _cell_factors(shape: Shape) -> tuple[Factor, ...]:
     # node 1 has one entering edge, so it sums nothing
     entering = {node: sum(live[:, column] != NONE for column, (_, end) in enumerate(EDGES)
                           if end == node) for node in (2, OUTPUT)}
-    at_output: tuple[OpSpec | None, ...] = (
-        _zero_op(shape), None, add_op(shape, 2), add_op(shape, 3))
-    factors = [lean_factor(choices, live[:, column].astype(np.intp).reshape(grid),
-                           edge_ops(shape)) for column in choices]
-    factors.append(lean_factor(choices, np.reshape(entering[2], grid),
-                               (None, None, add_op(shape, 2))))
-    factors.append(lean_factor(choices, np.reshape(entering[OUTPUT], grid), at_output))
-    return tuple(factors)
+    pair = add_op(shape, 2)
+    at_node = {2: (None, None, pair), OUTPUT: (_zero_op(shape), None, pair, add_op(shape, 3))}
+    edges = [lean_factor(choices, live[:, column].astype(np.intp).reshape(grid),
+                         edge_ops(shape)) for column in choices]
+    sums = {node: lean_factor(choices, np.reshape(count, grid), at_node[node])
+            for node, count in entering.items()}
+    return (*edges[:3], sums[2], *edges[3:], sums[OUTPUT])
 
 
 def all_codes() -> Codes:

@@ -12,7 +12,8 @@ import torch
 
 from hwnas.data import Dataset, load_dataset
 from hwnas.executor import available_cores, run_tasks
-from hwnas.network import build_layers
+from hwnas.interfaces import Wiring
+from hwnas.network import build_network
 from hwnas.ops import OpSpec
 from hwnas.train.checkpoint import save_weights
 from hwnas.train.engine import Score, core_seconds, evaluate, fit
@@ -41,6 +42,7 @@ def _load(source: DataSource) -> Dataset:
 class TrainTask:
     """Train the network of ``layers`` on ``splits`` and score it on ``val``.
 
+    ``wiring`` says whose outputs each operation takes, None: they are a chain.
     ``weights`` and ``checkpoint`` are files to write (None: not kept). ``seed`` decides initial
     weights, order and augmentation.
     """
@@ -53,6 +55,7 @@ class TrainTask:
     torch_device: str = "cpu"
     weights: Path | None = None
     checkpoint: Path | None = None
+    wiring: Wiring | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
         torch.set_num_threads(num_threads)
     wall, cores = time.perf_counter(), core_seconds()
     dataset = task.source.load().without_test()
-    network = build_layers(task.layers, seed=task.seed)
+    network = build_network(task.layers, task.wiring, seed=task.seed)
     trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
                   torch_device=task.torch_device, checkpoint=task.checkpoint)
     score = evaluate(network, dataset, "val", torch_device=task.torch_device)

@@ -212,6 +212,7 @@ def test_the_key_changes_with_each_ingredient(monkeypatch):
         Conversion.make([_conv()], InitWeights(), "onnx"),
         Conversion.make([_conv()], InitWeights(), "tflite", layout="nchw"),
         dataclasses.replace(base, precision="int8"),
+        Conversion.make([_conv()], InitWeights(), "tflite", wiring=((-1,),)),
     ]
     keys = {base.key, *(other.key for other in others)}
     assert len(keys) == len(others) + 1

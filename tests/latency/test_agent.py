@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.export.cache import Conversion, ConversionCache, InitWeights
 from hwnas.export.session import open_session
 from hwnas.latency.runner import AGENT
+from hwnas.ops import OpSpec
 
 RUNTIMES = ("onnxruntime", "litert")
 NOISY_RUNTIME = """
@@ -241,3 +243,20 @@ def test_annotations_are_the_only_place_of_newer_syntax():
     first = ast.parse(AGENT.read_text()).body[1]
     assert isinstance(first, ast.ImportFrom)
     assert (first.module, first.names[0].name) == ("__future__", "annotations")
+
+
+def test_a_model_of_several_inputs_is_timed_but_not_run_on_images(start, runtime, tmp_path):
+    op = OpSpec.make("add", (4, 6, 6), 4, summands=3)
+    model_format = {"onnxruntime": "onnx", "litert": "tflite"}[runtime]
+    conversion = Conversion.make([op], InitWeights(), model_format)
+    model = ConversionCache(tmp_path).fill([conversion])[conversion]
+    np.save(tmp_path / "in.npy", _images(model, 2))
+    agent = start()
+    agent.hello(runtime)
+    assert agent.ask(cmd="load", id="sum", path=str(model))["ok"]
+    timed = agent.ask(cmd="time", id="sum", min_runs=4, min_ms=0.0, warmup_runs=1)
+    assert len(timed["ns"]) == 4
+    refused = agent.ask(cmd="infer", id="sum", input=str(tmp_path / "in.npy"),
+                        output=str(tmp_path / "out.npy"))
+    assert refused["ok"] is False
+    assert "the model has 3 inputs; one image is expected" in refused["error"]

@@ -128,6 +128,7 @@ def test_two_codes_of_one_network_share_the_result_but_keep_their_code(
         name, choices = SPACE.name, SPACE.choices
         input_shape, num_classes = SPACE.input_shape, SPACE.num_classes
         layers = staticmethod(lambda arch: SPACE.layers(_archs(FIRST)[0]))
+        wiring = staticmethod(lambda arch: None)
         network_id = staticmethod(lambda arch: "0" * 16)
 
     archs = _archs(FIRST, (1, 0, 0, 0, 0))

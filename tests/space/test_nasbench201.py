@@ -202,9 +202,18 @@ def test_macs_are_fvcores(count_macs):
 
 def test_factors_name_just_the_choices_that_decide_them():
     space = load_space(SMALL)
-    assert [f.choices for f in space.factors()[4:12]] == [
-        (0, 2, 4, 5), (1, 5), (0, 2, 5), (3,), (0, 4), (0, 1, 2, 5),  # edges
-        (0, 1, 2, 5), (0, 1, 2, 3, 4, 5)]  # sums
+    assert [f.choices for f in space.factors()[1:9]] == [
+        (0, 2, 4, 5),  # edge 0 1
+        (1, 5), (0, 2, 5), (0, 1, 2, 5),  # edges 0 2 and 1 2, their sum
+        (3,), (0, 4), (0, 1, 2, 5), (0, 1, 2, 3, 4, 5)]  # edges to the output, their sum
+
+
+def test_factors_are_in_the_order_of_execution():
+    space = load_space(SMALL)
+    codes = stream(2, "cells").integers(5, size=(50, 6)).astype(np.int16)
+    for arch, row in zip(space.decode(codes), codes, strict=True):
+        picked = [f.ops[tuple(row[c] for c in f.choices)] for f in space.factors()]
+        assert tuple(op for op in picked if op is not None) == space.layers(arch)
 
 
 def test_parameters_of_the_space_reach_the_network():
