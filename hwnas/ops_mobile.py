@@ -73,6 +73,9 @@ def _uib_check(spec: Spec) -> None:
     if spec["stride"] == 2 and not (spec["kernel_start"] or spec["kernel"]):
         raise ValueError("uib: stride=2 needs a depthwise convolution that strides: kernel_start "
                          "or kernel above 0")
+    if spec["kernel"] and not spec["kernel_start"] and not spec["layer_scale"]:
+        raise ValueError("uib with the second depthwise convolution alone (kernel_start=0, "
+                         "layer_scale=False) is spelt mbconv, so that a table has one row for it")
 
 
 # mqa: attention whose heads share keys and values, on fewer pixels where kv_stride is 2 ----------

@@ -149,8 +149,8 @@ def _torchvision_mnasnet(
 
 def _timm(layers: Sequence[OpSpec], stages: Sequence[int]) -> Iterator[Mapping[str, str]]:
     yield {"conv": "conv_stem", "norm": "bn1"}
-    places = _places(stages)
-    for op, (stage, block) in zip(layers[1:-1], places, strict=True):
+    is_v4 = layers[-1]["features_norm"]
+    for op, (stage, block) in zip(layers[1:-1], _places(stages), strict=True):
         prefix = f"blocks.{stage}.{block}"
         if op.kind == "fused_mbconv" and op["project_act"]:
             # two plain convolutions in timm, blocks 0 and 1 of the stage
@@ -158,9 +158,9 @@ def _timm(layers: Sequence[OpSpec], stages: Sequence[int]) -> Iterator[Mapping[s
                    for index, role in enumerate(("expand", "project"))
                    for ours, theirs in ((CONV, "conv"), (NORM, "bn1"))}
         else:
-            yield {role: f"{prefix}.{name}" for role, name in TIMM_BLOCKS[op.kind](op).items()}
-    head = layers[-1]
-    if head["features_norm"]:
+            kind = "uib" if is_v4 and op.kind == "mbconv" else op.kind
+            yield {role: f"{prefix}.{name}" for role, name in TIMM_BLOCKS[kind](op).items()}
+    if is_v4:
         yield {"hidden.conv": f"blocks.{len(stages)}.0.conv",
                "hidden.norm": f"blocks.{len(stages)}.0.bn1", "features.conv": "conv_head",
                "features.norm": "norm_head", "classifier": "classifier"}
@@ -178,6 +178,7 @@ def _timm_mbconv(op: OpSpec) -> dict[str, str]:
 
 
 def _timm_uib(op: OpSpec) -> dict[str, str]:
+    """Name a universal bottleneck's parts; an mbconv is one of these in MobileNetV4."""
     theirs = {"start": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"}
     return {"scale": "layer_scale.gamma"} | {
         role + part: f"{name}.{end}" for role, name in theirs.items()

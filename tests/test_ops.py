@@ -71,11 +71,12 @@ def uibs(draw: st.DrawFn) -> OpSpec:
     in_shape, residual = (draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)), draw(st.booleans())
     start, middle = (draw(st.sampled_from((0, 3, 5, 7))) for _ in range(2))
     can_stride = (start or middle) and not residual
+    must_scale = bool(middle and not start)  # without a layer scale this is an mbconv
     return OpSpec.make("uib", in_shape, in_shape[0] if residual else draw(st.integers(1, 8)),
                        kernel_start=start, kernel=middle,
                        stride=draw(st.sampled_from((1, 2))) if can_stride else 1,
                        hidden=draw(st.integers(1, 24)), residual=residual, act=draw(ACTS),
-                       layer_scale=draw(st.booleans()))
+                       layer_scale=must_scale or draw(st.booleans()))
 
 
 @st.composite
@@ -185,7 +186,7 @@ WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
     },
     "uib": {
         "kernel_start": (1, 2, 9, False),
-        "kernel": (1, 2, 9, False),
+        "kernel": (1, 2, 3, 9, False),  # 3: an mbconv
         "stride": (0, 2, 3),  # 2: nothing that strides
         "hidden": (0, 24.0, None),
         "act": ("silu", 1),

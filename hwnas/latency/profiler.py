@@ -38,6 +38,7 @@ from hwnas.latency.table import (
 )
 from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_rounds
 from hwnas.ops import OpSpec
+from hwnas.space.codes import distinct_ops
 
 PILOT_ROUND = -1
 NUM_SENTINELS = 5
@@ -56,8 +57,7 @@ class ProfilePlan:
     @property
     def ops(self) -> list[OpSpec]:
         """The distinct operations of the space, in order of first use."""
-        found = (op for factor in self.space.factors() for op in factor.ops.ravel())
-        return list(dict.fromkeys(op for op in found if op is not None))
+        return distinct_ops(self.space)
 
 
 def op_id(op: OpSpec) -> str:

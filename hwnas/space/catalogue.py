@@ -12,6 +12,7 @@ from hwnas.ops import make_divisible
 from hwnas.space.chain import Block, ChainSpace, Head, Identity, LayerOption, Stage
 from hwnas.space.custom import load_chain_space
 from hwnas.space.elastic import ElasticSpace, ofa_mbv3
+from hwnas.space.mobile import mobile
 from hwnas.space.nasbench201 import NasBench201
 
 Params = Mapping[str, int | float]
@@ -135,6 +136,10 @@ def _nasbench201(name: str, params: Params) -> NasBench201:
     return NasBench201(name, **{key: int(value) for key, value in params.items()})
 
 
+def _mobile(name: str, params: Params) -> SearchSpace:
+    return mobile(name, int(params["input_size"]), int(params["num_classes"]))
+
+
 CATALOGUE: Mapping[str, Entry] = {
     "tiny": Entry(
         {"input_size": 32, "num_classes": 10, "stem_channels": 8},
@@ -166,6 +171,12 @@ CATALOGUE: Mapping[str, Entry] = {
         {"cells": 5, "channels": 16, "input_size": 32, "num_classes": 10},
         _nasbench201,
         "a cell of 4 nodes and 6 edges, 3 stages of it (NAS-Bench-201, ICLR 2020)",
+    ),
+    "mobile": Entry(
+        {"input_size": 224, "num_classes": 1000},
+        _mobile,
+        "7 stages of blocks of several families, in which MobileNetV2 to V4, MnasNet and "
+        "EfficientNet are codes",
     ),
 }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hwnas.arch import Arch, Choice, Option
 from hwnas.errors import InputError
 from hwnas.interfaces import Codes, SearchSpace
+from hwnas.ops import OpSpec
 
 
 def checked_arch(
@@ -104,3 +105,10 @@ def to_codes(symbols: NDArray[np.int64], space: SearchSpace) -> Codes:
     """Return symbols as Codes: the symbol after the last option means absent, -1."""
     options = np.array([len(choice.options) for choice in space.choices])
     return np.where(symbols == options, -1, symbols).astype(np.int16)
+
+
+def distinct_ops(space: SearchSpace) -> list[OpSpec]:
+    """Return every operation of ``space`` once, in the order of its factors."""
+    entries = (op for factor in space.factors() for op in factor.ops.ravel().tolist())
+    objects = {id(op): op for op in entries}  # many entries are few objects
+    return list(dict.fromkeys(op for op in objects.values() if op is not None))

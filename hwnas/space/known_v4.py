@@ -1,7 +1,8 @@
 """MobileNetV4 (Qin et al., ECCV 2024, Appendix D) as chains of operations, as timm builds it.
 
 Departures in spelling, not in function: what timm keeps as two plain convolutions (the first
-stages of the small network) is one fused block here, as in the paper's tables; the last 1x1
+stages of the small network) is one fused block here, as in the paper's tables; a universal
+bottleneck with its second depthwise convolution alone is MobileNetV2's block; the last 1x1
 convolution belongs to the head, whose 1280 features are normalised.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwnas.errors import InputError
-from hwnas.ops import OpSpec, Shape, make_divisible
+from hwnas.ops import Attr, OpSpec, Shape, make_divisible
 
 FEATURES = 1280  # of the head, at every width
 HEAD_WIDTH = 960
@@ -163,8 +164,14 @@ def _ops(row: Row, shape: Shape, width_mult: float, layer_scale: bool) -> Iterat
         return
     for repeat in range(row.repeats):
         stride = row.stride if repeat == 0 else 1
-        op = OpSpec.make("uib", shape, width, kernel_start=row.kernel_start, kernel=row.kernel,
-                         stride=stride, hidden=make_divisible(shape[0] * row.expand), act="relu",
-                         residual=stride == 1 and width == shape[0], layer_scale=layer_scale)
+        attrs: dict[str, Attr] = {
+            "stride": stride, "hidden": make_divisible(shape[0] * row.expand), "act": "relu",
+            "residual": stride == 1 and width == shape[0], "kernel": row.kernel,
+        }
+        if row.kernel and not row.kernel_start and not layer_scale:
+            op = OpSpec.make("mbconv", shape, width, **attrs)
+        else:
+            op = OpSpec.make("uib", shape, width, kernel_start=row.kernel_start,
+                             layer_scale=layer_scale, **attrs)
         yield op
         shape = op.out_shape

@@ -12,7 +12,7 @@ from hwnas.additive.window import num_codes
 from hwnas.interfaces import SearchSpace
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space
-from hwnas.space.codes import symbol_counts
+from hwnas.space.codes import distinct_ops, symbol_counts
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -24,7 +24,6 @@ def describe(name: str) -> dict[str, Any]:
     macs = _additive(space, "macs")
     params = _additive(space, "params")
     graph = build_graph(symbol_counts(space), [macs, params])
-    ops = {op for factor in space.factors() for op in factor.ops.ravel() if op is not None}
     first = space.decode(space.repair(np.zeros((1, len(space.choices)), dtype=np.int16)))[0]
 
     def extent(function: int) -> list[int]:
@@ -37,7 +36,7 @@ def describe(name: str) -> dict[str, Any]:
         "num_classes": space.num_classes,
         "num_choices": len(space.choices),
         "num_codes": num_codes(graph),
-        "num_ops": len(ops),
+        "num_ops": len(distinct_ops(space)),
         "macs": extent(0),
         "params": extent(1),
         "choices": {choice.name: list(choice.options) for choice in space.choices},

@@ -21,6 +21,7 @@ from hwnas.latency.table import LatencyTable, TableHeader
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
+from hwnas.space.codes import distinct_ops
 
 DEVICE = """\
 schema: 1
@@ -113,8 +114,7 @@ def random_table(device: Device) -> Callable[..., LatencyTable]:
     """Makes a table with a random latency for every operation of a space."""
 
     def make(space: SearchSpace, seed: int = 0, **parts: Any) -> LatencyTable:
-        found = (op for factor in space.factors() for op in factor.ops.ravel())
-        ops = list(dict.fromkeys(op for op in found if op is not None))
+        ops = distinct_ops(space)
         times_ms = stream(seed, "table").uniform(0.01, 2.0, len(ops)).round(6)
         rows = {op: measurement_of(float(ms)) for op, ms in zip(ops, times_ms, strict=True)}
         return LatencyTable(header_of(device), rows, **parts)
