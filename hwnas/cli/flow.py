@@ -95,6 +95,10 @@ def export(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Safetensors for --arch.")
     ] = None,
+    weights_of: Annotated[
+        str | None,
+        typer.Option("--weights-of", help="--weights are torchvision's or timm's of this model."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Where --arch is exported to.  [default: export]"),
@@ -108,8 +112,11 @@ def export(
         raise UsageError(f"--precision {precision!r} is not supported; allowed: fp32")
     if (run is None) == (arch is None):
         raise UsageError("hwnas export needs either --run or --arch")
-    if run is not None and (space, weights, out) != (None, None, None):
-        raise UsageError("--space, --weights and --out belong to --arch: a run has its own")
+    if run is not None and (space, weights, weights_of, out) != (None, None, None, None):
+        raise UsageError("--space, --weights, --weights-of and --out belong to --arch: a run has "
+                         "its own")
+    if weights_of is not None and weights is None:
+        raise UsageError("--weights-of says whose the file of --weights is: give --weights, too")
     wanted = tuple(formats.split(","))
     with Display() as display:
         if run is not None:
@@ -117,7 +124,7 @@ def export(
         else:
             assert arch is not None
             found = export_arch(arch, wanted, space=space, weights=weights,
-                                out=out or Path("export"))
+                                out=out or Path("export"), weights_of=weights_of)
     if as_json:
         print_json(found)
         return

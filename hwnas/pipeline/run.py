@@ -36,8 +36,9 @@ from hwnas.report.page import write_report
 from hwnas.rng import stream
 from hwnas.space.archfile import read_arch, read_archs
 from hwnas.space.catalogue import load_space
-from hwnas.train.checkpoint import load_weights, save_weights
+from hwnas.train.checkpoint import load_weights, read_tensors, save_weights
 from hwnas.train.engine import DivergedError
+from hwnas.weights import load_reference
 
 Say = Callable[[str], None]
 
@@ -214,8 +215,12 @@ def export_arch(
     space: str | None,
     weights: Path | None,
     out: Path,
+    weights_of: str | None = None,
 ) -> dict[str, Any]:
     """Export one architecture with given weights, or its initial ones; return its model files.
+
+    With ``weights_of`` the weights are a published model's of that name, a state dict of
+    torchvision or timm; the network must be that model's.
 
     Without images of its own, parity is measured on fixed noise, and the preprocessing says
     mean 0 and deviation 1.
@@ -226,11 +231,14 @@ def export_arch(
         raise InputError(str(path), [f"is of space {value['space']}, not of {loaded.name}"])
     arch = loaded.arch(value["choices"])
     network = build(loaded, arch)
-    used = weights or out / arch.arch_id / "weights.safetensors"
-    if weights is None:
-        save_weights(network, used)
-    else:
+    own = out / arch.arch_id / "weights.safetensors"
+    used = own if weights is None or weights_of is not None else weights
+    if weights is not None and weights_of is not None:
+        load_reference(network, weights_of, read_tensors(weights))
+    elif weights is not None:
         load_weights(network, weights)
+    if used == own:
+        save_weights(network, own)
     shape = (PARITY_IMAGES, *loaded.input_shape)
     noise = stream(0, "parity images").standard_normal(shape, dtype=np.float32)
     written = write_bundle(

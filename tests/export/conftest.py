@@ -34,6 +34,9 @@ def trained() -> MakeNetwork:
             elif isinstance(module, nn.Linear):
                 module.weight.data = torch.randn(module.weight.shape, generator=generator)
                 module.bias.data = torch.randn(module.bias.shape, generator=generator)
+        for name, parameter in network.named_parameters():
+            if name.endswith("scale"):  # layer scales begin so small that they hide a branch
+                parameter.data = 0.5 + torch.rand(parameter.shape, generator=generator)
         return network
 
     return make
@@ -71,3 +74,14 @@ def save_weights() -> Callable[[nn.Module, Path], Path]:
         return path
 
     return save
+
+
+@pytest.fixture(scope="session")
+def mobile_blocks() -> tuple[OpSpec, ...]:
+    """A fused block, a universal bottleneck with layer scale, attention on fewer pixels."""
+    return (
+        OpSpec.make("fused_mbconv", (8, 28, 18), 16, kernel=3, stride=2, hidden=24, act="swish"),
+        OpSpec.make("uib", (16, 14, 9), 16, kernel_start=3, kernel=5, hidden=32, act="gelu",
+                    residual=True, layer_scale=True),
+        OpSpec.make("mqa", (16, 14, 9), 16, heads=4, key_dim=8, kv_stride=2, layer_scale=True),
+    )

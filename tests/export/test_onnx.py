@@ -50,6 +50,12 @@ def test_a_shuffled_block_computes_the_same_as_onnx(tmp_path, trained, grouped_b
     check_parity(parity(network, path, _images(2, 16, 14, 9), layout="nchw"), path)
 
 
+def test_newer_mobile_blocks_compute_the_same_as_onnx(tmp_path, trained, mobile_blocks):
+    network, path = trained(mobile_blocks), tmp_path / "b.onnx"
+    to_onnx(network, mobile_blocks[0].in_shape, path)
+    check_parity(parity(network, path, _images(2, 8, 28, 18), layout="nchw"), path)
+
+
 def test_the_model_is_valid_folded_and_of_the_fixed_opset(trained, tiny_layers):
     model = onnx.load_model_from_string(onnx_bytes(trained(tiny_layers), (3, 32, 32)))
     onnx.checker.check_model(model, full_check=True)

@@ -48,6 +48,12 @@ def test_a_shuffled_block_computes_the_same_channels_last(tmp_path, trained, gro
     check_parity(parity(network, path, _images(2, 16, 14, 9), layout="nhwc"), path)
 
 
+def test_newer_mobile_blocks_compute_the_same_channels_last(tmp_path, trained, mobile_blocks):
+    network, path = trained(mobile_blocks), tmp_path / "b.tflite"
+    to_tflite(network, mobile_blocks[0].in_shape, path)
+    check_parity(parity(network, path, _images(2, 8, 28, 18), layout="nhwc"), path)
+
+
 def test_a_channels_last_block_has_no_transposes_and_no_separate_batch_norm(block_file):
     details = Interpreter(model_path=str(block_file))._get_ops_details()
     kernels = [detail["op_name"] for detail in details]
