@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from hwnas.network_parts import conv_bn_act
+from hwnas.network_parts import SqueezeExcite, conv_bn_act
 from hwnas.ops import OpSpec
 
 LAYER_SCALE_INIT = 1e-5  # Touvron et al., ICCV 2021, "CaiT", §2; MobileNetV4's value as well
@@ -105,5 +105,7 @@ MOBILE_MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
     "fused_mbconv": FusedMBConv,
     "uib": UIB,
     "mqa": MQA,
+    "squeeze_excite": lambda spec: SqueezeExcite(spec.in_shape[0], spec["width"], spec["gate"],
+                                                 spec["act"]),
 }
 """The modules of this file's kinds, as entries of ``hwnas.network.MODULES``."""

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hwnas.op_kind import ACT, AttrRule, OpKind, Shape, Spec, spatial_out, strided
+from hwnas.op_kind import (
+    ACT,
+    ACTIVATIONS,
+    SE_GATES,
+    AttrRule,
+    OpKind,
+    Shape,
+    Spec,
+    spatial_out,
+    strided,
+)
 
 _YES_NO = (True, False)
 
@@ -112,6 +122,24 @@ def _same_shape(spec: Spec) -> Shape:
     return spec.in_shape
 
 
+# squeeze_excite: a block's channel attention alone, to be timed as a part of it ------------------
+
+
+def _squeeze_macs(spec: Spec) -> int:
+    return int(2 * spec.in_shape[0] * spec["width"])
+
+
+def _squeeze_params(spec: Spec) -> int:
+    channels, width = spec.in_shape[0], spec["width"]
+    return int(2 * channels * width + channels + width)
+
+
+def _squeeze_check(spec: Spec) -> None:
+    if spec.out_channels != spec.in_shape[0]:
+        raise ValueError(f"squeeze_excite keeps its channels, got {spec.in_shape[0]} -> "
+                         f"{spec.out_channels}")
+
+
 MOBILE_OPS: Mapping[str, OpKind] = {
     "fused_mbconv": OpKind(
         attrs={
@@ -153,6 +181,17 @@ MOBILE_OPS: Mapping[str, OpKind] = {
         macs=_mqa_macs,
         params=_mqa_params,
         check=_mqa_check,
+    ),
+    "squeeze_excite": OpKind(
+        attrs={
+            "width": AttrRule(None, minimum=1),
+            "gate": AttrRule("hsigmoid", allowed=SE_GATES),
+            "act": AttrRule("relu", allowed=ACTIVATIONS[1:]),
+        },
+        out_shape=_same_shape,
+        macs=_squeeze_macs,
+        params=_squeeze_params,
+        check=_squeeze_check,
     ),
 }
 """The kinds of this file, as entries of ``hwnas.ops.OPS``."""

@@ -119,9 +119,18 @@ def reductions(draw: st.DrawFn, kind: str) -> OpSpec:
     return OpSpec.make(kind, draw(cell_shapes()), 2 * draw(st.integers(1, 4)), **attrs)
 
 
+@st.composite
+def squeezes(draw: st.DrawFn) -> OpSpec:
+    in_shape = draw(st.integers(1, 8)), draw(SIZES), draw(SIZES)
+    return OpSpec.make("squeeze_excite", in_shape, in_shape[0], width=draw(st.integers(1, 4)),
+                       gate=draw(st.sampled_from(SE_GATES)),
+                       act=draw(st.sampled_from(ACTIVATIONS[1:])))
+
+
 SPECS: Mapping[str, st.SearchStrategy[OpSpec]] = {
     "conv": convs(), "mbconv": mbconvs(), "head": heads(),
     "fused_mbconv": fused_mbconvs(), "uib": uibs(), "mqa": mqas(),
+    "squeeze_excite": squeezes(),
     **{kind: cell_convs(kind) for kind in ("preact_conv", "sep_conv", "dil_conv")},
     **{kind: reductions(kind) for kind in ("preact_residual", "factorized_reduce", "preact_head")},
     **{kind: same_widths(kind) for kind in ("pool", "add", "concat", "zero")},
@@ -131,6 +140,7 @@ ANY_SPEC = st.one_of(*SPECS.values())
 GOOD: Mapping[str, dict[str, Any]] = {
     "conv": {"kernel": 3}, "mbconv": {"kernel": 3, "hidden": 24}, "head": {},
     "fused_mbconv": {"kernel": 3, "hidden": 24}, "uib": {"hidden": 24}, "mqa": {"heads": 2},
+    "squeeze_excite": {"width": 4},
     "preact_conv": {"kernel": 3}, "preact_residual": {"stride": 2}, "preact_head": {},
     "sep_conv": {"kernel": 3}, "dil_conv": {"kernel": 3}, "factorized_reduce": {},
     "pool": {"pool": "avg"}, "add": {"summands": 2}, "concat": {"summands": 2}, "zero": {},
@@ -140,6 +150,7 @@ GOOD: Mapping[str, dict[str, Any]] = {
 SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {
     "mqa": ((16, 8, 8), 16), "pool": ((16, 8, 8), 16), "add": ((16, 8, 8), 16),
     "zero": ((16, 8, 8), 16), "concat": ((16, 8, 8), 32),
+    "squeeze_excite": ((16, 8, 8), 16),
 }
 """Input shape and output channels to make a kind with, where (16, 8, 8) and 24 do not do."""
 
@@ -192,6 +203,11 @@ WRONG: Mapping[str, dict[str, tuple[Any, ...]]] = {
         "act": ("silu", 1),
         "residual": (True, 1, 0),
         "layer_scale": (1, 1e-5, "yes"),
+    },
+    "squeeze_excite": {
+        "width": (0, 2.0, None),
+        "gate": ("relu", 1),
+        "act": ("none", 1),
     },
     "mqa": {
         "heads": (0, -1, 2.0, None),
