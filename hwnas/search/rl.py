@@ -33,6 +33,7 @@ from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
 from hwnas.search.population import LOW_SHARE, History, collect, draw_new, num_options
 from hwnas.search.rl_controller import Adam, Controller, Floats
+from hwnas.search.start import first_codes
 from hwnas.space.codes import symbol_counts
 
 
@@ -74,12 +75,17 @@ def clipped_weights(ratio: Floats, advantage: Floats, clip: float) -> Floats:
 
 @dataclass
 class PolicySearch:
-    """Implements ``interfaces.CodeSearcher`` for one objective; more is better."""
+    """Implements ``interfaces.CodeSearcher`` for one objective; more is better.
+
+    What of ``start`` is within the limits is asked for first. Random networks come from the window
+    above ``low_share`` of the budget. Deterministic in ``seed`` and in the numbers asked for.
+    """
 
     feasible: Feasible
     seed: int
     settings: PolicySettings = PolicySettings()
     low_share: float = LOW_SHARE
+    start: Codes | None = None
     history: History = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,14 +127,15 @@ class PolicySearch:
     def ask_codes(self, count: int) -> Codes:
         """Return up to ``count`` new codes within the limits."""
         rng = stream(self.seed, "rl ask", self.history.num_asked)
-        uniform = int(rng.binomial(count, self.settings.uniform_share))
-        found = collect(lambda number: self._draw(number, rng), self.feasible, self.history,
-                        count - uniform)
-        self.history.ask(found)
-        rest = draw_new(self.feasible, self.history, count - len(found), rng,
-                        self.low_share)
-        self.history.ask(rest)
-        return np.concatenate([found, rest])
+        history = self.history
+        first = history.ask(first_codes(self.feasible, history, self.start, count))
+        missing = count - len(first)
+        uniform = int(rng.binomial(missing, self.settings.uniform_share))
+        drawn = history.ask(collect(lambda number: self._draw(number, rng), self.feasible, history,
+                                    missing - uniform))
+        rest = history.ask(draw_new(self.feasible, history, missing - len(drawn), rng,
+                                    self.low_share))
+        return np.concatenate([first, drawn, rest])
 
     def tell_codes(self, codes: Codes, scores: NDArray[np.float64]) -> None:
         """Take the scores, ``(num_archs, 1)``; the controller learns a batch at a time."""

@@ -18,6 +18,7 @@ from hwnas.ops import OpSpec
 from hwnas.space.catalogue import CATALOGUE, load_space
 from hwnas.space.known_archs import SOURCES, known_archs
 from hwnas.space.known_chain import fbnet_c, proxyless_mobile
+from hwnas.weights import load_reference
 
 PUBLISHED = (Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
              / "proxylessnas-pixel1" / "proxyless_mobile.json")
@@ -50,9 +51,7 @@ def test_fbnet_c_has_timms_parameters_and_macs(timms, count_macs):
 @torch.no_grad()
 def test_fbnet_c_with_timms_state_dict_computes_the_same(timms):
     network = build_layers(fbnet_c()).eval()
-    theirs, ours = timms.state_dict(), network.state_dict()
-    assert [v.shape for v in ours.values()] == [v.shape for v in theirs.values()]
-    network.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    load_reference(network, "fbnetc_100", timms.state_dict())
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     expected = timms(images)
     assert expected.std() > 0.05  # signals, not zeros
