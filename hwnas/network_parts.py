@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,6 +62,15 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of ``x`` (N, C, H, W)."""
-        pooled = x.mean((2, 3), keepdim=True)
-        scale: Tensor = self.gate(self.expand(self.act(self.reduce(pooled))))
+        scale: Tensor = self.gate(self.expand(self.act(self.reduce(self._pooled(x)))))
         return x * scale
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """Return (N, C, 1, 1) means of the channels: one operation in training and exports.
+
+        Evaluated eagerly, rows are averaged before columns, as Once-for-All's implementation does:
+        its outputs for badly conditioned weights are then reproduced to the last digits of float32.
+        """
+        if self.training or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
+            return x.mean((2, 3), keepdim=True)
+        return x.mean(3, keepdim=True).mean(2, keepdim=True)
