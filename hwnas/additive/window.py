@@ -7,7 +7,8 @@ bounds that the same recursion gives exactly, so the grid yields a *superset* of
 the superset by its rank, one uniform integer, and accepted if its exact sum is inside: accepted
 codes are exactly uniform over the window. The grid is refined until the sure set is at least half
 of the superset, which bounds the expected number of draws by two; a superset without a code proves
-the window empty; a small superset is listed and filtered instead.
+the window empty; a small superset is listed and filtered instead, and so are all codes of a
+small space.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -137,7 +139,8 @@ class Window:
     """The codes of ``graph`` whose path sum of ``function`` lies in ``[low, high]``.
 
     ``num_low <= number of codes <= num_high``; equal when the number is exact. ``listed`` holds
-    all codes where they were few enough to list. Made by :func:`open_window`.
+    all codes where they were few enough to list; ``grid`` is None where all codes of the graph
+    are. Made by :func:`open_window`.
     """
 
     graph: Graph
@@ -146,7 +149,7 @@ class Window:
     high: int
     num_low: int
     num_high: int
-    grid: Grid
+    grid: Grid | None
     listed: Ints | None
 
     @property
@@ -169,6 +172,7 @@ class Window:
             raise InfeasibleError("no network lies in the window")
         if self.listed is not None:
             return self.listed[rng.integers(len(self.listed), size=count)]
+        assert self.grid is not None
         accepted = [np.empty((0, len(self.graph.steps)), dtype=np.int64)]
         missing, draws = count, 0
         while missing > 0:
@@ -190,6 +194,12 @@ class Window:
 
 def open_window(graph: Graph, function: int, low: int, high: int) -> Window:
     """Return the window ``[low, high]`` of path sums of ``function``, on a grid fine enough."""
+    if prod(graph.sizes) <= LISTED_CODES:
+        codes = np.indices(graph.sizes).reshape(len(graph.sizes), -1).T
+        codes = codes[graph.possible(codes)]
+        sums = graph.totals(codes)[function]
+        codes = codes[(sums >= low) & (sums <= high)]
+        return Window(graph, function, low, high, len(codes), len(codes), None, codes)
     states = max(graph.num_states(step) for step in range(len(graph.steps) + 1))
     most = max(FIRST_CELLS, MOST_CELLS // states)
     if num_codes(graph) >= 2**62:

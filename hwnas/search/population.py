@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LOW_SHARE = 0.75  # random networks are drawn from [0.75, 1] x budget, see random_search.py
+PROPOSALS = 48  # children each pair of parents proposes
+ONE_CHANGE = 0.5  # the number of changes of a child is geometric with this parameter
 ROUNDS = 20  # rounds of proposals before a search looks for what is left in another way
 
 
@@ -126,6 +128,11 @@ class History:
             seen.add(name)
         return fresh
 
+    def unknown(self, codes: Codes) -> NDArray[np.bool_]:
+        """Return ``(num_archs,)``: whether a network was not asked for (it may be here twice)."""
+        names = self._names(codes) if len(codes) else []
+        return np.array([name not in self._asked for name in names], dtype=bool)
+
     def ask(self, codes: Codes) -> Codes:
         """Note that ``codes`` are asked for, and return them."""
         if len(codes):
@@ -187,6 +194,40 @@ def draw_new(
         both = np.concatenate([found, more])
         found = both[history.fresh(both)][:count]
     return found
+
+
+def offspring(
+    feasible: Feasible, history: History, mothers: Codes, fathers: Codes, share: float,
+    rng: np.random.Generator,
+) -> Codes:
+    """Return up to one new child within the limits of each pair; fewer where a pair has none.
+
+    Each pair proposes ``PROPOSALS`` children, a ``share`` of the pairs by crossover of both and
+    the others from the mother alone, with a geometric number of changes (from 0 after a crossover,
+    else from 1). The child is the first, with the fewest changes, of those within and not known:
+    a parent whose close children are known or break a limit has children further away, which trade
+    one choice for another.
+    """
+    space, count = feasible.space, len(mothers)
+    first, second = (np.repeat(codes, PROPOSALS, axis=0) for codes in (mothers, fathers))
+    has_two = np.repeat(rng.random(count) < share, PROPOSALS)
+    base = np.where(has_two[:, None], crossover(space, first, second, rng), first)
+    changes = rng.geometric(ONE_CHANGE, size=len(base)) - has_two
+    proposed = mutate(space, base, rng, changes)
+    good = feasible.within(proposed)
+    good[good] = history.unknown(proposed[good])
+    order = np.where(good, changes, np.iinfo(np.int64).max).reshape(count, PROPOSALS)
+    chosen = order.argmin(axis=1) + np.arange(count) * PROPOSALS
+    children: Codes = proposed[chosen[good[chosen]]]
+    return children[history.fresh(children)]
+
+
+def first_codes(feasible: Feasible, history: History, start: Codes | None, count: int) -> Codes:
+    """Return up to ``count`` of the codes a search starts from that are within and new."""
+    if start is None or len(start) == 0:
+        return np.empty((0, len(feasible.space.choices)), dtype=np.int16)
+    inside = start[feasible.within(start)]
+    return np.asarray(inside[history.fresh(inside)][:count], dtype=np.int16)
 
 
 @dataclass

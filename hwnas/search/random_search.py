@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from hwnas.arch import Arch
-from hwnas.interfaces import Evaluation
+from hwnas.interfaces import Codes, Evaluation
 from hwnas.rng import stream
+from hwnas.search.feasible import Feasible
 from hwnas.search.limits import LimitedSpace
-
-LOW_SHARE = 0.75
+from hwnas.search.population import LOW_SHARE, Floats, History, draw_new
 
 
 @dataclass
@@ -54,3 +54,27 @@ class RandomSearch:
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take the evaluations; random search does not use them."""
+
+
+@dataclass
+class RandomCodes:
+    """Random search on codes, under any limits. Implements ``interfaces.CodeSearcher``.
+
+    Networks are distinct and uniform over the codes of the window; then come those below it.
+    """
+
+    feasible: Feasible
+    seed: int
+    low_share: float = LOW_SHARE
+    history: History = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.feasible.space)
+
+    def ask_codes(self, count: int) -> Codes:
+        """Return up to ``count`` networks; fewer when all have been asked for."""
+        rng = stream(self.seed, "random codes", self.history.num_asked)
+        return self.history.ask(draw_new(self.feasible, self.history, count, rng, self.low_share))
+
+    def tell_codes(self, codes: Codes, scores: Floats) -> None:
+        """Take the scores; random search does not use them."""

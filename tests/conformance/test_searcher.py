@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from hwnas.interfaces import Evaluation, Objective, Searcher, SearchSpace
+from hwnas.interfaces import CodeSearcher, Evaluation, Objective, Searcher, SearchSpace
 from hwnas.rng import stream
+from hwnas.search.evolution import Evolution
 from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace
-from hwnas.search.population import ArchSearcher
-from hwnas.search.random_search import RandomSearch
+from hwnas.search.local_search import LocalSearch
+from hwnas.search.nsga2 import Nsga2
+from hwnas.search.population import ArchSearcher, random_codes
+from hwnas.search.random_search import RandomCodes, RandomSearch
 from hwnas.search.rl import PolicySearch, PolicySettings
 from hwnas.space.catalogue import load_space
 
+
+def _codes(make: Callable[..., CodeSearcher]) -> Callable[[LimitedSpace, int], Searcher]:
+    """A searcher on codes, as one of architectures."""
+    return lambda limited, seed: ArchSearcher(
+        limited.space, make(_feasible(limited.space.name), seed))
+
+
 SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     "random": lambda limited, seed: RandomSearch(limited, limited.limits[0].maximum, seed),
-    "rl": lambda limited, seed: _policy_search(limited, seed, PolicySettings()),
-    "rl-ppo": lambda limited, seed: _policy_search(limited, seed, PolicySettings(ppo=True)),
+    "random-codes": _codes(RandomCodes),
+    "evolution": _codes(Evolution),
+    "local": _codes(LocalSearch),
+    "nsga2": _codes(Nsga2),
+    "rl": _codes(lambda feasible, seed: _policy_search(feasible, seed, PolicySettings())),
+    "rl-ppo": _codes(
+        lambda feasible, seed: _policy_search(feasible, seed, PolicySettings(ppo=True))),
 }
+SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet")
 
 
-def _policy_search(limited: LimitedSpace, seed: int, settings: PolicySettings) -> Searcher:
+def _policy_search(feasible: AdditiveFeasible, seed: int, settings: PolicySettings) -> CodeSearcher:
     quick = replace(settings, warmup_steps=10, warmup_draws=128, hidden=8)
-    return ArchSearcher(limited.space, PolicySearch(AdditiveFeasible(limited), seed, quick))
+    return PolicySearch(feasible, seed, quick)
 
 
 @dataclass
@@ -48,40 +65,53 @@ def _networks(space: SearchSpace, limited: LimitedSpace) -> int:
     return len({space.network_id(arch) for arch in inside})
 
 
+@functools.cache
+def _limited(space_name: str) -> LimitedSpace:
+    """The space under limits on MACs and params that about 3 codes of 10 meet, each."""
+    space = load_space(space_name)
+    free = AdditiveFeasible(LimitedSpace(space, (Limit("macs", 1e15), Limit("params", 1e15)), {}))
+    values = free.metrics(random_codes(space, 4000, stream(0, "conformance")))
+    macs, params = np.quantile(values, 0.3, axis=0).tolist()
+    return LimitedSpace(space, (Limit("macs", macs), Limit("params", params)), {})
+
+
+@functools.cache
+def _feasible(space_name: str) -> AdditiveFeasible:
+    return AdditiveFeasible(_limited(space_name))
+
+
 @pytest.fixture(scope="module", params=[
-    (searcher, space) for searcher in SEARCHERS for space in ("tiny", "macro-cifar", "proxyless")
+    (searcher, space) for searcher in SEARCHERS for space in SPACES
 ], ids="-".join)
 def case(request: pytest.FixtureRequest) -> Case:
     name, space_name = request.param
-    space = load_space(space_name)
-    free = LimitedSpace(space, (Limit("macs", 1e15), Limit("params", 1e15)), {})
-    most = [free.percentiles([0.3], index)[0] for index in (0, 1)]
-    limited = LimitedSpace(space, (Limit("macs", most[0]), Limit("params", most[1])), {})
-    num_networks = None if space_name == "proxyless" else _networks(space, limited)
+    limited = _limited(space_name)
+    space = limited.space
+    is_small = np.prod([len(choice.options) for choice in space.choices], dtype=float) < 1e4
+    num_networks = _networks(space, limited) if is_small else None
     return Case(limited, SEARCHERS[name], num_networks)
 
 
-def _evaluations(case: Case, archs, seed: int = 0):
-    """Scores made up from the network."""
-    return [
-        Evaluation(
-            arch,
-            {"top1": Objective(
-                float(stream(seed, case.limited.space.network_id(arch)).random()),
-                "fraction", "max", "table")},
-            {"core_s": 1.0},
-        )
-        for arch in archs
-    ]
+def _evaluations(case: Case, archs, failing: float = 0.0):
+    """Scores made up from the network; a share of ``failing`` has none."""
+    return [_evaluation(case.limited.space.network_id(arch), arch, failing) for arch in archs]
 
 
-def _run(case: Case, counts, seed: int = 0):
+def _evaluation(network_id: str, arch, failing: float) -> Evaluation:
+    score, luck = stream(0, network_id).random(2).tolist()
+    if luck < failing:
+        return Evaluation(arch, {}, {"core_s": 1.0}, error="made to fail")
+    return Evaluation(arch, {"top1": Objective(score, "fraction", "max", "table")},
+                      {"core_s": 1.0})
+
+
+def _run(case: Case, counts, seed: int = 0, failing: float = 0.0):
     """Ask and tell in batches of these sizes; return all that was asked."""
     searcher, asked = case.searcher(seed), []
     for count in counts:
         archs = searcher.ask(count)
         assert len(archs) <= count
-        searcher.tell(_evaluations(case, archs))
+        searcher.tell(_evaluations(case, archs, failing))
         asked += archs
     return asked
 
@@ -137,3 +167,15 @@ def test_an_exhausted_space_gives_fewer_and_then_none(case):
     asked = _run(case, [case.num_networks - 1, 50, 50])
     assert len(asked) == case.num_networks
     assert len({case.limited.space.network_id(arch) for arch in asked}) == case.num_networks
+
+
+@pytest.mark.parametrize("failing", [0.5, 1.0])
+def test_evaluations_that_fail_end_nothing_and_are_not_asked_again(case, failing):
+    space, counts = case.limited.space, [10] * 6
+    asked = _run(case, counts, failing=failing)
+    assert len(asked) == 60
+    assert len({space.network_id(arch) for arch in asked}) == 60
+    assert _run(case, counts, failing=failing) == asked
+    if case.num_networks is not None:
+        every = _run(case, [60, case.num_networks, 60], failing=failing)
+        assert len({space.network_id(arch) for arch in every}) == case.num_networks == len(every)
