@@ -225,9 +225,9 @@ def _budgets(text: str) -> float | list[float]:
 def _target_of(table: Path, device: str | None) -> dict[str, Any]:
     """Return the device settings a table was measured with, for the later stages."""
     from hwnas.latency.device import load_device
-    from hwnas.latency.table import load_table
+    from hwnas.latency.scoped import load_tables
 
-    header = load_table(table).header
+    header = load_tables(table).header
     if device is None:
         try:
             load_device(header.device)

@@ -12,7 +12,7 @@ import orjson
 from hwnas.cli.door import print_json, print_table, print_text, say
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.measurement import Measurement
-from hwnas.latency.scoped import ScopedTables, load_tables, parts, scope_text
+from hwnas.latency.scoped import ScopedTables, Tables, load_tables, parts, scope_text
 from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
 from hwnas.ops import OpSpec
@@ -179,7 +179,7 @@ def check_file(file: Path, device: str, space: str | None, progress: Progress) -
     from hwnas.latency.device import load_device
     from hwnas.latency.runner import make_target, open_runner
 
-    table = load_table(file)
+    table = load_tables(file)
     name = space or _only_space(table, file)
     header = table.header
     if device not in (header.device, f"{header.device}.yaml") and not device.endswith(".yaml"):
@@ -191,7 +191,7 @@ def check_file(file: Path, device: str, space: str | None, progress: Progress) -
         return check_table(table, load_space(name), target, runner, progress=progress)
 
 
-def _only_space(table: LatencyTable, file: Path) -> str:
+def _only_space(table: Tables, file: Path) -> str:
     names = sorted({n.space for n in table.networks if n.is_sentinel})
     if len(names) != 1:
         raise InputError(str(file), [f"has sentinels of {', '.join(names) or 'no space'}"],

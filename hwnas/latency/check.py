@@ -16,7 +16,8 @@ from hwnas.latency.device import TimingProtocol
 from hwnas.latency.measurement import summarise
 from hwnas.latency.profiler import network_conversion, network_model_id
 from hwnas.latency.runner import LocalRunner, Target
-from hwnas.latency.table import LatencyTable, NetworkRecord
+from hwnas.latency.scoped import Tables
+from hwnas.latency.table import NetworkRecord
 from hwnas.latency.visits import Progress, no_progress
 from hwnas.rng import stream
 
@@ -94,7 +95,7 @@ class TableCheck:
         }
 
 
-def sentinels_of(table: LatencyTable, space: SearchSpace) -> list[NetworkRecord]:
+def sentinels_of(table: Tables, space: SearchSpace) -> list[NetworkRecord]:
     """Return the table's sentinel networks of ``space``.
 
     Raises:
@@ -116,7 +117,7 @@ def arch_of(record: NetworkRecord) -> Arch:
 
 
 def check_table(
-    table: LatencyTable,
+    table: Tables,
     space: SearchSpace,
     target: Target,
     runner: LocalRunner,

@@ -128,6 +128,11 @@ def stored(folder: Path, stem: str) -> Path:
     return scoped if scoped.is_dir() else folder / f"{stem}.json"
 
 
+def stored_name(tables: Tables, stem: str) -> str:
+    """Return the name under which a run folder holds, or will hold, these tables."""
+    return stem if isinstance(tables, ScopedTables) else f"{stem}.json"
+
+
 def store(tables: Tables, folder: Path, stem: str) -> None:
     """Write tables where :func:`stored` finds them; all of them appear at once."""
     if isinstance(tables, LatencyTable):

@@ -16,6 +16,7 @@ import hwnas
 from hwnas.errors import InputError, UsageError
 from hwnas.executor import available_cores
 from hwnas.journal import Journal, read_json, write_json, write_whole
+from hwnas.latency.scoped import stored
 from hwnas.pipeline.config import RunConfig, load_config, require_same
 from hwnas.search.journal_records import now, stage_record
 
@@ -94,8 +95,8 @@ class RunFolder:
         return self.path / name
 
     def table(self, number: int) -> Path:
-        """Return the path of a target's latency table."""
-        return self.path / ("table.json" if number == 0 else f"table-{number + 1}.json")
+        """Return the path of a target's latency table, a folder if it is one of scoped tables."""
+        return stored(self.path, "table" if number == 0 else f"table-{number + 1}")
 
     def weights(self, network_id: str) -> Path:
         """Return the path of a network's trained weights."""

@@ -21,7 +21,7 @@ from hwnas.journal import read_json
 from hwnas.latency.bench import bench, check_models
 from hwnas.latency.device import MODEL_FORMAT, load_device
 from hwnas.latency.runner import Target, make_target, open_runner
-from hwnas.latency.table import load_table
+from hwnas.latency.scoped import load_tables
 from hwnas.latency.visits import Progress, no_progress
 from hwnas.network import build
 from hwnas.pipeline import stages, verdict
@@ -230,7 +230,7 @@ def export_arch(
     if loaded.name != value["space"]:
         raise InputError(str(path), [f"is of space {value['space']}, not of {loaded.name}"])
     arch = loaded.arch(value["choices"])
-    network = build(loaded, arch)
+    layers, network = loaded.layers(arch), build(loaded, arch)
     own = out / arch.arch_id / "weights.safetensors"
     used = own if weights is None or weights_of is not None else weights
     if weights is not None and weights_of is not None:
@@ -239,18 +239,18 @@ def export_arch(
         load_weights(network, weights)
     if used == own:
         save_weights(network, own)
-    shape = (PARITY_IMAGES, *loaded.input_shape)
+    shape = (PARITY_IMAGES, *layers[0].in_shape)
     noise = stream(0, "parity images").standard_normal(shape, dtype=np.float32)
     written = write_bundle(
         out,
         network=network,
-        layers=loaded.layers(arch),
+        layers=layers,
         wiring=loaded.wiring(arch),
         arch_json=arch.to_json(),
         weights=used,
         images=torch.from_numpy(noise),
         preprocessing={
-            "input_size": list(loaded.input_shape[1:]),
+            "input_size": list(layers[0].in_shape[1:]),
             "mean": [0.0, 0.0, 0.0],
             "std": [1.0, 1.0, 1.0],
             "class_names": [str(number) for number in range(loaded.num_classes)],
@@ -348,7 +348,7 @@ def _predictions(
     Raises:
         UsageError: the table is of another device, runtime, precision or number of threads.
     """
-    table = load_table(lut)
+    table = load_tables(lut)
     header = table.header
     measured = (header.device, header.runtime, header.precision, header.threads)
     wanted = (target.device.name, target.runtime, target.precision, target.threads)

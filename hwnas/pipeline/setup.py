@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,10 @@ from hwnas.latency.device import load_device
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import ProfilePlan, profile
 from hwnas.latency.runner import Target, make_target, open_runner
-from hwnas.latency.table import LatencyTable, load_table, save_table
+from hwnas.latency.scoped import Tables, load_tables, parts, store, stored_name
+from hwnas.latency.table import LatencyTable
 from hwnas.latency.visits import Progress
+from hwnas.ops import OpSpec
 from hwnas.pipeline.config import RunConfig, TargetConfig
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
@@ -54,6 +56,12 @@ class Run:
         """The whole data set; stages before the last use ``without_test()``."""
         return self.source.load()
 
+    def dataset_for(self, layers: Sequence[OpSpec]) -> Dataset:
+        """Return the whole data set at the input size of a network."""
+        if layers[0].in_shape[1] == self.dataset.input_size:
+            return self.dataset
+        return self.source.sized_for(layers).load()
+
     @cached_property
     def space(self) -> SearchSpace:
         """The space with the data set's number of classes."""
@@ -82,15 +90,15 @@ class Run:
     def prepare_tables(self) -> None:
         """Put every target's table into the run folder, profiling those that have none."""
         numbers = range(len(self.config.targets))
-        if all(self.folder.table(number).is_file() for number in numbers):
+        if all(self.folder.table(number).exists() for number in numbers):
             return
         start = time.perf_counter()
         for number, target in enumerate(self.config.targets):
             path = self.folder.table(number)
-            if path.is_file():
+            if path.exists():
                 continue
             if target.table is not None:
-                save_table(load_table(Path(target.table)), path)
+                store(load_tables(Path(target.table)), path.parent, path.stem)
             else:
                 plan = ProfilePlan(self.space, self.target(number), target.calibrate,
                                    target.validate_, self.config.seed)
@@ -100,13 +108,13 @@ class Run:
             journal.append(stage_record("profile", wall_s, {"device_s": round(wall_s, 3)}))
 
     @cached_property
-    def tables(self) -> tuple[LatencyTable, ...]:
+    def tables(self) -> tuple[Tables, ...]:
         """The tables of the targets, in order: the run folder's, before it begins the given."""
-        return tuple(load_table(self._table(number)) for number in range(len(self.config.targets)))
+        return tuple(load_tables(self._table(number)) for number in range(len(self.config.targets)))
 
     def _table(self, number: int) -> Path:
         path, given = self.folder.table(number), self.config.targets[number].table
-        if path.is_file() or given is None:
+        if path.exists() or given is None:
             return path
         return Path(given)
 
@@ -131,7 +139,8 @@ class Run:
     @cached_property
     def _names(self) -> tuple[str, ...]:
         """What limits and messages call the targets' tables: their names in the run folder."""
-        return tuple(self.folder.table(n).name for n in range(len(self.config.targets)))
+        return tuple(stored_name(tables, self.folder.table(number).stem)
+                     for number, tables in enumerate(self.tables))
 
     def limits(self, budget_ms: float) -> tuple[Limit, ...]:
         """Return all limits of a run with this budget on the first target, as the user asked."""
@@ -178,12 +187,15 @@ class Run:
         """Return the share of a target's budget left free for errors of prediction.
 
         Twice the mean error on validation networks (else calibration networks), between 1 % and
-        5 %; none for a table without either, whose error nobody knows.
+        5 %; none for a table without either, whose error nobody knows. Of several tables the
+        largest.
         """
         asked = self.config.targets[number].headroom
         if asked is not None:
             return asked
-        table = self.tables[number]
+        return max(self._headroom(table) for table in parts(self.tables[number]))
+
+    def _headroom(self, table: LatencyTable) -> float:
         validation = table.validation.get(self.space.name)
         calibration = table.calibration.get(self.space.name)
         if validation is not None:
@@ -204,7 +216,7 @@ def check_target(target: TargetConfig) -> None:
     if not Path(target.table).exists():
         raise InputError(f"table {target.table}", ["there is no such file"],
                          "hwnas profile writes tables")
-    header = load_table(Path(target.table)).header
+    header = load_tables(Path(target.table)).header
     problems = [
         f"{name}: the table was measured with {measured!r}, the target has {asked!r}"
         for name, measured, asked in (

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from hwnas.data import Dataset
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
 from hwnas.network import build
@@ -183,37 +184,42 @@ def export(run: Run) -> bool:
     rows = run.folder.read("retrained.json", RETRAINED)["finalists"]
 
     def work() -> Content:
-        images = run.dataset.without_test().images("val", PARITY_IMAGES)
-        if len(images) < PARITY_IMAGES:
-            extra = run.dataset.without_test().images("train", PARITY_IMAGES - len(images))
-            images = torch.cat([images, extra])
         exported = []
         for place, row in enumerate(rows):
             run.progress("exporting", place, len(rows))
-            exported.append(_export_one(run, row, images))
+            exported.append(_export_one(run, row))
         run.progress("exporting", len(rows), len(rows))
         return {"schema": 1, "networks": exported}, {}
 
     return run.folder.stage("export", "export/index.json", work)
 
 
-def _export_one(run: Run, row: dict[str, Any], images: torch.Tensor) -> dict[str, Any]:
+def _export_one(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     arch = run.arch(row["arch"])
+    layers = run.space.layers(arch)
+    dataset = run.dataset_for(layers)
     network = build(run.space, arch)
     weights = run.folder.weights(row["network_id"])
     load_weights(network, weights)
-    preprocessing = run.dataset.preprocessing
     written = write_bundle(
         run.folder.file("export"),
         network=network,
-        layers=run.space.layers(arch),
+        layers=layers,
         wiring=run.space.wiring(arch),
         arch_json=arch.to_json(),
         weights=weights,
-        images=images,
-        preprocessing=preprocessing.to_json(),
+        images=_parity_images(dataset.without_test()),
+        preprocessing=dataset.preprocessing.to_json(),
         cache=run.cache,
         formats=run.config.formats,
     )
     return {"arch_id": arch.arch_id, "network_id": row["network_id"],
             "formats": written["formats"]}
+
+
+def _parity_images(dataset: Dataset) -> torch.Tensor:
+    """Return PARITY_IMAGES images of ``val``, filled up from ``train`` where it has fewer."""
+    images = dataset.images("val", PARITY_IMAGES)
+    if len(images) == PARITY_IMAGES:
+        return images
+    return torch.cat([images, dataset.images("train", PARITY_IMAGES - len(images))])

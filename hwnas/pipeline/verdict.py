@@ -90,7 +90,7 @@ def _scale_shelf(
     shelf = scale_to_budget(
         names,
         budget_ms,
-        input_size=run.space.input_shape[1],
+        input_size=layers[0].in_shape[1],  # they see what the first finalist sees
         num_classes=run.space.num_classes,
         macs=sum(op.macs for op in layers),
         target=target,
@@ -235,6 +235,7 @@ def _shelf_row(
         "kind": "shelf",
         "known": shelf.name,
         "width_mult": shelf.width_mult,
+        "input_size": shelf.layers[0].in_shape[1],
         "network_id": shelf.network_id,
         "predicted_ms": None,
         "val_top1": outcome.val.top1,
@@ -362,7 +363,7 @@ def _require_together(
 
 def _test(run: Run, network: nn.Module, network_id: str) -> Score:
     load_weights(network, run.folder.weights(network_id))
-    return evaluate(network, run.dataset, "test", torch_device=run.config.torch_device)
+    return evaluate(network, run.dataset_for(layers), "test", torch_device=run.config.torch_device)
 
 
 def _test_json(score: Score) -> dict[str, Any]:
@@ -381,7 +382,8 @@ def binomial_interval(correct: int, total: int) -> list[float]:
 def _shelf_result(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
     layers = KNOWN[row["known"]](
         width_mult=row["width_mult"],
-        input_size=run.space.input_shape[1],
+        # older bench files do not tell: it was the space's
+        input_size=row.get("input_size", run.space.input_shape[1]),
         num_classes=run.space.num_classes,
     )
     score = _test(run, build_layers(layers), row["network_id"])

@@ -14,7 +14,7 @@ from typing import Any
 from hwnas.errors import InputError, UsageError
 from hwnas.interfaces import SearchSpace
 from hwnas.journal import read_json
-from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.scoped import Tables, load_tables, stored
 from hwnas.report.formats import ms, percent, signed_percent
 from hwnas.report.markup import Column, Html, element, join, table
 from hwnas.report.theme import css_variables
@@ -34,7 +34,7 @@ class Found:
     arch_id: str
     top1: float
     source: str
-    table: LatencyTable
+    table: Tables
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Matrix:
         }
 
 
-Predict = Callable[[SearchSpace, LatencyTable], Callable[[Any], float]]
+Predict = Callable[[SearchSpace, Tables], Callable[[Any], float]]
 
 
 def cross(
@@ -144,7 +144,7 @@ def _found(run: Path, trained: bool, problems: list[str]) -> Found | None:
             return None
         best = rows[0]  # best on val first
         top1, source = best["val"]["top1"], "scratch"
-    measured = load_table(run / "table.json")
+    measured = load_tables(stored(run, "table"))
     header = measured.header
     target = f"{header.device}, {header.runtime} {header.precision}, {header.threads} thread(s)"
     return Found(run, target, answer["limits"][0]["max"], result["space"], best["arch"],

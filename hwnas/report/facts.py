@@ -19,7 +19,8 @@ from hwnas.files import read_yaml
 from hwnas.interfaces import Objective
 from hwnas.journal import Journal, read_json
 from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.scoped import ScopedTables, Tables, load_tables, stored
+from hwnas.latency.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.report.records import (
     Bench,
@@ -58,7 +59,7 @@ class RunFacts:
     benches: tuple[Bench, ...]
     epochs: tuple[SearchEpoch, ...] = ()
     env: Env | None = None
-    table: LatencyTable | None = None
+    table: Tables | None = None
     result: Result | None = None
     finalists: Finalists | None = None
     front: Front | None = None
@@ -151,7 +152,7 @@ def read_run(run: Path) -> RunFacts:
         raise InputError(str(run), ["is not a folder"],
                          "give the folder that 'hwnas run' or 'hwnas search --out' wrote")
     config_path, records = run / "config.yaml", Journal(run / "journal.jsonl").records()
-    table_path = run / "table.json"
+    table_path = stored(run, "table")
     config = read_yaml(config_path) if config_path.exists() else {}
     facts = RunFacts(
         run=run,
@@ -170,7 +171,7 @@ def read_run(run: Path) -> RunFacts:
             for path in sorted(run.glob("bench/*.json"))
         ),
         env=_optional(run / "env.json", Env),
-        table=load_table(table_path) if table_path.exists() else None,
+        table=load_tables(table_path) if table_path.exists() else None,
         result=_optional(run / "result.json", Result),
         finalists=_optional(run / "finalists.json", Finalists),
         front=_optional(run / "front.json", Front),
@@ -243,13 +244,17 @@ class Slot:
     table_ms: float | None = None
 
 
-def winner_slots(winner: Winner, table: LatencyTable | None) -> tuple[Slot, ...]:
+def winner_slots(winner: Winner, tables: Tables | None) -> tuple[Slot, ...]:
     """Return the winner's places; skipped ones are known if its space can be loaded here.
 
     Raises:
         InputError: ``winner.json`` names an operation hwnas does not know.
     """
-    rows = table.entries if table else {}
+    choices = winner.arch.get("choices")
+    table = tables
+    if isinstance(tables, ScopedTables):
+        table = tables.of(choices if isinstance(choices, Mapping) else {})
+    rows = table.entries if isinstance(table, LatencyTable) else {}
     try:
         ops = [OpSpec.from_json(layer) for layer in winner.layers]
     except (TypeError, ValueError) as error:
@@ -296,7 +301,7 @@ class NetworkPair:
     predicted_ms: float
 
 
-def network_pairs(table: LatencyTable) -> tuple[NetworkPair, ...]:
+def network_pairs(table: Tables) -> tuple[NetworkPair, ...]:
     """Return predicted beside measured latency of the table's networks.
 
     Left out are those of a space that cannot be loaded here, or with an operation without a row.

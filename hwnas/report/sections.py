@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hwnas.latency.scoped import Tables, header_json, scope_text
+from hwnas.latency.scoped import parts as single_tables
 from hwnas.latency.table import LatencyTable
 from hwnas.report.answer import missing
 from hwnas.report.facts import RunFacts, Slot, ledger, limits_text, top1, total_cost
@@ -99,8 +101,8 @@ def prediction_section(facts: RunFacts) -> Body:
                              attrs={"class": "muted"}))
     if facts.table is None:
         parts.append(_no_table(facts))
-    elif facts.table.validation:
-        parts.append(_errors(facts.table.validation))
+    elif any(table.validation for table in single_tables(facts.table)):
+        parts += [_errors(table) for table in single_tables(facts.table) if table.validation]
     else:
         parts.append(element("p", "The table was not validated on whole networks: ",
                              element("code", "hwnas profile --validate 32"), " does that.",
@@ -113,12 +115,19 @@ def _no_table(facts: RunFacts) -> Html:
                                  f"{plain(facts.setting('space'))} --out {facts.run}/table.json")
 
 
-def _errors(validation: Mapping[str, Mapping[str, Any]]) -> Html:
+def _named(space: str, measured: LatencyTable) -> str:
+    """Return a space's name with the scope of the table, where it has one."""
+    scope = measured.header.scope
+    return f"{space}, {scope_text(scope)}" if scope else space
+
+
+def _errors(measured: LatencyTable) -> Html:
     columns = [Column("space", False), Column("predictor", False), Column("networks"),
                Column("mean error"), Column("within ±5 %"), Column("Kendall's tau"),
                Column("repeatability")]
     rows = []
-    for space, block in validation.items():
+    for name_of_space, block in measured.validation.items():
+        space = _named(name_of_space, measured)
         fit = read_record(Validation, block, f"table.json, validation.{space}")
         named: list[tuple[str, Fit | None]] = [
             ("latency table", fit), ("line through MACs", fit.macs_line),
@@ -258,15 +267,17 @@ def time_section(facts: RunFacts, slots: Sequence[Slot]) -> Body:
     return _drawn(drawing, *notes, *_calibration(facts.table))
 
 
-def _calibration(profile: LatencyTable) -> list[Html]:
-    if not profile.calibration:
+def _calibration(tables: Tables) -> list[Html]:
+    fits = [(_named(space, table), fit) for table in single_tables(tables)
+            for space, fit in table.calibration.items()]
+    if not fits:
         return [element("p", "The table is not calibrated on whole networks: predictions are raw "
                              "sums of these times.", attrs={"class": "muted"})]
     return [
         element("p", f"Prediction for {space}: {fit.scale:.4g} × sum of rows "
                      f"+ {fit.per_op_ms:.4g} ms × operations + {fit.constant_ms:.4g} ms, fitted on "
                      f"{fit.num_networks} whole networks.", attrs={"class": "muted"})
-        for space, fit in profile.calibration.items()
+        for space, fit in fits
     ]
 
 
@@ -306,7 +317,7 @@ def measuring_section(facts: RunFacts) -> Body:
     """The protocol, the device's state, the versions, the drift of every measuring session."""
     parts: list[Html] = []
     if facts.table:
-        header = flat(cleaned(facts.table.header.model_dump()))
+        header = flat(cleaned(header_json(facts.table)))
         parts += [element("h3", "Profiling: the latency table"),
                   definitions([(key, plain(value)) for key, value in header])]
     for bench in facts.benches:

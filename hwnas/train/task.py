@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,8 +28,12 @@ class DataSource:
     root: Path | None
     input_size: int
 
+    def sized_for(self, layers: Sequence[OpSpec]) -> DataSource:
+        """Return the same data set at the input size of the network of ``layers``."""
+        return replace(self, input_size=layers[0].in_shape[1])
+
     def load(self) -> Dataset:
-        """Return the data set (loaded once a process)."""
+        """Return the data set (the last one used is kept in a process)."""
         return _load(self)
 
 
@@ -42,6 +46,7 @@ def _load(source: DataSource) -> Dataset:
 class TrainTask:
     """Train the network of ``layers`` on ``splits`` and score it on ``val``.
 
+    The images of ``source`` come at the input size of the network, whatever the source's own.
     ``wiring`` says whose outputs each operation takes, None: they are a chain.
     ``weights`` and ``checkpoint`` are files to write (None: not kept). ``seed`` decides initial
     weights, order and augmentation.
@@ -87,7 +92,7 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     wall, cores = time.perf_counter(), core_seconds()
-    dataset = task.source.load().without_test()
+    dataset = task.source.sized_for(task.layers).load().without_test()
     network = build_network(task.layers, task.wiring, seed=task.seed)
     trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
                   torch_device=task.torch_device, checkpoint=task.checkpoint)

@@ -1,0 +1,107 @@
+"""A run on a space of elastic resolution with a folder of scoped tables, from search to report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwnas.errors import InputError
+from hwnas.latency.scoped import ScopedTables, load_tables
+from hwnas.latency.table import load_table, save_table
+from hwnas.pipeline import stages
+from hwnas.pipeline.run import export_run, retrain_run, search_run
+from hwnas.pipeline.setup import check_target
+from hwnas.report.page import write_report
+from hwnas.space.catalogue import load_space, with_params
+
+SPACE = "ofa-mbv3:num_classes=3,width_mult=0.1"
+
+
+@pytest.fixture
+def folder(tmp_path, make_table):
+    """Tables of two of the seven resolutions."""
+    (tmp_path / "tables").mkdir()
+    for resolution, factor in ((128, 1.0), (160, 0.7)):
+        make_table(tmp_path / "tables" / f"{resolution}.json", space=SPACE, factor=factor,
+                   scope={"resolution": resolution})
+    return tmp_path / "tables"
+
+
+@pytest.fixture
+def config(folder, images, make_config):
+    target = {"device": "host", "runtime": "onnxruntime", "table": str(folder),
+              "budget_percentile": 30.0}
+    once = {"epochs": 1, "warmup_epochs": 0}
+    return make_config(space=SPACE, data=str(images), targets=[target],
+                       search={"evaluations": 1, "recipe": once}, retrain={"top": 1, "recipe": once})
+
+
+def test_budgets_limits_and_headroom_come_from_all_tables(config, folder, open_run, tmp_path):
+    run = open_run(config, tmp_path / "run")
+    [budget_ms] = run.budgets_ms
+    limits = run.limits(budget_ms)
+    assert (limits[0].metric, limits[0].table) == ("latency_ms", "table")
+    share = run.limited(limits).window(0.0, budget_ms)
+    assert 0.28 < share.num_low / run.limited(limits).num_codes < 0.32
+    assert run.headroom(0) == 0.024
+    # the worst of the tables' errors decides
+    table = load_table(folder / "160.json")
+    fit = table.calibration[SPACE].model_copy(update={"mean_abs_rel_error": 0.02})
+    save_table(type(table)(table.header, table.entries, {SPACE: fit}), folder / "160.json")
+    assert open_run(config, tmp_path / "run").headroom(0) == 0.04
+    assert {(r.choice, r.option) for r in run.limited(limits).restricted} == {
+        ("resolution", r) for r in (144, 176, 192, 208, 224)}
+
+
+def test_a_network_is_trained_on_images_of_its_own_resolution(config, open_run, tmp_path):
+    run = open_run(config, tmp_path / "run")
+    codes = run.space.repair(np.zeros((1, len(run.space.choices)), dtype=np.int16))
+    codes[:, 0] = 2
+    [arch] = run.space.decode(codes)
+    task = stages.retrain_task(run, run.space.network_id(arch), arch.to_json())
+    assert task.layers[0].in_shape == (3, 160, 160)
+    assert task.source.input_size == 224
+    assert task.source.sized_for(task.layers).load().input_size == 160
+    assert run.dataset_for(task.layers).preprocessing.input_size == 160
+    assert run.dataset_for(task.layers).rows["val"].tolist() == run.dataset.rows["val"].tolist()
+
+
+def test_search_retrain_export_and_report_follow_the_resolution(config, folder, tmp_path, content):
+    path = tmp_path / "run"
+    result = search_run(config, path)
+    assert load_tables(path / "table") == load_tables(folder)
+    assert isinstance(load_tables(path / "table"), ScopedTables)
+    assert not (path / "table.json").exists()
+    assert {r["option"] for r in result["restricted"]} == {144, 176, 192, 208, 224}
+    [answer] = result["answers"]
+    assert answer["limits"][0]["table"] == "table"
+    best = answer["best"]
+    assert best["latency_ms"] <= answer["limits"][0]["max"]
+    resolution = best["arch"]["choices"]["resolution"]
+    assert resolution in (128, 160)
+    retrained = retrain_run(path, top=1)
+    assert retrained["finalists"][0]["arch_id"] == best["arch_id"]
+    models = export_run(path, formats=("onnx",))["models"]
+    described = json.loads((Path(models[0]["path"]).parent / "arch.json").read_text())
+    assert described["preprocessing"]["input_size"] == [resolution, resolution]
+    write_report(path)
+    page = (path / "report.html").read_text()
+    assert "not calibrated" not in page
+    assert "resolution=160" in page
+    assert search_run(config, path, resume=True) == content(path, "result.json")
+
+
+def test_a_folder_of_another_device_is_refused(config, folder, make_table):
+    make_table(folder / "160.json", space=SPACE, scope={"resolution": 160}, device="pixel-6")
+    with pytest.raises(InputError, match=r"160.json: device is 'pixel-6', but 'host'"):
+        check_target(config.targets[0])
+
+
+def test_a_space_without_an_input_size_says_which_parameters_it_has():
+    with pytest.raises(InputError, match=r"'input_size' is not one of its parameters; they are "
+                                         r"num_classes=1000, width_mult=1.0"):
+        with_params("ofa-mbv3", input_size=64)
+    assert load_space(with_params(SPACE, num_classes=7)).num_classes == 7
