@@ -147,10 +147,10 @@ def store(tables: Tables, folder: Path, stem: str) -> None:
 
 
 def header_json(tables: Tables) -> dict[str, Any]:
-    """Return what the tables' header says, with the scopes there are."""
+    """Return what the tables' header says, for people, with the scopes there are."""
     content: dict[str, Any] = tables.header.model_dump()
     if isinstance(tables, ScopedTables):
-        content["scope"] = [dict(table.header.scope) for table in tables.tables]
+        content["scope"] = "; ".join(scope_text(table.header.scope) for table in tables.tables)
         content["provenance"] = {scope_text(table.header.scope): dict(table.header.provenance)
                                  for table in tables.tables}
     return content

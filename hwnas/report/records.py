@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from hwnas.errors import InputError
 from hwnas.interfaces import Objective
@@ -21,6 +21,10 @@ from hwnas.report.markup import printable
 
 Record = TypeVar("Record")
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
+# pydantic takes no integer beyond 64 bits for a number, which the codes of a large space are
+Count: TypeAlias = Annotated[
+    float, BeforeValidator(lambda value: float(value) if type(value) is int else value)
+]
 
 
 def read_record(kind: type[Record], value: Any, what: str) -> Record:
@@ -166,9 +170,9 @@ class Answer:
 class Audit:
     """How the latencies of the whole space lie about the budget; ``percentiles`` in ms."""
 
-    num_codes: float | None = None
-    num_feasible_low: float | None = None
-    num_feasible_high: float | None = None
+    num_codes: Count | None = None
+    num_feasible_low: Count | None = None
+    num_feasible_high: Count | None = None
     fastest_ms: float | None = None
     slowest_ms: float | None = None
     percentiles: dict[float, float] = field(default_factory=dict)

@@ -36,7 +36,8 @@ def config(folder, images, make_config):
               "budget_percentile": 30.0}
     once = {"epochs": 1, "warmup_epochs": 0}
     return make_config(space=SPACE, data=str(images), targets=[target],
-                       search={"evaluations": 1, "recipe": once}, retrain={"top": 1, "recipe": once})
+                       search={"evaluations": 1, "recipe": once},
+                       retrain={"top": 1, "recipe": once})
 
 
 def test_budgets_limits_and_headroom_come_from_all_tables(config, folder, open_run, tmp_path):
