@@ -10,6 +10,7 @@ from typing import Any
 from scipy.stats import beta
 from torch import nn
 
+from hwnas.arch import Arch
 from hwnas.errors import InputError
 from hwnas.export.cache import Conversion, FileWeights
 from hwnas.interfaces import Wiring
@@ -288,7 +289,7 @@ def choose_winner(run: Run) -> bool:
             for row in ordered[: ordered.index(winner)]
         ]
         arch = run.arch(next(f["arch"] for f in retrained if f["arch_id"] == winner["arch_id"]))
-        score = _test(run, build(run.space, arch), winner["network_id"])
+        score = _test_arch(run, arch, winner["network_id"])
         formats = next(e["formats"] for e in exported if e["arch_id"] == winner["arch_id"])
         folder = f"export/{winner['arch_id']}"
         return {
@@ -333,7 +334,7 @@ def _random_baseline(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
     if not rows:
         return None
     best = rows[0]
-    score = _test(run, build(run.space, run.arch(best["arch"])), best["network_id"])
+    score = _test_arch(run, run.arch(best["arch"]), best["network_id"])
     return {
         "num_networks": len(rows),
         "arch_id": best["arch_id"],
@@ -361,7 +362,12 @@ def _require_together(
                          "remove what is out of date and repeat hwnas export and hwnas bench")
 
 
-def _test(run: Run, network: nn.Module, network_id: str) -> Score:
+def _test_arch(run: Run, arch: Arch, network_id: str) -> Score:
+    return _test(run, build(run.space, arch), run.space.layers(arch), network_id)
+
+
+def _test(run: Run, network: nn.Module, layers: Sequence[OpSpec], network_id: str) -> Score:
+    """Score trained weights on ``test``, its images at the input size of ``layers``."""
     load_weights(network, run.folder.weights(network_id))
     return evaluate(network, run.dataset_for(layers), "test", torch_device=run.config.torch_device)
 
@@ -386,7 +392,7 @@ def _shelf_result(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
         input_size=row.get("input_size", run.space.input_shape[1]),
         num_classes=run.space.num_classes,
     )
-    score = _test(run, build_layers(layers), row["network_id"])
+    score = _test(run, build_layers(layers), layers, row["network_id"])
     return {
         "name": row["name"],
         "width_mult": row["width_mult"],

@@ -168,3 +168,9 @@ def test_the_longest_training_begins_first(planned: dict[str, Any]) -> None:
     long = _task(recipe=replace(RECIPE, epochs=100))
     list(train_all({"small": small, "large": large, "long": long}))
     assert list(planned["tasks"]) == ["long", "large", "small"]
+
+
+def test_a_task_trains_on_images_of_its_networks_size_whatever_the_sources() -> None:
+    larger = _task(source=DataSource("digits", None, 32))
+    assert train(larger).val == train(_task()).val
+    assert larger.source.sized_for(larger.layers) == SOURCE
