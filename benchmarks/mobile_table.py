@@ -1,11 +1,13 @@
 """Whole networks of space `mobile` predicted from at most 400 measured parts of its blocks.
 
 On this machine: parts chosen over all the space's shapes, random networks and the seven published
-ones are timed together in interleaved rounds; a Gaussian process a class of parts and the affine
-calibration on some of the random networks predict the others. Printed: the space's numbers of
-operations and parts, the cross-validated error of each class, and of the predictions of networks
-that no fit has seen the mean error, the share within 5 %, Kendall's tau; beside them a line through
-MACs fitted on the same networks, and the measurement's own repeatability (two halves of rounds).
+ones are timed together in interleaved rounds; a Gaussian process a class of parts and a
+calibration of four coefficients on some of the random networks predict the others. Printed: the
+space's numbers of operations and parts, the cross-validated error of each class, and of the
+predictions of networks that no fit has seen the mean error, the share within 5 %, Kendall's tau;
+beside them a line through MACs fitted on the same networks, and the measurement's own
+repeatability (two halves of rounds). Networks faster than all of the calibration's are
+extrapolated.
 Usage: python benchmarks/mobile_table.py [--runtime onnxruntime] [--parts 400] [--rounds 12]
 """
 
@@ -40,7 +42,7 @@ Runs = dict[str, list[list[float]]]
 
 
 def random_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
-    """Return random options, repaired; the depths drawn first, so that small ones occur."""
+    """Return random options, repaired."""
     sizes = [len(choice.options) for choice in space.choices]
     codes = stream(seed, "mobile table").integers(sizes, size=(count, len(sizes)))
     return space.decode(space.repair(codes.astype(np.int16)))

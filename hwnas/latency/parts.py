@@ -12,6 +12,7 @@ and the layer scale, which runtimes fold into the convolution before them.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 
 FOLDS = 5
 LEAST_PARTS = 2 * FOLDS  # of a class, to fit and cross-validate it; with fewer all are measured
+CHANNEL_BLOCK = 16  # kernels work on blocks of channels, at most as wide as this on CPUs
 ACT_COLUMNS = tuple(act for act in ACTIVATIONS if act not in ("none", "relu6"))  # relu6 as relu
 
 
@@ -89,7 +91,10 @@ def part_class(part: OpSpec) -> str:
 
 
 def features(parts: Sequence[OpSpec]) -> Floats:
-    """Return ``(num_parts, num_features)``: logarithms of sizes and work, activations as 0, 1."""
+    """Return ``(num_parts, num_features)``: logarithms of sizes and work, activations as 0, 1.
+
+    With them how much of a kernel's last block of channels is filled.
+    """
     return np.array([_features(part) for part in parts])
 
 
@@ -101,7 +106,9 @@ def _features(part: OpSpec) -> list[float]:
     named = [attrs.get(name, 1) for name in ("kernel", "stride", "width", "hidden", "features",
                                              "kv_stride")]
     logs = [float(np.log1p(float(value))) for value in (*sizes, *named)]
-    return logs + [float(attrs.get("act") == act) for act in ACT_COLUMNS]
+    filled = [math.log(-(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK / channels)
+              for channels in (part.in_shape[0], out_channels)]
+    return logs + filled + [float(attrs.get("act") == act) for act in ACT_COLUMNS]
 
 
 def by_class(parts: Sequence[OpSpec]) -> dict[str, list[OpSpec]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,22 +18,26 @@ from hwnas.latency.predictor import relative_fit
 from hwnas.ops import OpSpec
 from hwnas.space.codes import distinct_ops
 
-LEAST_NETWORKS = 6  # for three coefficients
+LEAST_NETWORKS = 8  # for four coefficients
 
 
 @dataclass(frozen=True)
 class PartsPredictor:
-    """``latency_ms = scale * sum of parts + per_part_ms * number of parts + constant_ms``.
+    """Predicts whole networks from the times of their parts. Implements ``LatencyModel``.
 
-    The coefficients are those of whole measured networks (:func:`fit_parts_predictor`), as a
-    part was timed with a call of its own, which a network pays once. Implements
-    :class:`hwnas.interfaces.LatencyModel`.
+    ``latency_ms = scale * sum of parts + squeeze_scale * sum of squeezes + per_mvalue_ms * millions
+    of values the parts read and write + constant_ms``. The coefficients are those of whole
+    measured networks (:func:`fit_parts_predictor`): a part that was timed alone has brought its
+    input and output into the runtime's own layout and back, which is in proportion to their
+    values and does not happen inside a network; and a squeeze inside a network waits for all of
+    its input.
     """
 
     space: SearchSpace
     model: PartModel
     scale: float = 1.0
-    per_part_ms: float = 0.0
+    squeeze_scale: float = 0.0
+    per_mvalue_ms: float = 0.0
     constant_ms: float = 0.0
 
     @property
@@ -44,12 +49,11 @@ class PartsPredictor:
     def terms(self) -> tuple[Term, ...]:
         """The prediction as additive terms over the space's choices, in ms."""
         ops = distinct_ops(self.space)
-        times = dict(zip(ops, self.model.predict_ms(ops).tolist(), strict=True))
+        coefficients = np.array([self.scale, self.squeeze_scale, self.per_mvalue_ms])
+        times = dict(zip(ops, (_sums(self.model, ops) @ coefficients).tolist(), strict=True))
 
         def value(op: OpSpec | None) -> float:
-            if op is None:
-                return 0.0
-            return float(self.scale * times[op] + self.per_part_ms * len(split(op)))
+            return 0.0 if op is None else times[op]
 
         terms = (Term(factor.choices, factor.values(value)) for factor in self.space.factors())
         return (*terms, Term((), np.array(self.constant_ms)))
@@ -61,6 +65,19 @@ class PartsPredictor:
         for term in self.terms:
             total += term.values[tuple(columns[choice] for choice in term.choices)]
         return total
+
+
+def _sums(model: PartModel, ops: Sequence[OpSpec]) -> NDArray[np.float64]:
+    """Return ``(num_ops, 3)``: ms of all parts, ms of squeezes, millions of values in and out."""
+    parts = [split(op) for op in ops]
+    every = list(dict.fromkeys(part for some in parts for part in some))
+    times = dict(zip(every, model.predict_ms(every).tolist(), strict=True))
+    return np.array([
+        [sum(times[part] for part in some),
+         sum(times[part] for part in some if part.kind == "squeeze_excite"),
+         sum(math.prod(part.in_shape) + math.prod(part.out_shape) for part in some) / 1e6]
+        for some in parts
+    ])
 
 
 def fit_parts_predictor(
@@ -75,11 +92,7 @@ def fit_parts_predictor(
         ValueError: fewer than LEAST_NETWORKS networks.
     """
     if len(archs) < LEAST_NETWORKS:
-        raise ValueError(f"three coefficients need at least {LEAST_NETWORKS} networks, got "
+        raise ValueError(f"four coefficients need at least {LEAST_NETWORKS} networks, got "
                          f"{len(archs)}")
-    layers = [space.layers(arch) for arch in archs]
-    x = np.array([
-        [model.predict_ms(ops).sum(), sum(len(split(op)) for op in ops), 1.0] for ops in layers
-    ])
-    scale, per_part_ms, constant_ms = relative_fit(x, measured_ms).tolist()
-    return PartsPredictor(space, model, scale, per_part_ms, constant_ms)
+    sums = [[*_sums(model, space.layers(arch)).sum(axis=0), 1.0] for arch in archs]
+    return PartsPredictor(space, model, *relative_fit(np.array(sums), measured_ms).tolist())

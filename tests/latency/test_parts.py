@@ -126,14 +126,18 @@ def test_whole_networks_are_predicted_by_sums_that_calibration_sets_right(ops):
     archs = space.decode(codes)
     layers = [space.layers(arch) for arch in archs]
     sums = np.array([model.predict_ms(net).sum() for net in layers])
-    counts = np.array([sum(len(split(op)) for op in net) for net in layers])
+    parts = [[part for op in net for part in split(op)] for net in layers]
+    values = np.array([sum(np.prod(p.in_shape) + np.prod(p.out_shape) for p in net)
+                       for net in parts]) / 1e6
+    squeezes = np.array([sum(model.predict_ms([p])[0] for p in net if p.kind == "squeeze_excite")
+                         for net in parts])
     plain = PartsPredictor(space, model)
     assert plain.source == "predictor"
     np.testing.assert_allclose(plain.predict_ms(codes), sums)
-    measured = 0.8 * sums - 0.003 * counts + 0.2
+    measured = 0.8 * sums + 0.5 * squeezes - 0.02 * values + 0.2
     fitted = fit_parts_predictor(space, model, archs[:20], measured[:20])
     np.testing.assert_allclose(fitted.predict_ms(codes), measured, rtol=1e-6)
     graph = build_graph(symbol_counts(space), [fitted.terms])  # exact answers take its terms
     assert graph.num_states(0) == 1
-    with pytest.raises(ValueError, match="at least 6 networks"):
-        fit_parts_predictor(space, model, archs[:5], measured[:5])
+    with pytest.raises(ValueError, match="at least 8 networks"):
+        fit_parts_predictor(space, model, archs[:7], measured[:7])
