@@ -1,0 +1,272 @@
+"""Local search by combined moves: many searches side by side, each step several changes at once.
+
+Where scores come at array speed and limits are sums, all single changes of a network can be scored
+and their gains added up: combinations of changes that fit under the limits are ranked by the sum of
+their gains, the best of them are scored truly, and the best of those is the step. That is a step of
+sequential linear programming (Griffith and Stewart, Management Science 7(4), 1961) on differences
+instead of derivatives, with the exchange of a change that gains for one that pays for it, which a
+search by single changes under a tight limit lacks (White et al., "Exploring the Loss Landscape in
+Neural Architecture Search", UAI 2021, §3, whose local search stops where no single change gains).
+A search that stands still goes on from a child of two of the best networks found, mutated (iterated
+local search; Lourenço, Martin and Stützle, 2003).
+
+Departures: gains of combined changes are added although the score is not a sum; how wrong that is
+shows in the true scores, on which every step is decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.interfaces import CodeEvaluator, Codes, SearchSpace
+from hwnas.rng import stream
+from hwnas.search.feasible import Feasible
+from hwnas.search.population import Floats, crossover, mutate, neighbours
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MoveSettings:
+    """How much is tried; the defaults are for predictors that score 20,000 networks a second.
+
+    ``searches`` run side by side from the best of ``starts`` random networks. A step ranks
+    combinations of up to ``changes`` changes, ``beam`` of them at a time, and scores the best
+    ``scored``. ``elite`` networks are parents of new starts, which have up to ``mutations`` further
+    changes; a share of new starts is random instead, since the elite soon is of one kind.
+    """
+
+    searches: int = 6
+    starts: int = 600
+    changes: int = 4
+    beam: int = 128
+    scored: int = 48
+    elite: int = 16
+    mutations: int = 8
+    random_share: float = 0.0
+
+
+@dataclass
+class Found:
+    """The best networks so far, best first: ``codes`` (n, num_choices), ``scores`` (n,).
+
+    ``niche`` is the column whose options have elites of their own, None: there is one elite.
+    """
+
+    codes: Codes
+    scores: Floats
+    niche: int | None = None
+    num_evaluations: int = 0
+
+    @property
+    def niches(self) -> NDArray[np.int64]:
+        """Return ``(n,)`` the niche of each network, numbered by their best, the best one 0."""
+        if self.niche is None:
+            return np.zeros(len(self.codes), dtype=np.int64)
+        options = self.codes[:, self.niche]
+        _, first, inverse = np.unique(options, return_index=True, return_inverse=True)
+        return np.asarray(first.argsort().argsort()[inverse])
+
+    def add(self, codes: Codes, scores: Floats, keep: int) -> None:
+        """Take further networks; the best ``keep`` distinct ones of each niche stay."""
+        every = np.concatenate([self.codes, codes])
+        values = np.concatenate([self.scores, scores])
+        good = np.isfinite(values)
+        every, values = every[good], values[good]
+        first = np.unique(every, axis=0, return_index=True)[1]
+        order = first[np.argsort(-values[first], kind="stable")]
+        self.codes, self.scores = every[order], values[order]
+        niches = self.niches
+        place = np.argsort(niches, kind="stable")
+        rank = np.empty(len(place), dtype=np.int64)
+        rank[place] = np.arange(len(place)) - np.searchsorted(niches[place], niches[place])
+        self.codes, self.scores = self.codes[rank < keep], self.scores[rank < keep]
+
+
+def hub(space: SearchSpace) -> int | None:
+    """Return the choice that decides more than half of a space's parts (a resolution), or None.
+
+    A change of it changes nearly every cost, which no few further changes pay for: each of its
+    options is a search of its own.
+    """
+    factors = [factor.choices for factor in space.factors()]
+    counts = np.bincount([choice for choices in factors for choice in choices],
+                         minlength=len(space.choices))
+    return int(counts.argmax()) if 2 * counts.max() > len(factors) else None
+
+
+@dataclass
+class CombinedMoves:
+    """A search for the best scored network within the limits, deterministic in ``seed``."""
+
+    feasible: Feasible
+    evaluator: CodeEvaluator
+    seed: int
+    settings: MoveSettings = field(default_factory=MoveSettings)
+
+    def run(self, num_evaluations: int, known: Codes | None = None) -> Found:
+        """Return the best networks of about ``num_evaluations`` scored ones (one step more).
+
+        ``known`` (n, num_choices) are networks to begin with beside random ones, such as those
+        found under other limits; those beyond these limits are left out.
+
+        Raises:
+            InfeasibleError: no network meets the limits.
+        """
+        space, settings = self.feasible.space, self.settings
+        found = Found(np.empty((0, len(space.choices)), dtype=np.int16), np.empty(0),
+                      hub(space))
+        starts = self.feasible.sample(settings.starts, stream(self.seed, "starts"), 0.75)
+        if known is not None:
+            starts = np.concatenate([known[self.feasible.within(known)], starts])
+        scores = self._score(starts, found)
+        found.add(starts, scores, settings.elite)
+        best = _spread(found.niches, settings.searches)
+        codes, values = found.codes[best], found.scores[best]
+        step = 0
+        while found.num_evaluations < num_evaluations:
+            codes, values, stuck = self._step(codes, values, found)
+            if stuck.any():
+                fresh = self._children(int(stuck.sum()), found, stream(self.seed, "child", step))
+                codes[stuck], values[stuck] = fresh, self._score(fresh, found)
+            step += 1
+        return found
+
+    def _score(self, codes: Codes, found: Found) -> Floats:
+        found.num_evaluations += len(codes)
+        return self.evaluator.score(codes)
+
+    def _children(self, count: int, found: Found, rng: np.random.Generator) -> Codes:
+        """Return ``count`` starts within the limits: of the elite or random."""
+        space, parents = self.feasible.space, found.codes
+        num_random = int((rng.random(count) < self.settings.random_share).sum())
+        count -= num_random
+        mothers, fathers = _couples(found.niches, 64 * count, rng)
+        children = crossover(space, parents[mothers], parents[fathers], rng)
+        changes = rng.integers(1, self.settings.mutations + 1, size=len(children))
+        children = mutate(space, children, rng, changes)
+        children = children[self.feasible.within(children)][:count]
+        missing = count - len(children) + num_random
+        return np.concatenate([children, self.feasible.sample(missing, rng, 0.75)])
+
+    def _step(
+        self, codes: Codes, values: Floats, found: Found
+    ) -> tuple[Codes, Floats, NDArray[np.bool_]]:
+        """Move every search to the best of its combinations; return which ones stand still."""
+        space = self.feasible.space
+        single, owner = neighbours(space, codes)
+        gains = self._score(single, found) - values[owner]
+        both = self.feasible.metrics(np.concatenate([codes, single])) / self.feasible.maxima
+        here, there = both[: len(codes)], both[len(codes):]
+        costs = there - here[owner]
+        proposals, rows = [], []
+        for row in range(len(codes)):
+            mine = np.flatnonzero((owner == row) & np.isfinite(gains) & np.isfinite(costs).all(1))
+            chosen = combinations(codes[row], single[mine], gains[mine], costs[mine],
+                                  1.0 - here[row], self.settings)
+            proposals.append(_combined(codes[row], single[mine], chosen))
+            rows.append(np.full(len(chosen), row))
+        candidates, rows_of = space.repair(np.concatenate(proposals)), np.concatenate(rows)
+        inside = self.feasible.within(candidates)
+        candidates, rows_of = candidates[inside], rows_of[inside]
+        scores = self._score(candidates, found)
+        found.add(candidates, scores, self.settings.elite)
+        scores = np.where(np.isfinite(scores), scores, -np.inf)
+        order = np.lexsort((-scores, rows_of))
+        first = order[np.unique(rows_of[order], return_index=True)[1]]
+        moved = scores[first] > values[rows_of[first]]
+        first = first[moved]
+        codes, values = codes.copy(), values.copy()
+        codes[rows_of[first]], values[rows_of[first]] = candidates[first], scores[first]
+        stuck = np.ones(len(codes), dtype=bool)
+        stuck[rows_of[first]] = False
+        return codes, values, stuck
+
+
+def _spread(niches: Ints, count: int) -> Ints:
+    """Return up to ``count`` places of networks, turn by turn the next best of each niche."""
+    rank = np.array([int((niches[:place] == niche).sum()) for place, niche in enumerate(niches)])
+    return np.lexsort((niches, rank))[:count]
+
+
+def _couples(niches: Ints, count: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Return ``count`` pairs of parents of one niche, the k-th best niche with weight 1 / k."""
+    sizes = np.bincount(niches)
+    first = np.argsort(niches, kind="stable")
+    starts = np.concatenate([[0], sizes.cumsum()[:-1]])
+    weights = 1.0 / np.arange(1, len(sizes) + 1)
+    chosen = rng.choice(len(sizes), size=count, p=weights / weights.sum())
+    mothers, fathers = (first[starts[chosen] + rng.integers(sizes[chosen])] for _ in range(2))
+    return mothers, fathers
+
+
+def price_of(gains: Floats, costs: Floats) -> float:
+    """Return what a unit over the limits costs: the loss of the changes that save it most cheaply.
+
+    ``costs`` (num_moves, num_limits) in shares of the limits.
+    """
+    saving = -costs.sum(axis=1)
+    saves = (saving > 1e-9) & (gains < 0)
+    if not saves.any():
+        return 0.0
+    prices = np.sort(-gains[saves] / saving[saves])
+    return float(prices[min(len(prices) - 1, 4)])
+
+
+def combinations(
+    code: NDArray[np.int16], moved: Codes, gains: Floats, costs: Floats, room: Floats,
+    settings: MoveSettings,
+) -> Ints:
+    """Return ``(at most scored, changes)`` moves to be combined, -1 for none, best sum first.
+
+    ``moved`` (num_moves, num_choices) is ``code`` after each move. Combined moves change different
+    choices, and their summed ``costs`` (num_moves, num_limits) fit into ``room`` (num_limits,).
+    """
+    price = price_of(gains, costs)
+    touches = moved != code
+    clash = (touches.astype(np.int32) @ touches.T.astype(np.int32)) > 0
+    sets: Ints = np.full((1, settings.changes), -1)
+    total, spent = np.zeros(1), np.zeros((1, costs.shape[1]))
+    blocked = np.zeros((1, len(gains)), dtype=bool)
+    kept: list[Ints] = []
+    merits: list[Floats] = []
+    for depth in range(settings.changes):
+        sums = total[:, None] + gains
+        spends = spent[:, None, :] + costs
+        over = np.maximum(spends - room, 0.0).sum(axis=2)
+        # moves are taken in increasing order, so that a set comes up once
+        later = np.arange(len(gains)) > (sets[:, depth - 1][:, None] if depth else -1)
+        allowed = ~blocked & later
+        fits = allowed & (over <= 1e-12)
+        place = np.flatnonzero(fits)
+        place = place[np.argsort(-sums.ravel()[place], kind="stable")[: settings.scored]]
+        parents, moves = np.divmod(place, len(gains))
+        chosen = sets[parents].copy()
+        chosen[:, depth] = moves
+        kept.append(chosen)
+        merits.append(sums.ravel()[place])
+        merit = np.where(allowed, sums - 1.5 * price * over, -np.inf).ravel()
+        width = min(settings.beam, int(allowed.sum()))
+        if width == 0:
+            break
+        best = np.argpartition(-merit, width - 1)[:width]
+        parents, moves = np.divmod(best, len(gains))
+        sets = sets[parents].copy()
+        sets[:, depth] = moves
+        total, spent = sums.ravel()[best], spends.reshape(-1, costs.shape[1])[best]
+        blocked = blocked[parents] | clash[moves]
+    every, values = np.concatenate(kept), np.concatenate(merits)
+    return every[np.argsort(-values, kind="stable")[: settings.scored]]
+
+
+def _combined(code: NDArray[np.int16], moved: Codes, chosen: Ints) -> Codes:
+    """Return ``code`` after each combination of moves."""
+    out = np.repeat(code[None], len(chosen), axis=0)
+    for column in range(chosen.shape[1]):
+        rows = np.flatnonzero(chosen[:, column] >= 0)
+        to = moved[chosen[rows, column]]
+        out[rows] = np.where(to != code, to, out[rows])
+    return out
