@@ -31,9 +31,15 @@ from numpy.typing import NDArray
 from hwnas.interfaces import Codes
 from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
-from hwnas.search.population import LOW_SHARE, History, collect, draw_new, num_options
+from hwnas.search.population import (
+    LOW_SHARE,
+    History,
+    collect,
+    draw_new,
+    first_codes,
+    num_options,
+)
 from hwnas.search.rl_controller import Adam, Controller, Floats
-from hwnas.search.start import first_codes
 from hwnas.space.codes import symbol_counts
 
 

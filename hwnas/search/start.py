@@ -16,7 +16,6 @@ from hwnas.errors import InputError, UsageError
 from hwnas.interfaces import Codes, SearchSpace
 from hwnas.search.feasible import Feasible
 from hwnas.search.limits import Limit
-from hwnas.search.population import History
 from hwnas.space.archfile import read_archs
 from hwnas.space.known_archs import known_archs
 
@@ -84,11 +83,3 @@ def _broken(values: Sequence[float], limits: Sequence[Limit]) -> str:
     over = [f"{limit.metric} {value:.4g}, over {limit}"
             for value, limit in zip(values, limits, strict=True) if value > limit.maximum]
     return "has " + " and ".join(over)
-
-
-def first_codes(feasible: Feasible, history: History, start: Codes | None, count: int) -> Codes:
-    """Return up to ``count`` of the codes a search starts from that are within and new."""
-    if start is None or len(start) == 0:
-        return np.empty((0, len(feasible.space.choices)), dtype=np.int16)
-    inside = start[feasible.within(start)]
-    return inside[history.fresh(inside)][:count]

@@ -10,9 +10,9 @@ import pytest
 from hwnas.errors import InputError, UsageError
 from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace
-from hwnas.search.population import History, search_codes
+from hwnas.search.population import History, first_codes, search_codes
 from hwnas.search.rl import PolicySearch, PolicySettings
-from hwnas.search.start import first_codes, seed_archs, start_from
+from hwnas.search.start import seed_archs, start_from
 from hwnas.space.catalogue import load_space
 from hwnas.space.known_archs import known_archs
 
