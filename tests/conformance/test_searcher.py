@@ -19,6 +19,7 @@ from hwnas.search.nsga2 import Nsga2
 from hwnas.search.population import ArchSearcher, random_codes
 from hwnas.search.random_search import RandomCodes, RandomSearch
 from hwnas.search.rl import PolicySearch, PolicySettings
+from hwnas.search.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
 
 
@@ -34,6 +35,8 @@ SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     "evolution": _codes(Evolution),
     "local": _codes(LocalSearch),
     "nsga2": _codes(Nsga2),
+    "evolution-surrogate": _codes(
+        lambda feasible, seed: Surrogate(feasible, Evolution(feasible, seed), seed)),
     "rl": _codes(lambda feasible, seed: _policy_search(feasible, seed, PolicySettings())),
     "rl-ppo": _codes(
         lambda feasible, seed: _policy_search(feasible, seed, PolicySettings(ppo=True))),
