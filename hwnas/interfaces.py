@@ -81,7 +81,7 @@ class SearchSpace(Protocol):
         """Return the codes of architectures nearest to any option indices, valid ones unchanged.
 
         A choice that does not exist becomes -1; one that exists and has none gets its first
-        option.
+        option. Options change only where a space has some that exclude each other.
         """
 
     def network_keys(self, codes: Codes) -> Codes:

@@ -11,6 +11,7 @@ from hwnas.interfaces import SearchSpace
 from hwnas.ops import make_divisible
 from hwnas.space.chain import Block, ChainSpace, Head, Identity, LayerOption, Stage
 from hwnas.space.custom import load_chain_space
+from hwnas.space.darts import Darts
 from hwnas.space.elastic import ElasticSpace, ofa_mbv3
 from hwnas.space.mobile import mobile
 from hwnas.space.nasbench201 import NasBench201
@@ -132,6 +133,10 @@ def _fbnet(name: str, params: Params) -> ChainSpace:
     )
 
 
+def _darts(name: str, params: Params) -> Darts:
+    return Darts(name, **{key: int(value) for key, value in params.items()})
+
+
 def _nasbench201(name: str, params: Params) -> NasBench201:
     return NasBench201(name, **{key: int(value) for key, value in params.items()})
 
@@ -166,6 +171,11 @@ CATALOGUE: Mapping[str, Entry] = {
         {"input_size": 224, "num_classes": 1000, "width_mult": 1.0},
         _fbnet,
         "22 layers, kernel 3/5 x expansion 1/3/6, grouped, or skip (FBNet, CVPR 2019)",
+    ),
+    "darts": Entry(
+        {"cells": 20, "channels": 36, "input_size": 32, "num_classes": 10},
+        _darts,
+        "a normal and a reduction cell of 4 nodes, 7 operations (DARTS, ICLR 2019)",
     ),
     "nasbench201": Entry(
         {"cells": 5, "channels": 16, "input_size": 32, "num_classes": 10},

@@ -1,0 +1,42 @@
+"""Published networks of the cell spaces, as choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hwnas.arch import Arch
+from hwnas.interfaces import SearchSpace
+from hwnas.space.darts import NODES
+
+Genotype = Mapping[str, Sequence[tuple[str, int]]]
+
+DARTS_V2: Genotype = {
+    "normal": (
+        ("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1),
+        ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2),
+    ),
+    "reduce": (
+        ("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 1),
+        ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1),
+    ),
+}
+"""Operation and source of two edges for each node: ``DARTS_V2`` of the published genotypes.py.
+
+The cells of DARTS' second-order search (Liu et al., ICLR 2019, Fig. 4 and 5).
+"""
+
+
+def darts_arch(space: SearchSpace, genotype: Genotype) -> Arch:
+    """Return a genotype as an architecture of a ``darts`` space, the edges of a node sorted.
+
+    Raises:
+        InputError: the genotype is none of the space: lists what is wrong.
+    """
+    choices: dict[str, str | int] = {}
+    for cell, edges in genotype.items():
+        for place, node in enumerate(NODES):
+            pair = sorted(edges[2 * place : 2 * place + 2], key=lambda edge: edge[1])
+            for edge, (op, source) in enumerate(pair, start=1):
+                choices[f"{cell}.node{node}.edge{edge}.op"] = op
+                choices[f"{cell}.node{node}.edge{edge}.source"] = source
+    return space.arch(choices)
