@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hwnas.interfaces import CodeEvaluator, Codes, SearchSpace
 from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
-from hwnas.search.population import Floats, crossover, mutate, neighbours
+from hwnas.search.population import Floats, crossover, mutate, neighbours, num_options
 
 Ints = NDArray[np.int64]
 
@@ -99,6 +99,69 @@ def hub(space: SearchSpace) -> int | None:
 
 
 @dataclass
+class Searches:
+    """Where the searches are: ``codes`` (n, num_choices), ``values`` (n,), and what is known there.
+
+    ``table`` (n, num_choices, options) holds the score of each single change of the code at which
+    a search last scored them all, less that code's; ``fresh``: it is the code where the search is
+    now. After a step the differences of two entries still tell gains, if the score is nearly a sum:
+    a search scores all changes again only where a step by old gains finds nothing better.
+    ``current``: the gains need not be scored in the next step.
+    """
+
+    space: SearchSpace
+    codes: Codes
+    values: Floats
+    table: Floats
+    fresh: NDArray[np.bool_]
+    current: NDArray[np.bool_]
+
+    @staticmethod
+    def begin(space: SearchSpace, codes: Codes, values: Floats) -> Searches:
+        """Return searches at these codes that know nothing yet."""
+        shape = (*codes.shape, int(num_options(space).max()))
+        none = np.zeros(len(codes), dtype=bool)
+        table = np.full(shape, np.nan)
+        return Searches(space, codes.copy(), values.copy(), table, none, none.copy())
+
+    def gains(self, scores: Floats) -> Floats:
+        """Return the gain of each single change, in the order of ``population.neighbours``.
+
+        ``scores`` are those of the changes, NaN where a search goes by what it knows. NaN comes
+        back where nothing is known.
+        """
+        sizes = num_options(self.space)
+        choices = np.repeat(np.arange(len(sizes)), sizes)
+        options = np.concatenate([np.arange(size) for size in sizes])
+        now = self.codes[:, choices]
+        rows, moves = np.nonzero((now >= 0) & (now != options))
+        columns, targets = choices[moves], options[moves]
+        scored = ~self.current
+        every = np.arange(self.codes.shape[1])
+        for row in np.flatnonzero(scored):
+            self.table[row] = np.nan
+            there = every[self.codes[row] >= 0]
+            self.table[row, there, self.codes[row, there]] = 0.0
+        new = scored[rows]
+        self.table[rows[new], columns[new], targets[new]] = scores[new] - self.values[rows[new]]
+        self.fresh = scored
+        before = self.table[rows, columns, self.codes[rows, columns]]
+        return np.asarray(self.table[rows, columns, targets] - before)
+
+    def move(self, rows: Ints, codes: Codes, values: Floats) -> NDArray[np.bool_]:
+        """Move the searches ``rows``; return which of the others have nothing more to try."""
+        moved = np.zeros(len(self.codes), dtype=bool)
+        moved[rows] = True
+        self.codes[rows], self.values[rows] = codes, values
+        self.current = moved.copy()
+        return self.fresh & ~moved
+
+    def restart(self, which: NDArray[np.bool_], codes: Codes, values: Floats) -> None:
+        """Put the searches ``which`` (mask) to other codes."""
+        self.codes[which], self.values[which] = codes, values
+
+
+@dataclass
 class CombinedMoves:
     """A search for the best scored network within the limits, deterministic in ``seed``."""
 
@@ -126,12 +189,13 @@ class CombinedMoves:
         found.add(starts, scores, settings.elite)
         best = _spread(found.niches, settings.searches)
         codes, values = found.codes[best], found.scores[best]
+        searches = Searches.begin(space, codes, values)
         step = 0
         while found.num_evaluations < num_evaluations:
-            codes, values, stuck = self._step(codes, values, found)
+            stuck = self._step(searches, found)
             if stuck.any():
                 fresh = self._children(int(stuck.sum()), found, stream(self.seed, "child", step))
-                codes[stuck], values[stuck] = fresh, self._score(fresh, found)
+                searches.restart(stuck, fresh, self._score(fresh, found))
             step += 1
         return found
 
@@ -152,13 +216,14 @@ class CombinedMoves:
         missing = count - len(children) + num_random
         return np.concatenate([children, self.feasible.sample(missing, rng, 0.75)])
 
-    def _step(
-        self, codes: Codes, values: Floats, found: Found
-    ) -> tuple[Codes, Floats, NDArray[np.bool_]]:
+    def _step(self, searches: Searches, found: Found) -> NDArray[np.bool_]:
         """Move every search to the best of its combinations; return which ones stand still."""
-        space = self.feasible.space
+        space, codes, values = self.feasible.space, searches.codes, searches.values
         single, owner = neighbours(space, codes)
-        gains = self._score(single, found) - values[owner]
+        stale = ~searches.current[owner]
+        scores = np.full(len(single), np.nan)
+        scores[stale] = self._score(single[stale], found)
+        gains = searches.gains(scores)
         both = self.feasible.metrics(np.concatenate([codes, single])) / self.feasible.maxima
         here, there = both[: len(codes)], both[len(codes):]
         costs = there - here[owner]
@@ -177,13 +242,8 @@ class CombinedMoves:
         scores = np.where(np.isfinite(scores), scores, -np.inf)
         order = np.lexsort((-scores, rows_of))
         first = order[np.unique(rows_of[order], return_index=True)[1]]
-        moved = scores[first] > values[rows_of[first]]
-        first = first[moved]
-        codes, values = codes.copy(), values.copy()
-        codes[rows_of[first]], values[rows_of[first]] = candidates[first], scores[first]
-        stuck = np.ones(len(codes), dtype=bool)
-        stuck[rows_of[first]] = False
-        return codes, values, stuck
+        first = first[scores[first] > values[rows_of[first]]]
+        return searches.move(rows_of[first], candidates[first], scores[first])
 
 
 def _spread(niches: Ints, count: int) -> Ints:
