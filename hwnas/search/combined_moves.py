@@ -173,8 +173,8 @@ class CombinedMoves:
     def run(self, num_evaluations: int, known: Codes | None = None) -> Found:
         """Return the best networks of about ``num_evaluations`` scored ones (one step more).
 
-        ``known`` (n, num_choices) are networks to begin with beside random ones, such as those
-        found under other limits; those beyond these limits are left out.
+        ``known`` (n, num_choices) are networks to begin with, such as those found under other
+        limits; those beyond these limits are left out, and random ones are drawn where few remain.
 
         Raises:
             InfeasibleError: no network meets the limits.
@@ -182,9 +182,12 @@ class CombinedMoves:
         space, settings = self.feasible.space, self.settings
         found = Found(np.empty((0, len(space.choices)), dtype=np.int16), np.empty(0),
                       hub(space))
-        starts = self.feasible.sample(settings.starts, stream(self.seed, "starts"), 0.75)
+        starts = np.empty((0, len(space.choices)), dtype=np.int16)
         if known is not None:
-            starts = np.concatenate([known[self.feasible.within(known)], starts])
+            starts = known[self.feasible.within(known)]
+        if len(starts) < settings.searches:
+            drawn = self.feasible.sample(settings.starts, stream(self.seed, "starts"), 0.75)
+            starts = np.concatenate([starts, drawn])
         scores = self._score(starts, found)
         found.add(starts, scores, settings.elite)
         best = _spread(found.niches, settings.searches)
@@ -214,6 +217,8 @@ class CombinedMoves:
         children = mutate(space, children, rng, changes)
         children = children[self.feasible.within(children)][:count]
         missing = count - len(children) + num_random
+        if missing == 0:
+            return children
         return np.concatenate([children, self.feasible.sample(missing, rng, 0.75)])
 
     def _step(self, searches: Searches, found: Found) -> NDArray[np.bool_]:
@@ -276,6 +281,15 @@ def price_of(gains: Floats, costs: Floats) -> float:
     return float(prices[min(len(prices) - 1, 4)])
 
 
+def _largest(values: Floats, count: int) -> Ints:
+    """Return the places of the ``count`` largest finite values, in no order; fewer if need be."""
+    if count < len(values):
+        places = np.argpartition(-values, count - 1)[:count]
+    else:
+        places = np.arange(len(values))
+    return places[np.isfinite(values[places])]
+
+
 def combinations(
     code: NDArray[np.int16], moved: Codes, gains: Floats, costs: Floats, room: Floats,
     settings: MoveSettings,
@@ -301,18 +315,16 @@ def combinations(
         later = np.arange(len(gains)) > (sets[:, depth - 1][:, None] if depth else -1)
         allowed = ~blocked & later
         fits = allowed & (over <= 1e-12)
-        place = np.flatnonzero(fits)
-        place = place[np.argsort(-sums.ravel()[place], kind="stable")[: settings.scored]]
+        place = _largest(np.where(fits, sums, -np.inf).ravel(), settings.scored)
         parents, moves = np.divmod(place, len(gains))
         chosen = sets[parents].copy()
         chosen[:, depth] = moves
         kept.append(chosen)
         merits.append(sums.ravel()[place])
         merit = np.where(allowed, sums - 1.5 * price * over, -np.inf).ravel()
-        width = min(settings.beam, int(allowed.sum()))
-        if width == 0:
+        best = _largest(merit, settings.beam)
+        if len(best) == 0:
             break
-        best = np.argpartition(-merit, width - 1)[:width]
         parents, moves = np.divmod(best, len(gains))
         sets = sets[parents].copy()
         sets[:, depth] = moves
