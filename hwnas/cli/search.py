@@ -174,7 +174,18 @@ def _print_search(out: Path, found: dict[str, Any]) -> None:
             f"{best['arch_id']} predicted {best['latency_ms']:.4g} ms, "
             f"top-1 {best['objectives']['top1']['value']:.4f} on val" if best else
             "no evaluated network meets it"))
+        if price := answer.get("shadow_price"):
+            print_text(_price_text(price))
     print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
+
+
+def _price_text(price: dict[str, Any]) -> str:
+    """Say what more time would buy, as far as the evaluated networks tell."""
+    changes = [f"{c['choice']} {c['from']} -> {c['to']}" for c in price["changes"]]
+    more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
+    return (f"  {price['more_ms']:.3g} ms more buy {100 * price['more_top1']:.2f} points "
+            f"({100 * price['top1_per_ms']:.3g} per ms) with {price['arch_id']}: "
+            f"{', '.join(changes[:4])}{more}")
 
 
 def _targets(

@@ -127,19 +127,48 @@ class GatesConfig(FileModel):
     reward_weight: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
-Strategy = Literal["random", "proxyless", "proxyless-rl"]
+GATE_STRATEGIES = ("proxyless", "proxyless-rl")
+Strategy = Literal["random", "proxyless", "proxyless-rl", "evolution", "nsga2", "rl", "local",
+                   "exhaustive"]
+EVALUATORS = "scratch, supernet, table:FILE or predictor:FILE"
+
+
+class HalvingConfig(FileModel):
+    """Successive halving of scratch evaluations: one in ``eta`` is trained ``eta`` times as long.
+
+    The shortest training has ``least_epochs`` or more, the longest those of ``search.recipe``.
+    """
+
+    eta: Annotated[int, Field(ge=2, le=10)] = 3
+    least_epochs: Annotated[int, Field(ge=1)] = 1
+
+
+class ControllerConfig(FileModel):
+    """How the controller of strategy rl learns: ``reinforce``, or ``ppo`` (clipped steps)."""
+
+    algorithm: Literal["reinforce", "ppo"] = "reinforce"
 
 
 class SearchConfig(FileModel):
     """How the space is searched.
 
-    ``evaluations`` networks are scored, by training each (``scratch``, by ``recipe``) or by a
-    supernet's shared weights; null takes what the strategy needs.
+    ``evaluations`` networks are scored: by training each (``scratch``, by ``recipe``, with
+    ``halving`` most of them briefly), by a supernet's shared weights, from a ``table:FILE`` of
+    known accuracies, or by a ``predictor:FILE``; null takes what the strategy needs. ``batch``
+    networks are asked for at a time (null: all of random's and exhaustive's, else up to 16).
+    ``surrogate`` spends evaluations where a predictor fitted on the way expects most.
+    ``seed_archs`` are scored first: ``known`` (human-designed networks of the space), or an arch
+    file.
     """
 
     strategy: Strategy = "random"
-    evaluator: Literal["scratch", "supernet"] | None = None
+    evaluator: str | None = None
     evaluations: Count = 16
+    batch: Count | None = None
+    surrogate: bool = False
+    seed_archs: str | None = None
+    halving: HalvingConfig | None = None
+    controller: ControllerConfig = ControllerConfig()
     low_share: Annotated[float, Field(ge=0, lt=1)] = 0.75
     recipe: RecipeModel = RecipeModel(epochs=8)
     supernet: SupernetConfig = SupernetConfig()
@@ -150,21 +179,66 @@ class SearchConfig(FileModel):
     def _usual_evaluator(cls, value: Any) -> Any:
         if not isinstance(value, dict) or value.get("evaluator") is not None:
             return value
-        usual = "scratch" if value.get("strategy", "random") == "random" else "supernet"
+        usual = "supernet" if value.get("strategy") in GATE_STRATEGIES else "scratch"
         return {**value, "evaluator": usual}
+
+    @field_validator("evaluator")
+    @classmethod
+    def _known_evaluator(cls, value: str | None) -> str | None:
+        kind, _, file = (value or "scratch").partition(":")
+        if not ((kind in ("scratch", "supernet") and ":" not in (value or ""))
+                or (kind in ("table", "predictor") and file)):
+            raise ValueError(f"must be {EVALUATORS}, got {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _agreeing(self) -> SearchConfig:
-        if self.strategy != "random" and self.evaluator != "supernet":
-            raise ValueError(f"strategy {self.strategy} scores by the supernet it trains: its "
-                             "evaluator is supernet; evaluator scratch goes with random")
-        if self.strategy != "random" and self.supernet.copies > 1:
-            raise ValueError(f"supernet.copies must be 1 for strategy {self.strategy}, whose gates "
-                             f"are trained with one supernet, got {self.supernet.copies}")
-        if self.strategy != "random" and self.warmup_epochs >= self.supernet.recipe.epochs:
-            raise ValueError(f"gates.warmup_epochs must be below supernet.recipe.epochs "
-                             f"({self.supernet.recipe.epochs}), got {self.warmup_epochs}")
+        problems = self._gate_problems() if self.trains_gates else []
+        if self.halving is not None and self.evaluator != "scratch":
+            problems.append(f"halving shortens trainings from scratch, but the evaluator is "
+                            f"{self.evaluator}")
+        if self.halving is not None and self.halving.least_epochs > self.recipe.epochs:
+            problems.append(f"halving.least_epochs must be at most recipe.epochs "
+                            f"({self.recipe.epochs}), got {self.halving.least_epochs}")
+        if self.surrogate and self.strategy in ("random", "exhaustive"):
+            problems.append(f"surrogate guides a strategy that learns, not {self.strategy}: choose "
+                            "evolution, local, rl or nsga2")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    def _gate_problems(self) -> list[str]:
+        problems = []
+        if self.evaluator != "supernet":
+            problems.append(f"strategy {self.strategy} scores by the supernet it trains: its "
+                            "evaluator is supernet; other evaluators go with other strategies")
+        if self.supernet.copies > 1:
+            problems.append(f"supernet.copies must be 1 for strategy {self.strategy}, whose gates "
+                            f"are trained with one supernet, got {self.supernet.copies}")
+        if self.warmup_epochs >= self.supernet.recipe.epochs:
+            problems.append(f"gates.warmup_epochs must be below supernet.recipe.epochs "
+                            f"({self.supernet.recipe.epochs}), got {self.warmup_epochs}")
+        problems += [f"{name} does not go with strategy {self.strategy}, whose gates ask for no "
+                     "network before the end"
+                     for name, given in (("surrogate", self.surrogate),
+                                         ("seed_archs", self.seed_archs is not None)) if given]
+        return problems
+
+    @property
+    def trains_gates(self) -> bool:
+        """Whether the strategy trains a supernet and gates of its own for each budget."""
+        return self.strategy in GATE_STRATEGIES
+
+    @property
+    def evaluator_kind(self) -> str:
+        """What comes before the file's name: scratch, supernet, table or predictor."""
+        return str(self.evaluator).partition(":")[0]
+
+    @property
+    def evaluator_file(self) -> Path | None:
+        """The file of known accuracies or of a predictor, as it was given."""
+        name = str(self.evaluator).partition(":")[2]
+        return Path(name) if name else None
 
     @property
     def warmup_epochs(self) -> int:
@@ -199,7 +273,7 @@ class RunConfig(FileModel):
 
     schema_: Literal[1] = Field(alias="schema", default=1)
     space: str
-    data: str
+    data: str | None = None
     data_root: str | None = None
     targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1, max_length=8)]
     limits: dict[Literal["params", "macs", "size_mb"], Positive] = Field(default_factory=dict)
@@ -218,6 +292,9 @@ class RunConfig(FileModel):
     def _budget_lists(self) -> RunConfig:
         if any(len(target.budgets_ms) > 1 for target in self.targets[1:]):
             raise ValueError("only the first target may have several budgets")
+        if self.data is None and self.search.evaluator_file is None:
+            raise ValueError(f"data is needed by evaluator {self.search.evaluator}: digits, a "
+                             "folder of images, or a torchvision data set")
         return self
 
     def to_yaml(self) -> str:

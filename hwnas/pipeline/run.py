@@ -61,7 +61,8 @@ def _begin(
     check_torch_device(config.torch_device)
     for target in config.targets:
         check_target(target)
-    run.dataset  # noqa: B018 - read now
+    if config.data is not None:
+        run.dataset  # noqa: B018 - read now
     if not folder.is_begun:
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):

@@ -49,7 +49,14 @@ class Run:
         """The data set by name."""
         size = load_space(self.config.space).input_shape[1]
         root = Path(self.config.data_root) if self.config.data_root else None
-        return DataSource(self.config.data, root, size)
+        return DataSource(self.require_data(), root, size)
+
+    def require_data(self) -> str:
+        """Return the name of the data set; UsageError where the run was begun without one."""
+        if self.config.data is None:
+            raise UsageError(f"{self.folder.path} was begun without images, which training and "
+                             "parity need. Next: hwnas search with --data, into another folder")
+        return self.config.data
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -64,9 +71,9 @@ class Run:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The space with the data set's number of classes."""
+        """The space with the data set's number of classes; as it is where there is no data set."""
         space = load_space(self.config.space)
-        if space.num_classes == self.dataset.num_classes:
+        if self.config.data is None or space.num_classes == self.dataset.num_classes:
             return space
         name = with_params(self.config.space, num_classes=self.dataset.num_classes)
         self.say(f"{self.config.data} has {self.dataset.num_classes} classes: the space is {name}")

@@ -17,7 +17,14 @@ from hwnas.rng import derived_seed
 from hwnas.search.audit import audit
 from hwnas.search.limits import LimitedSpace
 from hwnas.search.ranking import RankAgreement, rank_agreement
-from hwnas.search.result import answer_of, finalists, front, rank_key, total_cost
+from hwnas.search.result import (
+    answer_of,
+    finalists,
+    front,
+    rank_key,
+    shadow_price,
+    total_cost,
+)
 from hwnas.train.checkpoint import load_weights
 from hwnas.train.task import TrainOutcome, TrainTask, train_all
 
@@ -49,11 +56,12 @@ def search(run: Run) -> bool:
         for limits, limited, own, baseline in zip(asked, searched, outcome.records,
                                                   outcome.baselines, strict=True):
             # scores of different supernets are not comparable
-            comparable = records if run.config.search.strategy == "random" else own
+            comparable = own if run.config.search.trains_gates else records
             inside = [r for r in comparable if _is_within(run, limited, r)]
             stated = [limit.to_json() for limit in limits]
             best = answer_of(min(inside, key=rank_key)) if inside else None
-            answers.append({"limits": stated, "best": best})
+            price = shadow_price(best, comparable) if best else None
+            answers.append({"limits": stated, "best": best, "shadow_price": price})
             lists.append({"limits": stated,
                           "finalists": finalists(inside, run.config.retrain.top),
                           "random": [answer_of(record) for record in baseline]})

@@ -62,6 +62,35 @@ def front(records: Sequence[Record]) -> list[Record]:
     return sorted(points, key=lambda point: (point["latency_ms"], -point["top1"]))
 
 
+def shadow_price(best: Record, records: Sequence[Record]) -> Record | None:
+    """Return what more latency would buy beyond ``best``: the first better network above it.
+
+    Of the front of the evaluated ``records``, the fastest network that is slower and more accurate
+    than ``best``, with ``top1_per_ms`` (fraction per ms between the two; the discrete counterpart
+    of the budget's Lagrange multiplier) and the ``changes`` that lead to it. None where no
+    evaluated network is both.
+    """
+    value = best["objectives"]["top1"]["value"]
+    better = [r for r in records if _is_scored(r) and r["latency_ms"] > best["latency_ms"]
+              and r["objectives"]["top1"]["value"] > value]
+    if not better:
+        return None
+    found = min(better, key=lambda r: (r["latency_ms"], rank_key(r)))
+    gain = found["objectives"]["top1"]["value"] - value
+    more_ms = found["latency_ms"] - best["latency_ms"]
+    before, after = best["arch"]["choices"], found["arch"]["choices"]
+    return {
+        **answer_of(found),
+        "more_ms": more_ms,
+        "more_top1": gain,
+        "top1_per_ms": gain / more_ms,
+        "changes": [
+            {"choice": name, "from": before.get(name), "to": after.get(name)}
+            for name in sorted({*before, *after}) if before.get(name) != after.get(name)
+        ],
+    }
+
+
 def total_cost(records: Sequence[Record]) -> dict[str, float]:
     """Return the summed cost of evaluations."""
     total: dict[str, float] = {}

@@ -6,7 +6,14 @@ import itertools
 
 import pytest
 
-from hwnas.search.result import answer_of, finalists, front, rank_key, total_cost
+from hwnas.search.result import (
+    answer_of,
+    finalists,
+    front,
+    rank_key,
+    shadow_price,
+    total_cost,
+)
 
 
 def _record(network, top1, loss=None, latency_ms=1.0, code=""):
@@ -69,3 +76,41 @@ def test_costs_are_summed_by_name():
     assert total_cost(records) == pytest.approx(
         {"core_s": 3.5, "images_trained": 10.0, "device_s": 4.0})
     assert total_cost([]) == {}
+
+
+def _coded(network, top1, latency_ms, **choices):
+    return {**_record(network, top1, latency_ms=latency_ms), "arch": {"choices": choices}}
+
+
+def test_the_shadow_price_is_the_slope_to_the_next_better_network_and_what_changes():
+    best = _coded("best", 0.80, 20.0, depth=2, kernel=3, width=1)
+    records = [
+        best,
+        _coded("worse", 0.79, 20.5, depth=2, kernel=5, width=1),
+        _coded("next", 0.82, 22.0, depth=3, kernel=3, width=1, extra="k5"),
+        _coded("beaten", 0.81, 22.0, depth=4, kernel=3, width=1),
+        _coded("far", 0.90, 30.0, depth=4, kernel=7, width=1),
+        _coded("fast", 0.95, 10.0, depth=2, kernel=3, width=1),  # not slower: no price
+    ]
+    price = shadow_price(answer_of(best), records)
+    assert price["network_id"] == "next"
+    assert price["top1_per_ms"] == pytest.approx(0.01)
+    assert price["changes"] == [{"choice": "depth", "from": 2, "to": 3},
+                                {"choice": "extra", "from": None, "to": "k5"}]
+    assert shadow_price(answer_of(records[-2]), records) is None
+
+
+def test_failed_evaluations_are_no_answers():
+    failed = {**_record("failed", 0.9), "objectives": {}, "error": "diverged"}
+    good = _record("good", 0.5)
+    assert [f["network_id"] for f in finalists([failed, good], 2)] == ["good"]
+    assert [p["network_id"] for p in front([failed, good])] == ["good"]
+    assert shadow_price(answer_of(good), [failed, good]) is None
+
+
+def test_networks_trained_for_longer_come_first():
+    short, long = _record("short", 0.9), _record("long", 0.6)
+    for record, epochs in ((short, 1.0), (long, 9.0)):
+        record["objectives"]["epochs"] = {"value": epochs, "unit": "epochs", "direction": "max",
+                                          "source": "scratch"}
+    assert [f["network_id"] for f in finalists([short, long], 2)] == ["long", "short"]
