@@ -156,36 +156,6 @@ def _known(journal: Journal) -> Iterator[Evaluation]:
             if record.get("event") == "evaluation")
 
 
-def scratch_evaluator(run: Run) -> ScratchEvaluator:
-    """Return the evaluator that trains networks of the run from scratch."""
-    return ScratchEvaluator(run.space, run.source, run.config.search.recipe.recipe(),
-                            seed=run.config.seed, torch_device=run.config.torch_device,
-                            workers=run.config.workers)
-
-
-def supernet_evaluator(run: Run, numbers: Sequence[int]) -> SupernetEvaluator:
-    """Return the evaluator by some of the run's supernets."""
-    return SupernetEvaluator(run.space, run.source, [run.folder.supernet(n) for n in numbers],
-                             torch_device=run.config.torch_device,
-                             calibration_images=run.config.search.supernet.calibration_images,
-                             workers=run.config.workers,
-                             sharings=[run.config.search.supernet.sharing_of(n)
-                                       for n in numbers])
-
-
-def saved_evaluator(run: Run) -> SupernetEvaluator:
-    """Return the evaluator of a finished run; of several budgets' supernets, the first one's.
-
-    Raises:
-        InputError: the weights of a supernet are missing or broken.
-    """
-    copies = run.config.search.supernet.copies if run.config.search.strategy == "random" else 1
-    for number in range(copies):
-        load_supernet(run.space, run.folder.supernet(number), run.config.torch_device,
-                      run.config.search.supernet.sharing_of(number))
-    return supernet_evaluator(run, range(copies))
-
-
 def _train_copies(run: Run) -> Cost:
     """Train independent supernets by sampled paths, several at a time."""
     config, cost = run.config.search.supernet, Cost()

@@ -289,10 +289,13 @@ class Training:
             loss += self._backward(network, images, targets, 1.0 / len(networks))
         active = [p for p in self.parameters if p.grad is not None]
         ranks.average_gradients(active)
-        norm = nn.utils.clip_grad_norm_(active, self.recipe.grad_clip or math.inf).item()
+        norm = nn.utils.get_total_norm([p.grad for p in active if p.grad is not None]).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
             finite = bool(torch.isfinite(images).all())
             raise DivergedError(self._divergence(loss, norm, step, epoch, lr, finite))
+        # torch's clip_grad_norm_, but for the multiplication by one where nothing is clipped
+        if self.recipe.grad_clip and norm + 1e-6 > self.recipe.grad_clip:
+            nn.utils.clip_grads_with_norm_(active, self.recipe.grad_clip, torch.tensor(norm))
         self.optimiser.step()
         if self.average:
             self.average.update(self.network, step)

@@ -1,0 +1,118 @@
+"""What scores networks in a run: trainings, supernets, a table of accuracies, a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from hwnas.errors import InputError
+from hwnas.interfaces import Evaluation, Evaluator
+from hwnas.journal import Journal, write_whole
+from hwnas.pipeline.setup import Run
+from hwnas.search.evaluate import ScratchEvaluator
+from hwnas.search.evaluate_supernet import SupernetEvaluator
+from hwnas.search.halving import HalvingEvaluator, rungs
+from hwnas.search.journal_records import evaluation_of
+from hwnas.search.supernet_tasks import load_supernet
+
+
+def search_evaluator(run: Run, journal: Journal) -> Evaluator:
+    """Return what a search that asks and is told scores by; it knows what the journal holds.
+
+    Raises:
+        InputError: the weights of a supernet, the table or the predictor are missing or broken.
+    """
+    config = run.config.search
+    if config.evaluator_file is not None:
+        return file_evaluator(run)
+    if config.evaluator == "supernet":
+        evaluator: ScratchEvaluator | SupernetEvaluator = supernet_evaluator(
+            run, range(config.supernet.copies))
+    elif config.halving is not None:
+        epochs = rungs(config.recipe.epochs, config.halving.eta, config.halving.least_epochs)
+        return HalvingEvaluator(run.space, partial(scratch_evaluator, run), epochs,
+                                config.halving.eta, journal)
+    else:
+        evaluator = scratch_evaluator(run)
+    evaluator.recall(_known(journal))
+    return evaluator
+
+
+def _known(journal: Journal) -> Iterator[Evaluation]:
+    found = (evaluation_of(record) for record in journal.records()
+             if record.get("event") == "evaluation")
+    return (evaluation for evaluation in found if evaluation.error is None)
+
+
+def scratch_evaluator(run: Run, epochs: int | None = None) -> ScratchEvaluator:
+    """Return the evaluator that trains networks from scratch, for ``epochs`` if given."""
+    recipe = run.config.search.recipe
+    if epochs is not None:
+        warmup = min(recipe.warmup_epochs, epochs)
+        recipe = recipe.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
+    return ScratchEvaluator(run.space, run.source, recipe.recipe(), seed=run.config.seed,
+                            torch_device=run.config.torch_device, workers=run.config.workers)
+
+
+def supernet_evaluator(run: Run, numbers: Sequence[int]) -> SupernetEvaluator:
+    """Return the evaluator by some of the run's supernets."""
+    return SupernetEvaluator(run.space, run.source, [run.folder.supernet(n) for n in numbers],
+                             torch_device=run.config.torch_device,
+                             calibration_images=run.config.search.supernet.calibration_images,
+                             workers=run.config.workers,
+                             sharings=[run.config.search.supernet.sharing_of(n)
+                                       for n in numbers])
+
+
+def saved_evaluator(run: Run) -> Evaluator:
+    """Return the evaluator of a finished run; of several budgets' supernets, the first one's.
+
+    Raises:
+        InputError: the weights of a supernet are missing or broken.
+    """
+    config = run.config.search
+    if config.evaluator_file is not None:
+        return file_evaluator(run)
+    if config.evaluator == "scratch":
+        return scratch_evaluator(run)
+    copies = 1 if config.trains_gates else config.supernet.copies
+    for number in range(copies):
+        load_supernet(run.space, run.folder.supernet(number), run.config.torch_device,
+                      config.supernet.sharing_of(number))
+    return supernet_evaluator(run, range(copies))
+
+
+def file_evaluator(run: Run) -> Evaluator:
+    """Return the evaluator of a table's or predictor's file: the run folder's copy of it."""
+    config = run.config.search
+    path = kept_file(run)
+    if config.evaluator_kind == "table":
+        return table_evaluator(path, run.space)
+    return predictor_evaluator(path, run.space)
+
+
+def kept_file(run: Run) -> Path:
+    """Return where the run folder keeps its evaluator's file; before it does, the given file."""
+    given = run.config.search.evaluator_file
+    assert given is not None  # asked for only with such an evaluator
+    kept = run.folder.file(f"evaluator{given.suffix}")
+    return kept if kept.is_file() else given
+
+
+def keep_file(run: Run) -> None:
+    """Copy the evaluator's file into the run folder, whole, so that a run explains itself.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    given = run.config.search.evaluator_file
+    if given is None:
+        return
+    kept = run.folder.file(f"evaluator{given.suffix}")
+    if kept.is_file():
+        return
+    if not given.is_file():
+        raise InputError(f"evaluator {run.config.search.evaluator}",
+                         [f"{given}: there is no such file"], "give the path of an existing file")
+    write_whole(kept, given.read_bytes())
