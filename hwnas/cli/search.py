@@ -64,11 +64,26 @@ def search(
     device: TableDevices = None,
     limit: Limits = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="random, proxyless or proxyless-rl")
+        str, typer.Option("--strategy", help="random, evolution, nsga2, local, rl, exhaustive, "
+                          "proxyless or proxyless-rl")
     ] = "random",
     evaluator: Annotated[
         str | None,
-        typer.Option("--evaluator", help="scratch or supernet; by default what the strategy needs"),
+        typer.Option("--evaluator", help="scratch, supernet, table:FILE or predictor:FILE; by "
+                     "default what the strategy needs. With a FILE no --data is needed."),
+    ] = None,
+    surrogate: Annotated[
+        bool, typer.Option("--surrogate", help="Evaluate what a predictor, fitted on the way, "
+                           "expects most of.")
+    ] = False,
+    seed_archs: Annotated[
+        str | None,
+        typer.Option("--seed-archs", help="Networks to score first: known, or an arch file."),
+    ] = None,
+    halving: Annotated[
+        int | None,
+        typer.Option("--halving", help="Scratch: train one network in this many as many times as "
+                     "long (successive halving)."),
     ] = None,
     evaluations: Evaluations = 16,
     epochs: Annotated[
@@ -94,13 +109,15 @@ def search(
     if config is not None:
         given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
                  headroom, workers, strategy != "random", evaluations != 16, top != 3, seed,
-                 torch_device != "cpu"]
+                 torch_device != "cpu", surrogate, seed_archs, halving]
         if any(given):
             raise UsageError("--config holds all of the run: beside it only --out, --resume and "
                              "--json may be given, no --space, --seed, --epochs or the like")
         wanted = load_config(config)
     else:
-        missing = [name for name, given in (("--space", space), ("--lut", lut), ("--data", data),
+        from_file = evaluator is not None and ":" in evaluator
+        missing = [name for name, given in (("--space", space), ("--lut", lut),
+                                            ("--data", data or from_file),
                                             ("--budget-ms", budget_ms)) if not given]
         if missing:
             raise UsageError(f"hwnas search needs {', '.join(missing)}, or a file with --config")
@@ -110,7 +127,12 @@ def search(
             "data_root": str(data_root) if data_root else None,
             "targets": _targets(lut or [], device, budget_ms or [], headroom),
             "limits": _limits(limit or []),
-            "search": _search_options(strategy, evaluator, evaluations, epochs, gradient),
+            "search": {
+                **_search_options(strategy, evaluator, evaluations, epochs, gradient),
+                "surrogate": surrogate,
+                "seed_archs": seed_archs,
+                "halving": None if halving is None else {"eta": halving},
+            },
             "retrain": {"top": top},
             "seed": seed,
             "workers": workers,
@@ -128,7 +150,9 @@ def _search_options(
     strategy: str, evaluator: str | None, evaluations: int, epochs: int | None,
     gradient: str | None,
 ) -> dict[str, Any]:
-    used = evaluator or ("scratch" if strategy == "random" else "supernet")
+    from hwnas.pipeline.config import GATE_STRATEGIES
+
+    used = evaluator or ("supernet" if strategy in GATE_STRATEGIES else "scratch")
     options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
     if epochs is not None:
         recipe = {"recipe": {"epochs": epochs}}
