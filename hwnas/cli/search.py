@@ -182,8 +182,9 @@ def evaluate(
         elif "error" in record:
             print_text(f"error: {record['error']}")
         else:
-            print_text(f"{record['arch_id']}  top-1 {record['top1']:.4f}  loss "
-                       f"{record['loss']:.4f}  {record['source']}")
+            loss = f"  loss {record['loss']:.4f}" if "loss" in record else ""
+            print_text(f"{record['arch_id']}  top-1 {record['top1']:.4f}{loss}  "
+                       f"{record['source']}")
     num_bad = sum("error" in record for record in records)
     if num_bad:
         raise HwnasError(f"{num_bad} of {len(records)} lines of {archs} could not be scored; what "

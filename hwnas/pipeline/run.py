@@ -16,7 +16,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.executor import TaskError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
-from hwnas.interfaces import Evaluator, SearchSpace
+from hwnas.interfaces import Evaluation, SearchSpace
 from hwnas.journal import read_json
 from hwnas.latency.bench import bench, check_models
 from hwnas.latency.device import MODEL_FORMAT, load_device
@@ -26,9 +26,9 @@ from hwnas.latency.visits import Progress, no_progress
 from hwnas.network import build
 from hwnas.pipeline import stages, verdict
 from hwnas.pipeline.config import RetrainConfig, RunConfig
+from hwnas.pipeline.evaluators import saved_evaluator
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
-from hwnas.pipeline.searching import saved_evaluator, scratch_evaluator
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.pipeline.stages import PARITY_IMAGES
 from hwnas.report.cross import Matrix, cross
@@ -115,11 +115,11 @@ def evaluate_run(
         records[row] = {"error": problem}
     if not len(listed.codes):
         return records
-    evaluator: Evaluator = saved_evaluator(run) if by_supernet else scratch_evaluator(run)
+    evaluator = saved_evaluator(run)
     lines = archs.read_bytes().splitlines()
     scored = run.space.decode(listed.codes)
-    untrained = set() if run.config.search.strategy == "random" else {
-        (r.choice, r.option) for r in run.predictors[0].restricted if not r.beside}
+    untrained = {(r.choice, r.option) for r in run.predictors[0].restricted if not r.beside} if (
+        run.config.search.trains_gates) else set()
     for arch, row in zip(scored, listed.rows.tolist(), strict=True):
         given = orjson.loads(lines[row])
         records[row] = {"arch_id": Arch.make(given["space"], given["choices"]).arch_id}
@@ -130,19 +130,23 @@ def evaluate_run(
               if "error" not in records[row]]
     try:
         for done, (place, found) in enumerate(evaluator.evaluate([scored[p] for p in wanted]), 1):
-            objectives = found.objectives
-            records[int(listed.rows[wanted[place]])] |= {
-                "top1": objectives["top1"].value,
-                "loss": objectives["loss"].value,
-                "source": objectives["top1"].source,
-            }
+            records[int(listed.rows[wanted[place]])] |= _scored(found)
             progress("evaluating", done, len(wanted))
     except (TaskError, DivergedError) as error:  # the lines that are done are not lost
         for place in wanted:
             record = records[int(listed.rows[place])]
-            if "top1" not in record:
+            if not {"top1", "error"} & set(record):
                 record["error"] = str(error)
     return records
+
+
+def _scored(found: Evaluation) -> dict[str, Any]:
+    """Return what ``hwnas evaluate`` prints of an evaluation beside the id."""
+    if found.error is not None:
+        return {"error": found.error}
+    objectives = found.objectives
+    loss = {"loss": objectives["loss"].value} if "loss" in objectives else {}
+    return {"top1": objectives["top1"].value, **loss, "source": objectives["top1"].source}
 
 
 def _spellings(archs: Path, name: str) -> list[str]:

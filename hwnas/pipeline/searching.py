@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,10 @@ from hwnas.errors import UsageError
 from hwnas.interfaces import Evaluation, Evaluator, Searcher
 from hwnas.journal import Journal
 from hwnas.pipeline.config import GatesConfig
+from hwnas.pipeline.evaluators import keep_file, search_evaluator, supernet_evaluator
+from hwnas.pipeline.searchers import searcher_of
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
-from hwnas.search.evaluate import ScratchEvaluator
-from hwnas.search.evaluate_supernet import SupernetEvaluator
 from hwnas.search.gate_search import GateRule, GateSearch, GateSettings
 from hwnas.search.journal_records import evaluation_of, evaluation_record
 from hwnas.search.limits import LimitedSpace
@@ -24,7 +24,7 @@ from hwnas.search.proxyless import FullGradient, TwoPaths
 from hwnas.search.proxyless_rl import Reinforce
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.supernet_problem import SupernetProblem
-from hwnas.search.supernet_tasks import SupernetTask, load_supernet, train_supernets
+from hwnas.search.supernet_tasks import SupernetTask, train_supernets
 from hwnas.supernet import Supernet
 from hwnas.train.checkpoint import save_weights
 from hwnas.train.engine import EpochReport, TrainResult, fit
@@ -53,10 +53,7 @@ def carry_out(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
     Raises:
         UsageError: the strategy found no network to ask for.
     """
-    if run.config.search.strategy == "random":
-        found = _random(run, searched)
-    else:
-        found = _gates(run, searched)
+    found = _gates(run, searched) if run.config.search.trains_gates else _asked(run, searched)
     if not any(found.records):
         raise UsageError("the searcher had no network to ask for")
     return found
@@ -78,24 +75,23 @@ class Listed:
         """Take the evaluations; the list is what it is."""
 
 
-def _random(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
-    """Evaluate networks drawn from the window below each budget."""
-    config, cost = run.config.search, Cost()
-    if config.evaluator == "supernet":
-        cost = _train_copies(run)
-        evaluator: Any = supernet_evaluator(run, range(config.supernet.copies))
-    else:
-        evaluator = scratch_evaluator(run)
+def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
+    """Let a strategy ask for networks below each budget, evaluate them, tell it."""
+    config = run.config.search
+    cost = _train_copies(run) if config.evaluator == "supernet" else Cost()
+    keep_file(run)
     records: list[list[Record]] = []
+    baselines: list[list[Record]] = []
     with run.folder.journal() as journal:
-        evaluator.recall(_known(journal))
+        evaluator = search_evaluator(run, journal)
         for place, limited in enumerate(searched):
-            searcher = RandomSearch(limited, limited.limits[0].maximum, run.config.seed,
-                                    config.low_share)
-            records.append(_evaluate(run, journal, evaluator, searcher, config.evaluations,
-                                     first_index=sum(map(len, records)), place=place,
-                                     places=len(searched)))
-    return Searched(records, [[] for _ in searched], cost)
+            asking = searcher_of(run, limited)
+            records.append(_evaluate(run, journal, evaluator, asking.searcher,
+                                     config.evaluations, first_index=sum(map(len, records)),
+                                     place=place, places=len(searched), batch=asking.batch))
+            is_random = config.strategy == "random"
+            baselines.append([] if is_random else _baseline(run, limited, evaluator))
+    return Searched(records, baselines, cost)
 
 
 def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
@@ -144,16 +140,12 @@ def _evaluate(
     first_index: int,
     place: int,
     places: int,
+    batch: int | None = None,
 ) -> list[Record]:
     stage = "evaluating" + (f" for budget {place + 1}" if places > 1 else "")
     loop = SearchLoop(run.space, run.predictors[0], evaluator, journal,
                       partial(run.progress, stage))
-    return loop.run(searcher, count, batch=count, first_index=first_index)
-
-
-def _known(journal: Journal) -> Iterator[Evaluation]:
-    return (evaluation_of(record) for record in journal.records()
-            if record.get("event") == "evaluation")
+    return loop.run(searcher, count, batch=batch or count, first_index=first_index)
 
 
 def _train_copies(run: Run) -> Cost:

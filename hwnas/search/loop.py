@@ -7,6 +7,7 @@ record are told from the journal instead of being evaluated.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from hwnas.errors import InputError
 from hwnas.interfaces import Evaluation, Evaluator, LatencyModel, Searcher, SearchSpace
 from hwnas.journal import Journal
 from hwnas.search.journal_records import evaluation_of, evaluation_record
+
+SYNC_S = 0.2  # a loss of power may cost the evaluations of this long, a kill none
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,13 @@ class SearchLoop:
             else:
                 found[place] = record
         report(len(found))
+        synced = time.monotonic()
         for position, evaluation in self.evaluator.evaluate([archs[place] for place in missing]):
             place = missing[position]
             found[place] = self._record(start + place, evaluation)
-            self.journal.append(found[place])
+            is_due = time.monotonic() - synced > SYNC_S or len(found) == len(archs)
+            self.journal.append(found[place], sync=is_due)
+            synced = time.monotonic() if is_due else synced
             report(len(found))
         return [found[place] for place in range(len(archs))]
 
