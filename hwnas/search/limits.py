@@ -8,8 +8,9 @@ drawn and thrown away.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -145,9 +146,29 @@ class LimitedSpace:
                     "Next: raise the limit, or choose a smaller space (width_mult, input_size)"
                 )
         if next(ranked(self.graph, None, self._most()), None) is None:
-            together = " and ".join(str(limit) for limit in self.limits)
-            raise InfeasibleError(f"each limit can be met, but no network of {self.space.name} "
-                                  f"meets {together} together. Next: raise one of them")
+            raise InfeasibleError(self._conflict())
+
+    def _conflict(self) -> str:
+        """Say which two limits exclude each other, or that only all together do."""
+        for first, second in combinations(self.limits, 2):
+            least = self._least(first, second)
+            if least is None or least > first.maximum:
+                other = self._least(second, first)
+                found = [f"with {limit} the least {what.metric}"
+                         + (f" on {what.table}" if what.table else "") + f" is {value:.6g}"
+                         for limit, what, value in ((second, first, least), (first, second, other))
+                         if value is not None]
+                return (f"each limit can be met, but no network of {self.space.name} meets {first} "
+                        f"and {second} together: {'; '.join(found)}. Next: raise one of these two")
+        together = " and ".join(str(limit) for limit in self.limits)
+        return (f"each limit can be met, and so can any two, but no network of {self.space.name} "
+                f"meets {together} together. Next: raise one of them")
+
+    def _least(self, limit: Limit, other: Limit) -> float | None:
+        """Return the least value of ``limit``'s metric where ``other`` is met."""
+        negated = tuple(Term(t.choices, -t.values) for t in self._terms(limit))
+        found = replace(self, limits=(other,), score=negated, at_least=None).best(1)
+        return -found[0][1] if found else None
 
     def _spelt(self, code: Sequence[int]) -> str:
         arch = self.arch(code)

@@ -141,8 +141,24 @@ def test_limits_that_only_together_are_impossible_are_told_so(make_predictor):
     assert ms.min() < 0.999 * fastest
     with pytest.raises(InfeasibleError, match="each limit can be met, but no network") as caught:
         _limited(predictor, 0.999 * fastest, limits).check()
-    assert "latency_ms <= " in str(caught.value)
-    assert f"and {limits} together" in str(caught.value)
+    text = str(caught.value)
+    assert "latency_ms <= " in text
+    assert f"and {limits} together" in text
+    assert f"with {limits} the least latency_ms on phone is {fastest:.6g}" in text
+    smallest = float(params[ms <= 0.999 * fastest].min())
+    assert f"the least params is {smallest:.6g}" in text
+
+
+def test_of_three_limits_the_two_that_exclude_each_other_are_named(make_predictor):
+    predictor = make_predictor(TINY, ms=lambda op: 50.0 - op.params / 1e3)
+    codes = _all_codes(TINY)
+    ms, params = predictor.predict_ms(codes), _params(TINY, codes)
+    most = float(np.median(params))
+    fastest = float(ms[params <= most].min())
+    with pytest.raises(InfeasibleError) as caught:
+        _limited(predictor, 0.999 * fastest, Limit("macs", 1e12), Limit("params", most)).check()
+    assert "macs" not in str(caught.value)
+    assert f"and {Limit('params', most)} together" in str(caught.value)
 
 
 def test_within_is_what_the_predictions_and_counts_say(tiny):
