@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from hwnas.errors import InputError
-from hwnas.interfaces import Evaluation, Evaluator
+from hwnas.interfaces import CodeEvaluator, Evaluation, Evaluator
 from hwnas.journal import Journal, write_whole
 from hwnas.pipeline.setup import Run
+from hwnas.search.accuracy_predictor import load_ofa_predictor
 from hwnas.search.evaluate import ScratchEvaluator
+from hwnas.search.evaluate_predictor import PredictorEvaluator
 from hwnas.search.evaluate_supernet import SupernetEvaluator
 from hwnas.search.halving import HalvingEvaluator, rungs
 from hwnas.search.journal_records import evaluation_of
@@ -85,11 +87,22 @@ def saved_evaluator(run: Run) -> Evaluator:
 
 def file_evaluator(run: Run) -> Evaluator:
     """Return the evaluator of a table's or predictor's file: the run folder's copy of it."""
-    config = run.config.search
+    return PredictorEvaluator(run.space, code_evaluator(run))
+
+
+def code_evaluator(run: Run) -> CodeEvaluator:
+    """Return the table of accuracies or the predictor of the run.
+
+    Raises:
+        InputError: there is no such file, or it is wrong: all its problems.
+        UsageError: a predictor that cannot express the space.
+    """
     path = kept_file(run)
-    if config.evaluator_kind == "table":
-        return table_evaluator(path, run.space)
-    return predictor_evaluator(path, run.space)
+    if run.config.search.evaluator_kind == "table":
+        return load_accuracy_table(path, run.space)
+    if path.suffix == ".json":
+        return load_fitted_predictor(path, run.space)
+    return load_ofa_predictor(path, run.space)
 
 
 def kept_file(run: Run) -> Path:

@@ -90,7 +90,7 @@ def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
                                      config.evaluations, first_index=sum(map(len, records)),
                                      place=place, places=len(searched), batch=asking.batch))
             is_random = config.strategy == "random"
-            baselines.append([] if is_random else _baseline(run, limited, evaluator))
+            baselines.append([] if is_random else _baseline(run, limited, evaluator, journal))
     return Searched(records, baselines, cost)
 
 
@@ -108,13 +108,18 @@ def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
             records.append(_evaluate(run, journal, evaluator, searcher, config.evaluations,
                                      first_index=sum(map(len, records)), place=place,
                                      places=len(searched)))
-        evaluator.recall(evaluation_of(record) for record in records[-1])
-        baselines.append(_baseline(run, limited, evaluator))
+            evaluator.recall(evaluation_of(record) for record in records[-1])
+            baselines.append(_baseline(run, limited, evaluator, journal))
     return Searched(records, baselines, cost)
 
 
-def _baseline(run: Run, limited: LimitedSpace, evaluator: Evaluator) -> list[Record]:
-    """Score as many random networks as there will be finalists, from the same window."""
+def _baseline(
+    run: Run, limited: LimitedSpace, evaluator: Evaluator, journal: Journal
+) -> list[Record]:
+    """Score as many random networks as there will be finalists, from the same window.
+
+    They are in the journal as ``baseline``, which no answer is taken from.
+    """
     if not run.config.retrain.random_baseline:
         return []
     searcher = RandomSearch(limited, limited.limits[0].maximum,
@@ -122,12 +127,15 @@ def _baseline(run: Run, limited: LimitedSpace, evaluator: Evaluator) -> list[Rec
                             run.config.search.low_share)
     archs = searcher.ask(run.config.retrain.top)
     predictor = run.predictors[0]
-    found = dict(evaluator.evaluate(archs))
-    return [
-        evaluation_record(place, run.space, found[place], predictor.predict_arch_ms(arch),
-                          predictor.source)
-        for place, arch in enumerate(archs)
-    ]
+    known = {r["arch_id"]: r for r in journal.records() if r.get("event") == "baseline"}
+    missing = [arch for arch in archs if arch.arch_id not in known]
+    for place, found in evaluator.evaluate(missing) if missing else ():
+        arch = missing[place]
+        record = evaluation_record(archs.index(arch), run.space, found,
+                                   predictor.predict_arch_ms(arch), predictor.source)
+        known[arch.arch_id] = {**record, "event": "baseline"}
+        journal.append(known[arch.arch_id])
+    return [known[arch.arch_id] for arch in archs if known[arch.arch_id]["objectives"]]
 
 
 def _evaluate(
