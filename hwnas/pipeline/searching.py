@@ -90,7 +90,7 @@ def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
                                      config.evaluations, first_index=sum(map(len, records)),
                                      place=place, places=len(searched), batch=asking.batch))
             is_random = config.strategy == "random"
-            baselines.append([] if is_random else _baseline(run, limited, evaluator, journal))
+            baselines.append([] if is_random else _baseline(run, limited, evaluator, journal, place))
     return Searched(records, baselines, cost)
 
 
@@ -109,16 +109,16 @@ def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
                                      first_index=sum(map(len, records)), place=place,
                                      places=len(searched)))
             evaluator.recall(evaluation_of(record) for record in records[-1])
-            baselines.append(_baseline(run, limited, evaluator, journal))
+            baselines.append(_baseline(run, limited, evaluator, journal, place))
     return Searched(records, baselines, cost)
 
 
 def _baseline(
-    run: Run, limited: LimitedSpace, evaluator: Evaluator, journal: Journal
+    run: Run, limited: LimitedSpace, evaluator: Evaluator, journal: Journal, number: int
 ) -> list[Record]:
     """Score as many random networks as there will be finalists, from the same window.
 
-    They are in the journal as ``baseline``, which no answer is taken from.
+    They are in the journal as ``baseline`` of budget ``number``; no answer is taken from them.
     """
     if not run.config.retrain.random_baseline:
         return []
@@ -127,13 +127,14 @@ def _baseline(
                             run.config.search.low_share)
     archs = searcher.ask(run.config.retrain.top)
     predictor = run.predictors[0]
-    known = {r["arch_id"]: r for r in journal.records() if r.get("event") == "baseline"}
+    known = {r["arch_id"]: r for r in journal.records()
+             if r.get("event") == "baseline" and r["number"] == number}
     missing = [arch for arch in archs if arch.arch_id not in known]
     for place, found in evaluator.evaluate(missing) if missing else ():
         arch = missing[place]
         record = evaluation_record(archs.index(arch), run.space, found,
                                    predictor.predict_arch_ms(arch), predictor.source)
-        known[arch.arch_id] = {**record, "event": "baseline"}
+        known[arch.arch_id] = {**record, "event": "baseline", "number": number}
         journal.append(known[arch.arch_id])
     return [known[arch.arch_id] for arch in archs if known[arch.arch_id]["objectives"]]
 
