@@ -65,7 +65,7 @@ def search(
     limit: Limits = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="random, evolution, nsga2, local, rl, exhaustive, "
-                          "proxyless or proxyless-rl")
+                          "combined-moves, proxyless or proxyless-rl")
     ] = "random",
     evaluator: Annotated[
         str | None,

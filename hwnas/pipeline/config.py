@@ -129,7 +129,8 @@ class GatesConfig(FileModel):
 
 GATE_STRATEGIES = ("proxyless", "proxyless-rl")
 Strategy = Literal["random", "proxyless", "proxyless-rl", "evolution", "nsga2", "rl", "local",
-                   "exhaustive"]
+                   "exhaustive", "combined-moves"]
+LEAST_MOVES = 1000
 EVALUATORS = "scratch, supernet, table:FILE or predictor:FILE"
 
 
@@ -144,9 +145,14 @@ class HalvingConfig(FileModel):
 
 
 class ControllerConfig(FileModel):
-    """How the controller of strategy rl learns: ``reinforce``, or ``ppo`` (clipped steps)."""
+    """How the controller of strategy rl learns: ``reinforce``, or ``ppo`` (clipped steps).
+
+    ``reward_weight`` is the exponent of MnasNet's reward accuracy x (budget / latency)^w; 0: the
+    accuracy alone, within the hard limits.
+    """
 
     algorithm: Literal["reinforce", "ppo"] = "reinforce"
+    reward_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 class SearchConfig(FileModel):
@@ -200,9 +206,19 @@ class SearchConfig(FileModel):
         if self.halving is not None and self.halving.least_epochs > self.recipe.epochs:
             problems.append(f"halving.least_epochs must be at most recipe.epochs "
                             f"({self.recipe.epochs}), got {self.halving.least_epochs}")
-        if self.surrogate and self.strategy in ("random", "exhaustive"):
-            problems.append(f"surrogate guides a strategy that learns, not {self.strategy}: choose "
-                            "evolution, local, rl or nsga2")
+        if self.surrogate and self.strategy not in ("evolution", "local", "rl"):
+            problems.append("surrogate guides a strategy that learns one objective (evolution, "
+                            f"local, rl), not {self.strategy}")
+        if self.seed_archs is not None and self.strategy in ("random", "exhaustive",
+                                                             "combined-moves"):
+            problems.append(f"seed_archs begin evolution, local, rl and nsga2, not {self.strategy}")
+        if self.strategy == "combined-moves":
+            if self.evaluator_file is None:
+                problems.append("strategy combined-moves scores thousands of networks: its "
+                                f"evaluator is table:FILE or predictor:FILE, not {self.evaluator}")
+            if self.evaluations < LEAST_MOVES:
+                problems.append(f"strategy combined-moves needs {LEAST_MOVES} evaluations or more, "
+                                f"got {self.evaluations}; 60000 take seconds")
         if problems:
             raise ValueError("; ".join(problems))
         return self

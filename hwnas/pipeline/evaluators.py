@@ -14,6 +14,7 @@ from hwnas.search.accuracy_predictor import load_ofa_predictor
 from hwnas.search.evaluate import ScratchEvaluator
 from hwnas.search.evaluate_predictor import PredictorEvaluator
 from hwnas.search.evaluate_supernet import SupernetEvaluator
+from hwnas.search.evaluate_table import TableScores
 from hwnas.search.halving import HalvingEvaluator, rungs
 from hwnas.search.journal_records import evaluation_of
 from hwnas.search.supernet_tasks import load_supernet
@@ -99,9 +100,7 @@ def code_evaluator(run: Run) -> CodeEvaluator:
     """
     path = kept_file(run)
     if run.config.search.evaluator_kind == "table":
-        return load_accuracy_table(path, run.space)
-    if path.suffix == ".json":
-        return load_fitted_predictor(path, run.space)
+        return TableScores(path, run.space)
     return load_ofa_predictor(path, run.space)
 
 

@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hwnas.arch import Arch
 from hwnas.errors import UsageError
-from hwnas.interfaces import Evaluation, Evaluator, Searcher
+from hwnas.interfaces import Evaluator, Searcher
 from hwnas.journal import Journal
 from hwnas.pipeline.config import GatesConfig
-from hwnas.pipeline.evaluators import keep_file, search_evaluator, supernet_evaluator
-from hwnas.pipeline.searchers import searcher_of
+from hwnas.pipeline.evaluators import (
+    code_evaluator,
+    file_evaluator,
+    keep_file,
+    search_evaluator,
+    supernet_evaluator,
+)
+from hwnas.pipeline.searchers import Listed, searcher_of
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
+from hwnas.search.combined_moves import CombinedMoves
+from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.gate_search import GateRule, GateSearch, GateSettings
 from hwnas.search.journal_records import evaluation_of, evaluation_record
 from hwnas.search.limits import LimitedSpace
@@ -53,26 +60,15 @@ def carry_out(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
     Raises:
         UsageError: the strategy found no network to ask for.
     """
-    found = _gates(run, searched) if run.config.search.trains_gates else _asked(run, searched)
+    if run.config.search.trains_gates:
+        found = _gates(run, searched)
+    elif run.config.search.strategy == "combined-moves":
+        found = _moved(run, searched)
+    else:
+        found = _asked(run, searched)
     if not any(found.records):
         raise UsageError("the searcher had no network to ask for")
     return found
-
-
-@dataclass
-class Listed:
-    """A searcher that asks for a fixed list of networks, in order."""
-
-    archs: list[Arch]
-    asked: int = 0
-
-    def ask(self, count: int) -> list[Arch]:
-        """Return the next of the list."""
-        first, self.asked = self.asked, self.asked + count
-        return self.archs[first : first + count]
-
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take the evaluations; the list is what it is."""
 
 
 def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
@@ -85,13 +81,37 @@ def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
     with run.folder.journal() as journal:
         evaluator = search_evaluator(run, journal)
         for place, limited in enumerate(searched):
-            asking = searcher_of(run, limited)
+            asking = searcher_of(run, limited, place)
             records.append(_evaluate(run, journal, evaluator, asking.searcher,
                                      config.evaluations, first_index=sum(map(len, records)),
                                      place=place, places=len(searched), batch=asking.batch))
-            is_random = config.strategy == "random"
-            baselines.append([] if is_random else _baseline(run, limited, evaluator, journal, place))
+            if config.strategy == "random":
+                baselines.append([])
+            else:
+                baselines.append(_baseline(run, limited, evaluator, journal, place))
     return Searched(records, baselines, cost)
+
+
+def _moved(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
+    """Let combined moves search what the run's file scores; write down the best of each budget."""
+    config = run.config.search
+    keep_file(run)
+    scores, evaluator = code_evaluator(run), file_evaluator(run)
+    records: list[list[Record]] = []
+    baselines: list[list[Record]] = []
+    known, predicted = None, 0
+    with run.folder.journal() as journal:
+        for place, limited in enumerate(searched):
+            moves = CombinedMoves(AdditiveFeasible(limited), scores,
+                                  derived_seed(run.config.seed, "search", place))
+            found = moves.run(config.evaluations, known)
+            known, predicted = found.codes, predicted + found.num_evaluations
+            listed = Listed(run.space.decode(found.codes))
+            records.append(_evaluate(run, journal, evaluator, listed, len(found.codes),
+                                     first_index=sum(map(len, records)), place=place,
+                                     places=len(searched)))
+            baselines.append(_baseline(run, limited, evaluator, journal, place))
+    return Searched(records, baselines, {"networks_predicted": float(predicted)})
 
 
 def _gates(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
