@@ -197,7 +197,8 @@ def _print_search(out: Path, found: dict[str, Any]) -> None:
         best = answer["best"]
         print_text(f"{limits_text}: " + (
             f"{best['arch_id']} predicted {best['latency_ms']:.4g} ms, "
-            f"top-1 {best['objectives']['top1']['value']:.4f} on val" if best else
+            f"top-1 {best['objectives']['top1']['value']:.4f} "
+            f"({best['objectives']['top1']['source']})" if best else
             "no evaluated network meets it"))
         if price := answer.get("shadow_price"):
             print_text(_price_text(price))

@@ -161,7 +161,7 @@ class SearchConfig(FileModel):
     ``evaluations`` networks are scored: by training each (``scratch``, by ``recipe``, with
     ``halving`` most of them briefly), by a supernet's shared weights, from a ``table:FILE`` of
     known accuracies, or by a ``predictor:FILE``; null takes what the strategy needs. ``batch``
-    networks are asked for at a time (null: all of random's and exhaustive's, else up to 16).
+    networks are asked for at a time (null: all of random's and exhaustive's, else up to 10).
     ``surrogate`` spends evaluations where a predictor fitted on the way expects most.
     ``seed_archs`` are scored first: ``known`` (human-designed networks of the space), or an arch
     file.

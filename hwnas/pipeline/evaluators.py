@@ -99,6 +99,9 @@ def code_evaluator(run: Run) -> CodeEvaluator:
         UsageError: a predictor that cannot express the space.
     """
     path = kept_file(run)
+    if not path.is_file():
+        raise InputError(f"evaluator {run.config.search.evaluator}",
+                         [f"{path}: there is no such file"], "give the path of an existing file")
     if run.config.search.evaluator_kind == "table":
         return TableScores(path, run.space)
     return load_ofa_predictor(path, run.space)
@@ -113,18 +116,11 @@ def kept_file(run: Run) -> Path:
 
 
 def keep_file(run: Run) -> None:
-    """Copy the evaluator's file into the run folder, whole, so that a run explains itself.
-
-    Raises:
-        InputError: there is no such file.
-    """
+    """Copy the evaluator's file into the run folder, whole, so that a run explains itself."""
     given = run.config.search.evaluator_file
     if given is None:
         return
     kept = run.folder.file(f"evaluator{given.suffix}")
     if kept.is_file():
         return
-    if not given.is_file():
-        raise InputError(f"evaluator {run.config.search.evaluator}",
-                         [f"{given}: there is no such file"], "give the path of an existing file")
     write_whole(kept, given.read_bytes())

@@ -26,7 +26,7 @@ from hwnas.latency.visits import Progress, no_progress
 from hwnas.network import build
 from hwnas.pipeline import stages, verdict
 from hwnas.pipeline.config import RetrainConfig, RunConfig
-from hwnas.pipeline.evaluators import saved_evaluator
+from hwnas.pipeline.evaluators import code_evaluator, saved_evaluator
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
@@ -63,6 +63,8 @@ def _begin(
         check_target(target)
     if config.data is not None:
         run.dataset  # noqa: B018 - read now
+    if config.search.evaluator_file is not None:
+        code_evaluator(run)  # read now
     if not folder.is_begun:
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):

@@ -57,7 +57,8 @@ def search(run: Run) -> bool:
                                                   outcome.baselines, strict=True):
             # scores of different supernets are not comparable
             comparable = own if run.config.search.trains_gates else records
-            inside = [r for r in comparable if _is_within(run, limited, r)]
+            inside = [r for r in comparable
+                      if r["objectives"] and _is_within(run, limited, r)]
             stated = [limit.to_json() for limit in limits]
             best = answer_of(min(inside, key=rank_key)) if inside else None
             price = shadow_price(best, comparable) if best else None

@@ -83,9 +83,9 @@ def test_all_problems_of_a_file_are_told_at_once_with_what_was_meant(tmp_path):
         "targets.1.runtime": "must be 'litert' or 'onnxruntime', got 'onnx'",
         "limits.param": "unknown key; known: 'params', 'macs' or 'size_mb'; did you mean "
                         "'params'?",
-        "search.strategy": "must be 'random', 'proxyless', 'proxyless-rl', 'evolution', "
-                           "'nsga2', 'rl', 'local' or 'exhaustive', got 'randm'; did you "
-                           "mean 'random'?",
+        "search.strategy": "must be 'random', 'proxyless', 'proxyless-rl', 'evolution', 'nsga2', "
+                           "'rl', 'local', 'exhaustive' or 'combined-moves', got 'randm'; did "
+                           "you mean 'random'?",
         "search.recipe.epoch": "unknown key; did you mean 'epochs'?",
         "retrain.top": "must be greater than or equal to 1, got 0",
         "retrain.recipe": "epochs must be at least 1, got 0; warmup_epochs must be from 0 to "

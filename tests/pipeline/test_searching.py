@@ -238,7 +238,7 @@ def test_an_evaluation_that_fails_is_told_in_its_line_and_the_others_are_kept(
             yield 0, evaluation_of(records[0])
             raise TaskError("the second training ended badly")
 
-    monkeypatch.setattr("hwnas.pipeline.run.scratch_evaluator", lambda run: Failing())
+    monkeypatch.setattr("hwnas.pipeline.evaluators.scratch_evaluator", lambda run, epochs=None: Failing())
     found = evaluate_run(finished, _write(tmp_path / "a.jsonl", [r["arch"] for r in records]))
     assert found[0]["top1"] == records[0]["objectives"]["top1"]["value"]
     assert found[1]["error"] == "the second training ended badly"
@@ -289,7 +289,7 @@ def test_a_search_without_an_architecture_step_is_refused(make_config, tmp_path)
     ({"strategy": "proxyless", "gates": {"warmup_epochs": 20}}, "must be below"),
     ({"strategy": "proxyless", "supernet": {"copies": 2}}, "copies must be 1"),
     ({"evaluator": "supernet", "supernet": {"recipe": {"compile": True}}}, "compiled anew"),
-    ({"strategy": "darts"}, "'random', 'proxyless' or 'proxyless-rl'"),
+    ({"strategy": "darts"}, "'random', 'proxyless', 'proxyless-rl', 'evolution'"),
 ])
 def test_what_does_not_go_together_is_refused(make_config, search, message) -> None:
     with pytest.raises(Exception, match=message):

@@ -1,0 +1,214 @@
+"""Every strategy that asks and is told, in a run: within limits, resumed, by every evaluator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hwnas.errors import InputError, UsageError
+from hwnas.journal import Journal
+from hwnas.pipeline.run import evaluate_run, retrain_run, search_run
+from hwnas.search.loop import SearchLoop
+from hwnas.space.catalogue import load_space
+
+TINY = load_space("tiny")
+BUDGET_MS = 0.08
+STRATEGIES = ("random", "evolution", "nsga2", "local", "rl", "exhaustive", "combined-moves")
+
+
+def _scores() -> dict[str, float]:
+    """A made-up accuracy of every network of ``tiny``, by arch_id: work helps, and so does luck."""
+    sizes = [len(choice.options) for choice in TINY.choices]
+    codes = np.stack(np.unravel_index(np.arange(1024), sizes), axis=1).astype(np.int16)
+    values = 0.5 + 0.05 * codes.sum(axis=1) / 3 + 0.01 * np.sin(codes @ [3, 5, 7, 11, 13])
+    return {arch.arch_id: float(v) for arch, v in zip(TINY.decode(codes), values, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def accuracies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All accuracies as a file of lines."""
+    scores = _scores()
+    sizes = [len(choice.options) for choice in TINY.choices]
+    codes = np.stack(np.unravel_index(np.arange(1024), sizes), axis=1).astype(np.int16)
+    path = tmp_path_factory.mktemp("accuracies") / "known.jsonl"
+    path.write_text("".join(
+        json.dumps({"arch": arch.to_json(), "top1": scores[arch.arch_id]}) + "\n"
+        for arch in TINY.decode(codes)))
+    return path
+
+
+def _search(strategy: str, accuracies: Path, **changes: Any) -> dict[str, Any]:
+    count = {"exhaustive": 1024, "combined-moves": 1000}.get(strategy, 40)
+    return {"strategy": strategy, "evaluator": f"table:{accuracies}", "evaluations": count,
+            **changes}
+
+
+def _evaluated(run: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in r.items() if k not in ("time", "cost")}
+            for r in Journal(run / "journal.jsonl").records() if r["event"] == "evaluation"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_search_keeps_the_limit_and_evaluates_nothing_twice(
+    strategy, make_config, accuracies, tmp_path, content
+):
+    config = make_config(search=_search(strategy, accuracies), data=None)
+    result = search_run(config, tmp_path / "run")
+    records = _evaluated(tmp_path / "run")
+    assert len({r["network_id"] for r in records}) == len(records) > 10
+    assert all(r["latency_ms"] <= BUDGET_MS * 0.9 + 1e-9 for r in records)
+    known = _scores()
+    assert all(r["objectives"]["top1"]["value"] == pytest.approx(known[r["arch_id"]])
+               for r in records)
+    best = max(r["objectives"]["top1"]["value"] for r in records)
+    assert result["answers"][0]["best"]["objectives"]["top1"]["value"] == best
+    assert (tmp_path / "run" / "evaluator.jsonl").read_bytes() == accuracies.read_bytes()
+    assert bool(content(tmp_path / "run", "finalists.json")["answers"][0]["random"]) == (
+        strategy != "random")
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "combined-moves"])
+def test_what_sees_everything_finds_the_best(strategy, make_config, accuracies, tmp_path):
+    config = make_config(search=_search(strategy, accuracies), data=None)
+    result = search_run(config, tmp_path / "run")
+    run = make_config(search=_search("exhaustive", accuracies), data=None)
+    every = search_run(run, tmp_path / "every")
+    assert result["answers"][0]["best"]["objectives"]["top1"] == (
+        every["answers"][0]["best"]["objectives"]["top1"])
+
+
+class Killed(Exception):
+    """Ends a search where it stands."""
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "nsga2", "local", "rl"])
+def test_a_search_killed_goes_on_as_if_it_had_not_been(
+    strategy, make_config, accuracies, tmp_path, monkeypatch
+):
+    surrogate = strategy in ("evolution", "local", "rl")
+    config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
+    search_run(config, tmp_path / "whole")
+    record = SearchLoop._record
+
+    def dying(self, index, evaluation):
+        if index == 23:
+            raise Killed
+        return record(self, index, evaluation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchLoop, "_record", dying)
+        with pytest.raises(Killed):
+            search_run(config, tmp_path / "run")
+    assert len(_evaluated(tmp_path / "run")) == 23
+    search_run(config, tmp_path / "run", resume=True)
+    assert _evaluated(tmp_path / "run") == _evaluated(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "nsga2", "local", "rl"])
+@pytest.mark.parametrize("evaluator", ["scratch", "supernet"])
+def test_strategies_run_on_images_by_both_evaluators(
+    strategy, evaluator, make_config, tmp_path, monkeypatch
+):
+    def run_here(function: Any, tasks: Any, **_: Any) -> Any:
+        return ((key, function(task, None)) for key, (task, _) in tasks.items())
+
+    monkeypatch.setattr("hwnas.search.supernet_tasks.run_tasks", run_here)
+    short = {"epochs": 1, "batch_size": 256, "warmup_epochs": 0}
+    search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, "recipe": short,
+              "supernet": {"recipe": short, "calibration_images": 64}}
+    retrain = {"top": 1, "recipe": short}
+    result = search_run(make_config(search=search, retrain=retrain), tmp_path / "run")
+    assert result["num_evaluations"] == 4
+    assert all(r["latency_ms"] <= BUDGET_MS * 0.9 + 1e-9 for r in _evaluated(tmp_path / "run"))
+
+
+def test_halving_trains_few_for_long_and_the_longest_trained_wins(make_config, tmp_path):
+    search = {"evaluations": 4, "recipe": {"epochs": 2, "batch_size": 256, "warmup_epochs": 0},
+              "halving": {"eta": 2}}
+    result = search_run(make_config(search=search), tmp_path / "run")
+    records = _evaluated(tmp_path / "run")
+    epochs = sorted(r["objectives"]["epochs"]["value"] for r in records)
+    assert epochs == [1.0, 1.0, 2.0, 2.0]
+    assert result["answers"][0]["best"]["objectives"]["epochs"]["value"] == 2.0
+
+
+def test_a_search_from_a_table_needs_no_images_and_says_what_does(
+    make_config, accuracies, tmp_path
+):
+    run = tmp_path / "run"
+    search_run(make_config(search=_search("evolution", accuracies), data=None), run)
+    with pytest.raises(UsageError, match="was begun without images"):
+        retrain_run(run)
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(json.dumps(_evaluated(run)[0]["arch"]) + "\n")
+    found = evaluate_run(run, lines)
+    assert found == [{"arch_id": _evaluated(run)[0]["arch_id"], "source": "table",
+                      "top1": pytest.approx(_evaluated(run)[0]["objectives"]["top1"]["value"])}]
+
+
+def test_a_table_with_holes_fails_those_evaluations_alone(make_config, accuracies, tmp_path):
+    half = tmp_path / "half.jsonl"
+    half.write_text("".join(accuracies.read_text().splitlines(keepends=True)[::2]))
+    result = search_run(make_config(search=_search("evolution", half), data=None),
+                        tmp_path / "run")
+    records = _evaluated(tmp_path / "run")
+    failed = [r for r in records if "error" in r]
+    assert 0 < len(failed) < len(records)
+    assert all(not r["objectives"] for r in failed)
+    assert result["answers"][0]["best"]["arch_id"] not in {r["arch_id"] for r in failed}
+
+
+def test_archs_of_a_file_are_scored_first_and_those_beyond_the_limit_are_said(
+    make_config, accuracies, tmp_path
+):
+    smallest = TINY.arch({c.name: "identity" for c in TINY.choices})
+    largest = TINY.arch({c.name: "mb6_k3" for c in TINY.choices})
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text("".join(json.dumps(a.to_json()) + "\n" for a in (largest, smallest)))
+    said: list[str] = []
+    search = _search("evolution", accuracies, seed_archs=str(seeds))
+    search_run(make_config(search=search, data=None), tmp_path / "run", say=said.append)
+    assert _evaluated(tmp_path / "run")[0]["arch_id"] == smallest.arch_id
+    assert any("line 1 has latency_ms" in text for text in said)
+
+
+def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_path):
+    config = make_config(search=_search("evolution", tmp_path / "none.jsonl"), data=None)
+    with pytest.raises(InputError, match="there is no such file"):
+        search_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "bad.jsonl").write_text('{"arch": 1}\nnot json\n')
+    config = make_config(search=_search("evolution", tmp_path / "bad.jsonl"), data=None)
+    with pytest.raises(InputError, match="2 problems"):
+        search_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("search", "message"), [
+    ({"evaluator": "oracle"}, "must be scratch, supernet, table:FILE or predictor:FILE"),
+    ({"evaluator": "table:"}, "must be scratch"),
+    ({"strategy": "combined-moves"}, "its evaluator is table:FILE or predictor:FILE"),
+    ({"strategy": "random", "surrogate": True}, "surrogate guides a strategy"),
+    ({"strategy": "exhaustive", "seed_archs": "known"}, "seed_archs begin evolution"),
+    ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
+    ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
+    ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
+])
+def test_what_does_not_go_together_is_refused(make_config, search, message):
+    with pytest.raises(Exception, match=message):
+        make_config(search=search)
+
+
+def test_exhaustive_search_of_a_large_space_is_refused_with_its_size(
+    make_config, accuracies, tmp_path
+):
+    config = make_config(search={**_search("exhaustive", accuracies), "evaluations": 20},
+                         data=None)
+    with pytest.raises(UsageError, match="exhaustive search evaluates every network"):
+        search_run(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
