@@ -86,7 +86,7 @@ def test_a_table_of_a_device_of_ones_own_needs_its_file(shop, hwnas, make_table)
         (("0.1", "--limit", "params=3", "--limit", "params=4"), "each metric once"),
         (("0.1", "--limit", "params=-1"), "params, macs, size_mb"),
         (("0.1", "--strategy", "nsga", "--evaluator", "oracle"), "2 problems"),
-        (("0.1", "--strategy", "nsga"), "'random', 'proxyless' or 'proxyless-rl', got 'nsga'"),
+        (("0.1", "--strategy", "nsga"), "'exhaustive' or 'combined-moves', got 'nsga'"),
         (("0.1", "--epochs", "0"), "epochs must be at least 1, got 0"),
         (("0.1", "--headroom", "0.9"), "headroom: must be less than 0.5"),
     ],
