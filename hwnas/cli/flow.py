@@ -67,13 +67,22 @@ def retrain(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Instead of the run's own number.")
     ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Instead of the run's own learning rate.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Fine-tune: begin with the weights of Once-for-All's supernet "
+                     "in this file (spaces ofa-mbv3)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the finalists from scratch on train + arch; continues where it was stopped."""
     from hwnas.pipeline.run import retrain_run
 
     with Display() as display:
-        found = retrain_run(run, top=top, epochs=epochs, progress=display, say=say)
+        found = retrain_run(run, top=top, epochs=epochs, lr=lr, init=init, progress=display,
+                            say=say)
     if as_json:
         print_json(found)
         return

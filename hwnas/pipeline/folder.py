@@ -102,6 +102,10 @@ class RunFolder:
         """Return the path of a network's trained weights."""
         return self.path / "checkpoints" / f"{checked_id(network_id)}.safetensors"
 
+    def initial(self, network_id: str) -> Path:
+        """Return the path of the published weights that a network's training begins with."""
+        return self.path / "checkpoints" / f"{checked_id(network_id)}.initial.safetensors"
+
     def training_state(self, network_id: str) -> Path:
         """Return the path of an unfinished training's checkpoint."""
         return self.path / "checkpoints" / f"{checked_id(network_id)}.state"

@@ -16,6 +16,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.executor import TaskError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
+from hwnas.files import parse_model
 from hwnas.interfaces import Evaluation, SearchSpace
 from hwnas.journal import read_json
 from hwnas.latency.bench import bench, check_models
@@ -25,7 +26,7 @@ from hwnas.latency.scoped import load_tables
 from hwnas.latency.visits import Progress, no_progress
 from hwnas.network import build
 from hwnas.pipeline import stages, verdict
-from hwnas.pipeline.config import RetrainConfig, RunConfig
+from hwnas.pipeline.config import RunConfig
 from hwnas.pipeline.evaluators import code_evaluator, saved_evaluator
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
@@ -38,6 +39,7 @@ from hwnas.space.archfile import read_arch, read_archs
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import load_weights, read_tensors, save_weights
 from hwnas.train.engine import DivergedError
+from hwnas.train.recipe import RecipeModel
 from hwnas.weights import load_reference
 
 Say = Callable[[str], None]
@@ -177,17 +179,26 @@ def retrain_run(
     *,
     top: int | None = None,
     epochs: int | None = None,
+    lr: float | None = None,
+    init: Path | None = None,
     progress: Progress = no_progress,
     say: Say = _silent,
 ) -> dict[str, Any]:
-    """Train a run's finalists from scratch; return retrained.json."""
+    """Train a run's finalists, from scratch or from a published supernet; return retrained.json.
+
+    Raises:
+        UsageError: the run was begun without images, or its space has no published supernet.
+        InputError: ``init`` is not a supernet of the space; lists all differences.
+    """
     run = _reopen(path, progress=progress, say=say)
-    if epochs is not None:
-        recipe = run.config.retrain.recipe.model_copy(update={"epochs": epochs})
-        changed = RetrainConfig(top=run.config.retrain.top, recipe=recipe)
-        config = run.config.model_copy(update={"retrain": changed})
+    changes = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
+    if changes:
+        given = run.config.retrain.recipe.model_dump() | changes
+        recipe = parse_model(RecipeModel, given, what="options of hwnas retrain")
+        retrain = run.config.retrain.model_copy(update={"recipe": recipe})
+        config = run.config.model_copy(update={"retrain": retrain})
         run = Run(run.folder, config, progress, say)
-    if not stages.retrain(run, top):
+    if not stages.retrain(run, top, init):
         say(f"{path} holds retrained.json already: nothing to do")
     found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
     return found

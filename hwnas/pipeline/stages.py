@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +28,9 @@ from hwnas.search.result import (
     shadow_price,
     total_cost,
 )
-from hwnas.train.checkpoint import load_weights
+from hwnas.space.catalogue import load_space, with_params
+from hwnas.train.checkpoint import load_weights, save_tensors
+from hwnas.train.ofa_weights import load_ofa_supernet, num_classes
 from hwnas.train.task import TrainOutcome, TrainTask, train_all
 
 PARITY_IMAGES = 64
@@ -93,8 +98,15 @@ def _is_within(run: Run, limited: LimitedSpace, record: Mapping[str, Any]) -> bo
     return bool(limited.within(codes)[0])
 
 
-def retrain(run: Run, top: int | None = None) -> bool:
-    """Train the finalists of every answer from scratch on train + arch; write retrained.json."""
+def retrain(run: Run, top: int | None = None, init: Path | None = None) -> bool:
+    """Train the finalists of every answer on train + arch; write retrained.json.
+
+    They begin from scratch, or with their share of the published supernet's weights in ``init``.
+
+    Raises:
+        UsageError: the run's space has no published supernet.
+        InputError: ``init`` is not a supernet of the space; lists all differences.
+    """
     lists = run.folder.read("finalists.json", SEARCHED)["answers"]
     wanted = {
         finalist["network_id"]: finalist
@@ -113,6 +125,9 @@ def retrain(run: Run, top: int | None = None) -> bool:
             network_id: retrain_task(run, network_id, finalist["arch"])
             for network_id, finalist in every.items()
         }
+        if init is not None:
+            begin = published_weights(run, init, {n: f["arch"] for n, f in every.items()})
+            tasks = {n: replace(task, initial=begin[n]) for n, task in tasks.items()}
         outcomes = train_networks(run, tasks, "retraining finalists")
         rows = _trained_rows(wanted, outcomes)
         random = _trained_rows(drawn, outcomes)
@@ -122,6 +137,7 @@ def retrain(run: Run, top: int | None = None) -> bool:
             "recipe": run.config.retrain.recipe.model_dump(),
             "seed": run.config.seed,
             "splits": list(RETRAIN_SPLITS),
+            "init": None if init is None else file_record(init),
             "finalists": rows,
             "random": random,
             "ranking": _ranking(run, trained).to_json(),
@@ -169,6 +185,34 @@ def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:
         checkpoint=run.folder.training_state(network_id),
         wiring=run.space.wiring(run.arch(arch)),
     )
+
+
+def published_weights(
+    run: Run, init: Path, archs: Mapping[str, dict[str, Any]]
+) -> dict[str, Path]:
+    """Write each network's share of a published supernet; return the files by network_id.
+
+    Where the supernet has other classes than the run's data, its classifier is left out.
+    """
+    classes = num_classes(init)
+    space = load_space(with_params(run.config.space, num_classes=classes))
+    supernet = load_ofa_supernet(init, space)
+    found = {}
+    for network_id, value in archs.items():
+        state = supernet.extract(space.arch(value["choices"])).state_dict()
+        if classes != run.space.num_classes:
+            run.say(f"{init} has {classes} classes, the data {run.space.num_classes}: the "
+                    "classifier is trained from scratch")
+            *_, weight, bias = state
+            del state[weight], state[bias]
+        found[network_id] = run.folder.initial(network_id)
+        save_tensors(state, found[network_id])
+    return found
+
+
+def file_record(path: Path) -> dict[str, str]:
+    """Return the name and hash of a file that a stage read."""
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def train_networks(

@@ -28,10 +28,14 @@ def save_weights(network: nn.Module, path: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
+    save_tensors(network.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write named tensors as safetensors, whole; StorageError where that fails."""
     # safetensors stores rows: channels-last convolutions are written in the plain layout
-    tensors = {name: value.detach().cpu().contiguous()
-               for name, value in network.state_dict().items()}
-    write_whole(path, tensors_to_bytes(tensors))
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_whole(path, tensors_to_bytes(plain))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError, UsageError
+from hwnas.interfaces import SearchSpace
 from hwnas.network import MBConv, build_layers
 from hwnas.space.elastic import ElasticSpace
 from hwnas.train.checkpoint import read_tensors
@@ -134,7 +135,16 @@ def expected_shapes(space: ElasticSpace) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def load_ofa_supernet(path: Path, space: ElasticSpace) -> OfaSupernet:
+def num_classes(path: Path) -> int:
+    """Return the classes of a supernet's checkpoint; InputError where it has no classifier."""
+    bias = read_tensors(path).get("classifier.linear.bias")
+    if bias is None or bias.ndim != 1 or len(bias) < 2:
+        raise InputError(str(path), ["classifier.linear.bias: missing, or not one value a class"],
+                         "give a checkpoint of Once-for-All's MobileNetV3 supernet")
+    return len(bias)
+
+
+def load_ofa_supernet(path: Path, space: SearchSpace) -> OfaSupernet:
     """Read a checkpoint of Once-for-All's supernet of ``space``.
 
     Raises:

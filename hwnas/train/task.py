@@ -9,13 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hwnas.data import Dataset, load_dataset
+from hwnas.errors import InputError
 from hwnas.executor import available_cores, run_tasks
 from hwnas.interfaces import Wiring
 from hwnas.network import build_network
 from hwnas.ops import OpSpec
-from hwnas.train.checkpoint import save_weights
+from hwnas.train.checkpoint import read_tensors, save_weights
 from hwnas.train.engine import Score, core_seconds, evaluate, fit
 from hwnas.train.recipe import Recipe
 
@@ -49,7 +51,8 @@ class TrainTask:
     The images of ``source`` come at the input size of the network, whatever the source's own.
     ``wiring`` says whose outputs each operation takes, None: they are a chain.
     ``weights`` and ``checkpoint`` are files to write (None: not kept). ``seed`` decides initial
-    weights, order and augmentation.
+    weights, order and augmentation; ``initial`` is a safetensors file of weights to begin with
+    instead, in which the classifier (the last linear layer) may be absent.
     """
 
     layers: tuple[OpSpec, ...]
@@ -61,6 +64,7 @@ class TrainTask:
     weights: Path | None = None
     checkpoint: Path | None = None
     wiring: Wiring | None = None
+    initial: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
     wall, cores = time.perf_counter(), core_seconds()
     dataset = task.source.sized_for(task.layers).load().without_test()
     network = build_network(task.layers, task.wiring, seed=task.seed)
+    if task.initial is not None:
+        begin_with(network, task.initial)
     trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
                   torch_device=task.torch_device, checkpoint=task.checkpoint)
     score = evaluate(network, dataset, "val", torch_device=task.torch_device)
@@ -106,6 +112,24 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
         core_s=core_seconds() - cores,
         wall_s=time.perf_counter() - wall,
     )
+
+
+def begin_with(network: nn.Module, initial: Path) -> None:
+    """Put the weights of a safetensors file into a network; its classifier may be absent there.
+
+    Raises:
+        InputError: the file is broken, or its tensors are not this network's: all differences.
+    """
+    tensors, own = read_tensors(initial), network.state_dict()
+    *_, last = (name for name, part in network.named_modules() if isinstance(part, nn.Linear))
+    free = {f"{last}.weight", f"{last}.bias"} - set(tensors)
+    problems = [f"{name}: missing" for name in own if name not in tensors and name not in free]
+    problems += [f"{name}: unexpected" for name in tensors if name not in own]
+    problems += [f"{name}: the network has {tuple(own[name].shape)}, the file {tuple(v.shape)}"
+                 for name, v in tensors.items() if name in own and own[name].shape != v.shape]
+    if problems:
+        raise InputError(str(initial), problems, "give the weights of this network")
+    network.load_state_dict({**own, **tensors})
 
 
 def train_all(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hwnas.errors import InputError
 from hwnas.latency.scoped import ScopedTables, load_tables
@@ -16,6 +17,8 @@ from hwnas.pipeline.run import export_run, retrain_run, search_run
 from hwnas.pipeline.setup import check_target
 from hwnas.report.page import write_report
 from hwnas.space.catalogue import load_space, with_params
+from hwnas.train.engine import fit
+from hwnas.train.ofa_weights import expected_shapes, load_ofa_supernet
 
 SPACE = "ofa-mbv3:num_classes=3,width_mult=0.1"
 
@@ -106,3 +109,57 @@ def test_a_space_without_an_input_size_says_which_parameters_it_has():
                                          r"num_classes=1000, width_mult=1.0"):
         with_params("ofa-mbv3", input_size=64)
     assert load_space(with_params(SPACE, num_classes=7)).num_classes == 7
+
+
+@pytest.fixture
+def supernet(tmp_path):
+    """A checkpoint of Once-for-All's form with weights drawn at random, of 5 classes."""
+    generator = torch.Generator().manual_seed(0)
+    space = load_space("ofa-mbv3:num_classes=5,width_mult=0.1")
+    state = {
+        name: torch.zeros(()).long() if name.endswith("num_batches_tracked")
+        else 0.2 * torch.rand(shape, generator=generator) + 0.1
+        for name, shape in expected_shapes(space).items()
+    }
+    torch.save({"state_dict": state}, tmp_path / "supernet.pth")
+    return tmp_path / "supernet.pth"
+
+
+def test_retraining_begins_with_the_supernets_weights_but_for_other_classes(
+    config, supernet, tmp_path, content, monkeypatch
+):
+    path, said = tmp_path / "run", []
+    search_run(config, path)
+    begun = []
+    monkeypatch.setattr("hwnas.train.task.fit", lambda network, *a, **k: begun.append(
+        {name: value.clone() for name, value in network.state_dict().items()}) or fit(
+            network, *a, **k))
+    found = retrain_run(path, init=supernet, lr=0.01, say=said.append)
+    assert found["init"]["file"] == "supernet.pth"
+    assert len(found["init"]["sha256"]) == 64
+    assert any("5 classes, the data 3" in text for text in said)
+    assert found["recipe"]["lr"] == 0.01
+    space = load_space("ofa-mbv3:num_classes=5,width_mult=0.1")
+    row = found["finalists"][0]
+    share = load_ofa_supernet(supernet, space).extract(space.arch(row["arch"]["choices"]))
+    *same, weight, bias = share.state_dict()
+    first = begun[0]
+    assert all(torch.equal(first[name], share.state_dict()[name]) for name in same)
+    assert first[weight].shape[0] == 3
+    assert first[bias].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_checkpoint_that_is_no_supernet_is_refused_with_all_that_lacks(
+    config, supernet, tmp_path
+):
+    path = tmp_path / "run"
+    search_run(config, path)
+    state = torch.load(supernet, weights_only=True)["state_dict"]
+    del state["first_conv.conv.weight"]
+    state["extra"] = torch.zeros(1)
+    torch.save({"state_dict": state}, tmp_path / "wrong.pth")
+    with pytest.raises(InputError, match="2 problems") as caught:
+        retrain_run(path, init=tmp_path / "wrong.pth")
+    assert "first_conv.conv.weight: missing" in str(caught.value)
+    assert "extra: unexpected" in str(caught.value)
+    assert not (path / "retrained.json").exists()
