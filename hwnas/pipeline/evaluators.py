@@ -15,6 +15,7 @@ from hwnas.search.evaluate import ScratchEvaluator
 from hwnas.search.evaluate_predictor import PredictorEvaluator
 from hwnas.search.evaluate_supernet import SupernetEvaluator
 from hwnas.search.evaluate_table import TableScores
+from hwnas.search.fitted_predictor import load_fitted_predictor
 from hwnas.search.halving import HalvingEvaluator, rungs
 from hwnas.search.journal_records import evaluation_of
 from hwnas.search.supernet_tasks import load_supernet
@@ -104,6 +105,11 @@ def code_evaluator(run: Run) -> CodeEvaluator:
                          [f"{path}: there is no such file"], "give the path of an existing file")
     if run.config.search.evaluator_kind == "table":
         return TableScores(path, run.space)
+    if path.suffix == ".json":
+        fitted = load_fitted_predictor(path, run.space)
+        run.say(f"{path.name}: fitted to {len(fitted.codes)} networks, Kendall tau "
+                f"{fitted.kendall_tau:.2f} by cross-validation")
+        return fitted
     return load_ofa_predictor(path, run.space)
 
 

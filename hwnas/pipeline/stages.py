@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from hwnas.data import Dataset
@@ -18,6 +19,7 @@ from hwnas.pipeline.searching import carry_out
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
 from hwnas.search.audit import audit
+from hwnas.search.fitted_predictor import LEAST_NETWORKS, fit_predictor
 from hwnas.search.limits import LimitedSpace
 from hwnas.search.ranking import RankAgreement, rank_agreement
 from hwnas.search.result import (
@@ -86,11 +88,33 @@ def search(run: Run) -> bool:
             "audit": audit(run.limited(asked[0])).to_json(),
             "answers": answers,
         }
+        fit_accuracies(run, records)
         write_json(folder.file("finalists.json"), {"schema": 1, "answers": lists})
         write_json(folder.file("front.json"), {"schema": 1, "points": front(records)})
         return result, cost
 
     return folder.stage("search", "result.json", work)
+
+
+def fit_accuracies(run: Run, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write predictor.json, fitted to the evaluations, where there are enough that compare.
+
+    Scores of a file are no evaluations, those of different supernets or rungs do not compare.
+    """
+    search = run.config.search
+    good = [record for record in records if record["objectives"]]
+    if (search.evaluator_file is not None or search.halving is not None
+            or (search.trains_gates and len(run.budgets_ms) > 1)
+            or len({record["network_id"] for record in good}) < LEAST_NETWORKS):
+        return
+    top1 = np.array([record["objectives"]["top1"]["value"] for record in good])
+    if np.ptp(top1) == 0:
+        return
+    fitted = fit_predictor(run.space, [run.arch(record["arch"]) for record in good], top1,
+                           seed=run.config.seed)
+    fitted.save(run.folder.file("predictor.json"))
+    run.say(f"predictor.json: fitted to {len(fitted.codes)} networks, Kendall tau "
+            f"{fitted.kendall_tau:.2f} by cross-validation")
 
 
 def _is_within(run: Run, limited: LimitedSpace, record: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InputError, UsageError
+from hwnas.interfaces import Evaluation, Objective
 from hwnas.journal import Journal
 from hwnas.pipeline.run import evaluate_run, retrain_run, search_run
 from hwnas.search.loop import SearchLoop
@@ -212,3 +213,35 @@ def test_exhaustive_search_of_a_large_space_is_refused_with_its_size(
     with pytest.raises(UsageError, match="exhaustive search evaluates every network"):
         search_run(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
+
+
+def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses(
+    make_config, accuracies, tmp_path, monkeypatch
+):
+    known = _scores()
+
+    class Known:
+        """Stands for trainings, whose scores are these."""
+
+        def evaluate(self, archs):
+            for place, arch in enumerate(archs):
+                top1 = Objective(known[arch.arch_id], "fraction", "max", "scratch")
+                yield place, Evaluation(arch, {"top1": top1}, {"core_s": 0.0})
+
+        def recall(self, evaluations):
+            """Remember nothing."""
+
+    monkeypatch.setattr("hwnas.pipeline.evaluators.scratch_evaluator", lambda run: Known())
+    said: list[str] = []
+    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first",
+                       say=said.append)
+    assert any("predictor.json: fitted to 60 networks, Kendall tau" in text for text in said)
+    search = {"strategy": "combined-moves", "evaluations": 1000,
+              "evaluator": f"predictor:{tmp_path / 'first' / 'predictor.json'}"}
+    result = search_run(make_config(search=search, data=None), tmp_path / "second")
+    best = result["answers"][0]["best"]
+    assert best["objectives"]["top1"]["source"] == "predictor"
+    assert best["objectives"]["top1_std"]["value"] > 0
+    # what it predicts best is truly as good as the best of those it was fitted to
+    found = first["answers"][0]["best"]["objectives"]["top1"]["value"]
+    assert known[best["arch_id"]] >= found - 0.005
