@@ -10,13 +10,14 @@ from collections.abc import Mapping
 
 from hwnas.arch import Arch, Option
 from hwnas.interfaces import SearchSpace
+from hwnas.space.known_cells import CELL_ARCHS
 from hwnas.space.known_chain import CHAIN_ARCHS
 from hwnas.space.known_mobile import MOBILE_ARCHS
 
 KnownArchs = Mapping[str, Mapping[str, Mapping[str, Option]]]
 """Base name of a space (``proxyless``) -> name of a network -> its choices."""
 
-SOURCES: tuple[KnownArchs, ...] = (CHAIN_ARCHS, MOBILE_ARCHS)
+SOURCES: tuple[KnownArchs, ...] = (CHAIN_ARCHS, CELL_ARCHS, MOBILE_ARCHS)
 
 
 def known_archs(space: SearchSpace) -> dict[str, Arch]:

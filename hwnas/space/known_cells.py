@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hwnas.arch import Arch
+from hwnas.arch import Arch, Option
 from hwnas.interfaces import SearchSpace
 from hwnas.space.darts import NODES
 
@@ -32,11 +32,21 @@ def darts_arch(space: SearchSpace, genotype: Genotype) -> Arch:
     Raises:
         InputError: the genotype is none of the space: lists what is wrong.
     """
-    choices: dict[str, str | int] = {}
+    return space.arch(genotype_choices(genotype))
+
+
+def genotype_choices(genotype: Genotype) -> dict[str, Option]:
+    """Return a genotype as choices of a ``darts`` space, the edges of a node sorted by source."""
+    choices: dict[str, Option] = {}
     for cell, edges in genotype.items():
         for place, node in enumerate(NODES):
             pair = sorted(edges[2 * place : 2 * place + 2], key=lambda edge: edge[1])
             for edge, (op, source) in enumerate(pair, start=1):
                 choices[f"{cell}.node{node}.edge{edge}.op"] = op
                 choices[f"{cell}.node{node}.edge{edge}.source"] = source
-    return space.arch(choices)
+    return choices
+
+
+CELL_ARCHS: Mapping[str, Mapping[str, Mapping[str, Option]]] = {
+    "darts": {"darts_v2": genotype_choices(DARTS_V2)},
+}

@@ -11,6 +11,7 @@ from hwnas.network import build
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.darts import CELLS, NODES, Darts
+from hwnas.space.known_archs import known_archs
 from hwnas.space.known_cells import DARTS_V2, darts_arch
 
 SMALL = "darts:cells=3,channels=4,input_size=12"
@@ -128,3 +129,8 @@ def test_odd_images_are_halved_upwards():
     arch = darts_arch(space, DARTS_V2)
     assert build(space, arch).eval()(torch.zeros(1, 3, 13, 13)).shape == (1, 10)
     assert space.layers(arch)[-1].in_shape == (4 * 8, 4, 4)
+
+
+def test_the_published_genotype_is_among_the_known_networks():
+    space = load_space("darts")
+    assert known_archs(space) == {"darts_v2": darts_arch(space, DARTS_V2)}
