@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hwnas.data import Dataset
+from hwnas.errors import UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
 from hwnas.network import build
@@ -31,7 +32,7 @@ from hwnas.search.result import (
     total_cost,
 )
 from hwnas.space.catalogue import load_space, with_params
-from hwnas.train.checkpoint import load_weights, save_tensors
+from hwnas.train.checkpoint import load_weights, read_tensors, save_tensors
 from hwnas.train.ofa_weights import load_ofa_supernet, num_classes
 from hwnas.train.task import TrainOutcome, TrainTask, train_all
 
@@ -149,6 +150,7 @@ def retrain(run: Run, top: int | None = None, init: Path | None = None) -> bool:
             network_id: retrain_task(run, network_id, finalist["arch"])
             for network_id, finalist in every.items()
         }
+        check_beginning(run, every, init)
         if init is not None:
             begin = published_weights(run, init, {n: f["arch"] for n, f in every.items()})
             tasks = {n: replace(task, initial=begin[n]) for n, task in tasks.items()}
@@ -211,12 +213,32 @@ def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:
     )
 
 
+def check_beginning(run: Run, network_ids: Iterable[str], init: Path | None) -> None:
+    """Raise UsageError where trainings of these networks were begun in the other way.
+
+    A retraining that was stopped goes on as it began: from scratch, or from published weights.
+    """
+    folder = run.folder
+    begun = [n for n in network_ids
+             if folder.training_state(n).exists() or folder.weights(n).exists()]
+    published = [n for n in network_ids if folder.initial(n).exists()]
+    if init is None and published:
+        raise UsageError(f"the retraining in {folder.path} was begun with --init. Next: give the "
+                         "same file again, or search into another folder")
+    if init is not None and begun and not published:
+        raise UsageError(f"the retraining in {folder.path} was begun from scratch. Next: go on "
+                         "without --init, or search into another folder")
+
+
 def published_weights(
     run: Run, init: Path, archs: Mapping[str, dict[str, Any]]
 ) -> dict[str, Path]:
     """Write each network's share of a published supernet; return the files by network_id.
 
     Where the supernet has other classes than the run's data, its classifier is left out.
+
+    Raises:
+        UsageError: the retraining was begun with other weights.
     """
     classes = num_classes(init)
     space = load_space(with_params(run.config.space, num_classes=classes))
@@ -229,9 +251,18 @@ def published_weights(
                     "classifier is trained from scratch")
             *_, weight, bias = state
             del state[weight], state[bias]
-        found[network_id] = run.folder.initial(network_id)
-        save_tensors(state, found[network_id])
+        path = found[network_id] = run.folder.initial(network_id)
+        if not path.exists():
+            save_tensors(state, path)
+        elif not _same_tensors(read_tensors(path), state):
+            raise UsageError(f"the retraining in {run.folder.path} was begun with other weights "
+                             f"than those of {init}. Next: give the same file again, or search "
+                             "into another folder")
     return found
+
+
+def _same_tensors(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> bool:
+    return set(left) == set(right) and all(torch.equal(left[name], right[name]) for name in left)
 
 
 def file_record(path: Path) -> dict[str, str]:

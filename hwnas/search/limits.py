@@ -28,6 +28,7 @@ from hwnas.ops import OpSpec
 from hwnas.space.codes import symbol_counts, to_codes
 
 COUNTED = ("params", "macs", "size_mb")
+MOST_SPELT = 8  # choices of a network that a message names
 BYTES_PER_PARAM = 4  # fp32 weights; a file adds a few kB of structure
 
 
@@ -171,9 +172,10 @@ class LimitedSpace:
         return -found[0][1] if found else None
 
     def _spelt(self, code: Sequence[int]) -> str:
-        arch = self.arch(code)
-        return ", ".join(f"{name}={arch.choices[name]}" for name in
-                         (choice.name for choice in self.space.choices) if name in arch.choices)
+        chosen = self.arch(code).choices
+        names = [choice.name for choice in self.space.choices if choice.name in chosen]
+        more = f" and {len(names) - MOST_SPELT} more" if len(names) > MOST_SPELT else ""
+        return ", ".join(f"{name}={chosen[name]}" for name in names[:MOST_SPELT]) + more
 
     def extremes(self, index: int = 0) -> tuple[float, float]:
         """Return the smallest and largest value of limit ``index``'s metric over the space."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.errors import InputError
+from hwnas.errors import InputError, UsageError
 from hwnas.latency.scoped import ScopedTables, load_tables
 from hwnas.latency.table import load_table, save_table
 from hwnas.pipeline import stages
@@ -163,3 +163,25 @@ def test_a_checkpoint_that_is_no_supernet_is_refused_with_all_that_lacks(
     assert "first_conv.conv.weight: missing" in str(caught.value)
     assert "extra: unexpected" in str(caught.value)
     assert not (path / "retrained.json").exists()
+
+
+def test_a_retraining_goes_on_only_as_it_was_begun(config, supernet, tmp_path, content):
+    path = tmp_path / "run"
+    search_run(config, path)
+    finalist = content(path, "finalists.json")["answers"][0]["finalists"][0]
+    state = path / "checkpoints" / f"{finalist['network_id']}.state"
+    state.parent.mkdir(exist_ok=True)
+    state.write_bytes(b"")
+    with pytest.raises(UsageError, match="was begun from scratch"):
+        retrain_run(path, init=supernet)
+    state.unlink()
+    first = retrain_run(path, init=supernet)
+    (path / "retrained.json").unlink()
+    with pytest.raises(UsageError, match="was begun with --init"):
+        retrain_run(path)
+    other = torch.load(supernet, weights_only=True)["state_dict"]
+    other["first_conv.conv.weight"] += 1.0
+    torch.save(other, tmp_path / "other.pth")
+    with pytest.raises(UsageError, match="begun with other weights"):
+        retrain_run(path, init=tmp_path / "other.pth")
+    assert retrain_run(path, init=supernet)["finalists"][0]["val"] == first["finalists"][0]["val"]

@@ -25,19 +25,10 @@ PUBLISHED = (Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[3] / 
 
 
 @pytest.fixture(scope="module")
-def timms() -> nn.Module:
+def timms(randomise) -> nn.Module:
     """timm's FBNet-C with weights and BN statistics that keep its activations alive."""
-    generator = torch.Generator().manual_seed(3)
     model = timm.create_model("fbnetc_100").eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0.0, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0.0, 0.1, generator=generator)
-        elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            fan_in = module.weight[0].numel()
-            module.weight.data.normal_(0.0, fan_in**-0.5, generator=generator)
+    randomise(model, 3)
     return model
 
 
