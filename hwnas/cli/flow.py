@@ -35,6 +35,10 @@ def profile(
     validate: Annotated[
         int, typer.Option("--validate", min=0, help="Whole networks to check predictions on.")
     ] = 0,
+    scope: Annotated[
+        str | None,
+        typer.Option("--scope", help="Only networks of this option, as in resolution=160."),
+    ] = None,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -45,10 +49,12 @@ def profile(
     from hwnas.latency.profiler import ProfilePlan
     from hwnas.latency.profiler import profile as measure
     from hwnas.latency.runner import make_target
+    from hwnas.latency.scoped import parse_scope
     from hwnas.space.catalogue import load_space
 
     target = make_target(load_device(device), runtime, precision, threads, affinity)
-    plan = ProfilePlan(load_space(space), target, calibrate, validate, seed)
+    plan = ProfilePlan(load_space(space), target, calibrate, validate, seed,
+                       parse_scope(scope) if scope else {})
     with Display() as display:
         table = measure(plan, out, resume=resume, progress=display)
     if as_json:

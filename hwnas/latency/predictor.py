@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch
-from hwnas.errors import InputError, MissingRowError
+from hwnas.errors import MissingRowError
 from hwnas.interfaces import Codes, Factor, SearchSpace
 from hwnas.latency.coverage import restrictions
-from hwnas.latency.scoped import ScopedTables, Tables, parts, scope_text
+from hwnas.latency.scoped import ScopedTables, Tables, parts, scope_places, scope_text
 from hwnas.latency.table import Calibration, LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.space.codes import symbol_counts
@@ -45,7 +45,8 @@ class LutPredictor:
     def __init__(self, space: SearchSpace, table: Tables) -> None:
         self.space = space
         self.table = table
-        self._places = [self._place(part) for part in parts(table)]
+        self._places = [scope_places(space, part.header.scope, f"table of {part.header.device}")
+                        for part in parts(table)]
         raw = [part for part in parts(table) if space.name not in part.calibration]
         self.source = "lut-uncalibrated" if raw else "lut"
         if raw:
@@ -65,24 +66,6 @@ class LutPredictor:
             for factor, value in zip((*self._factors, self._constants()),
                                      (*values, self._constant_ms()), strict=True)
         )
-
-    def _place(self, table: LatencyTable) -> dict[int, int]:
-        """Return the option index of each choice that the table's scope names."""
-        scope, place, problems = table.header.scope, {}, []
-        names = [choice.name for choice in self.space.choices]
-        for name, option in scope.items():
-            options = self.space.choices[names.index(name)].options if name in names else ()
-            if option in options:
-                place[names.index(name)] = options.index(option)
-            elif name in names:
-                allowed = ", ".join(map(str, options))
-                problems.append(f"{name} of {self.space.name} is one of {allowed}, not {option}")
-            else:
-                problems.append(f"{self.space.name} has no choice {name!r}")
-        if problems:
-            raise InputError(f"table of {table.header.device} with scope {scope_text(scope)}",
-                             problems, "leave out this table, or name the space it is for")
-        return place
 
     @property
     def _scope_choices(self) -> tuple[int, ...]:

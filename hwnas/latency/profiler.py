@@ -11,7 +11,7 @@ interleaved rounds. Operations are converted by the code that exports networks, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from hwnas.latency.device import LAYOUT, MODEL_FORMAT
 from hwnas.latency.networks import macs_terms, spread_networks
 from hwnas.latency.predictor import features, fit_calibration
 from hwnas.latency.runner import LocalRunner, Target, open_runner
+from hwnas.latency.scoped import Scope, ops_in_scope, scope_terms
 from hwnas.latency.table import (
     LatencyTable,
     MeasurementModel,
@@ -38,7 +39,6 @@ from hwnas.latency.table import (
 )
 from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_rounds
 from hwnas.ops import OpSpec
-from hwnas.space.codes import distinct_ops
 
 PILOT_ROUND = -1
 NUM_SENTINELS = 5
@@ -46,18 +46,23 @@ NUM_SENTINELS = 5
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """What to measure: a space on a target, and how many whole networks beside its operations."""
+    """What to measure: a space on a target, and how many whole networks beside its operations.
+
+    ``scope`` (``{"resolution": 160}``) leaves out all networks of other options, and operations
+    that only those have.
+    """
 
     space: SearchSpace
     target: Target
     calibrate: int = 0
     validate: int = 0
     seed: int = 0
+    scope: Scope = field(default_factory=dict)
 
     @property
     def ops(self) -> list[OpSpec]:
-        """The distinct operations of the space, in order of first use."""
-        return distinct_ops(self.space)
+        """The distinct operations of the space within the scope, in order of first use."""
+        return ops_in_scope(self.space, self.scope)
 
 
 def op_id(op: OpSpec) -> str:
@@ -149,6 +154,7 @@ def make_header(plan: ProfilePlan, runner: LocalRunner) -> TableHeader:
         host=host,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seed=plan.seed,
+        scope=dict(plan.scope),
     )
 
 
@@ -269,7 +275,8 @@ class _Session:
     def _spread(
         self, terms: Sequence[Term], count: int, purpose: str, avoid: Sequence[Arch] = ()
     ) -> list[Arch]:
-        return spread_networks(self.plan.space, terms, count, seed=self.plan.seed,
+        within = [*terms, *scope_terms(self.plan.space, self.plan.scope)]
+        return spread_networks(self.plan.space, within, count, seed=self.plan.seed,
                                purpose=purpose, avoid=avoid)
 
     def _record(self, role: Role, rounds: Sequence[int]) -> NetworkRecord:

@@ -26,6 +26,7 @@ from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor, fit_calibration
 from hwnas.latency.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id, profile
 from hwnas.latency.runner import make_target
+from hwnas.latency.scoped import ops_in_scope
 from hwnas.latency.table import load_table
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -377,3 +378,14 @@ def test_a_folder_that_is_a_file_is_an_error(tiny, target, tmp_path):
     with pytest.raises(StorageError, match="taken"):
         profile(_plan(tiny, target), tmp_path / "taken" / "t.json", cache=unused)
     assert not unused.root.exists()  # nothing was converted in vain
+
+
+def test_a_scope_leaves_out_other_networks_and_their_operations(target, cache, tmp_path):
+    space = load_space("ofa-mbv3:num_classes=10,width_mult=0.1")
+    scope = {"resolution": 128}
+    plan = ProfilePlan(space, target, calibrate=3, validate=2, scope=scope)
+    table = profile(plan, tmp_path / "t.json", cache=cache)
+    assert table.header.scope == scope
+    assert set(table.entries) == set(plan.ops) == set(ops_in_scope(space, scope))
+    assert {n.role for n in table.networks} == {"calibrate", "sentinel", "validate"}
+    assert {n.arch["choices"]["resolution"] for n in table.networks} == {128}

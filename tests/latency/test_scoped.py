@@ -8,14 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwnas.errors import InputError, MissingRowError
+from hwnas.errors import InputError, MissingRowError, UsageError
 from hwnas.latency.coverage import Restriction
 from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.scoped import ScopedTables, load_tables, parts, store, stored
+from hwnas.latency.scoped import (
+    ScopedTables,
+    load_tables,
+    ops_in_scope,
+    parse_scope,
+    parts,
+    scope_terms,
+    store,
+    stored,
+)
 from hwnas.latency.table import Calibration, LatencyTable, save_table
 from hwnas.rng import stream
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
+from hwnas.space.codes import distinct_ops
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +188,40 @@ def test_a_block_without_any_row_is_an_error_that_names_the_tables_own_operation
     rows = {op: row for op, row in table.entries.items() if op not in lacking}
     with pytest.raises(MissingRowError, match=r"has no row for 9 operation.*\n.* 16x40x40->16 "):
         _predictor(space, ScopedTables((replace(table, entries=rows),)))
+
+
+def test_operations_in_a_scope_are_those_of_its_networks(space):
+    scope = {"resolution": 160}
+    found = ops_in_scope(space, scope)
+    assert len(found) == len(set(found))
+    archs = space.decode(_codes(space, 400, [160]))
+    used = {op for arch in archs for op in space.layers(arch)}
+    assert used <= set(found)
+    assert {op.in_shape[1] for op in found} == {160, 80, 40, 20, 10, 5}
+    everything = ops_in_scope(space, {})
+    assert set(found) < set(everything) == set(distinct_ops(space))
+
+
+def test_scope_terms_allow_networks_of_the_scope_only(space):
+    (term,) = scope_terms(space, {"resolution": 160})
+    codes = _codes(space, 50, [160, 224])
+    allowed = np.isfinite(term.values[codes[:, term.choices[0]]])
+    of_160 = [arch.choices["resolution"] == 160 for arch in space.decode(codes)]
+    assert allowed.tolist() == of_160
+
+
+@pytest.mark.parametrize(
+    ("scope", "reason"),
+    [({"resolution": 150}, "is one of 128, 144"), ({"width": 3}, "has no choice 'width'")],
+)
+def test_a_scope_names_options_of_the_space(space, scope, reason):
+    with pytest.raises(InputError, match=reason):
+        ops_in_scope(space, scope)
+
+
+def test_parse_scope_reads_options_and_refuses_the_rest():
+    assert parse_scope("resolution=160") == {"resolution": 160}
+    assert parse_scope("b=2, a=1") == {"a": 1, "b": 2}
+    for text in ("resolution", "resolution=", "=3", "a=x", "a=1,a=2", ""):
+        with pytest.raises(UsageError, match=r"choice=integer"):
+            parse_scope(text)
