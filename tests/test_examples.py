@@ -20,6 +20,7 @@ from hwnas.data import load_dataset
 from hwnas.executor import run_tasks
 from hwnas.latency.device import load_device
 from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.sums import read_sums
 from hwnas.latency.table import load_table
 from hwnas.pipeline.config import RunConfig
 from hwnas.pipeline.run import whole_run
@@ -172,3 +173,21 @@ def _quick_host(folder):
     device["protocol"] = {"rounds": 2, "min_runs": 1, "min_visit_ms": 0.0}
     (folder / "host.yaml").write_text(yaml.safe_dump(device))
     return str(folder / "host.yaml")
+
+
+def test_fbnet_sums_become_a_table(tmp_path):
+    """The file's real form, with sums made from a table: 22 layers of 9 options."""
+    space = load_space("fbnet-cifar")
+    codes = stream(1, "sums").integers(9, size=(200, 22))
+    times = stream(2, "sums").uniform(0.1, 0.5, 9)
+    kinds = np.where(np.arange(9) == 8, 0.0, times)
+    np.savez(tmp_path / "fbnet.npz", arch=codes.astype(np.int8), device=np.array(["a", "b"]),
+             latency_ms=np.stack([kinds[codes].sum(axis=1) + 2.0] * 2).astype(np.float32))
+    run = [sys.executable, EXAMPLES / "fbnet_sums.py", tmp_path / "fbnet.npz"]
+    lines = subprocess.run([*run, "b"], capture_output=True, text=True, check=True).stdout
+    (tmp_path / "b.jsonl").write_text(lines)
+    sums = read_sums([tmp_path / "b.jsonl"], space)
+    assert (sums.codes == codes).all()
+    wrong = subprocess.run([*run, "c"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert "it has a, b" in wrong.stderr

@@ -174,10 +174,13 @@ def lut_show(
 )
 @guarded
 def lut_import(
-    files: Annotated[list[Path], typer.Argument(help="Published tables, YAML.")],
-    table_format: Annotated[str, typer.Option("--format", help="ofa|proxyless")],
+    files: Annotated[list[Path], typer.Argument(help="Published tables, YAML; or lines of sums.")],
+    table_format: Annotated[str, typer.Option("--format", help="ofa|proxyless|sums")],
     device: Annotated[str, typer.Option("--device", help="The device they were measured on.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write tables into.")],
+    space: Annotated[
+        str | None, typer.Option("--space", help="Of sums: the space of their networks.")
+    ] = None,
     runtime: Annotated[
         str, typer.Option("--runtime", help="What ran there: litert|onnxruntime.")
     ] = "litert",
@@ -187,15 +190,19 @@ def lut_import(
         str | None, typer.Option("--affinity", help="The CPUs it was bound to, as 4-7.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Take latencies that look as if not in ms.")
+        bool, typer.Option("--force", help="Take latencies that look as if not in ms, or no sums.")
     ] = False,
 ) -> None:
-    """Read latency tables that others published; a folder of them is used as one table."""
+    """Read latency tables that others published; a folder of them is used as one table.
+
+    Of sums (lines {"arch": {...}, "latency_ms": 3.1}) the table is solved, and its rank and
+    residual are stated.
+    """
     from hwnas.cli.tables import import_files
 
-    for path, num_rows in import_files(files, table_format, out, force=force, target=(
+    for path, said in import_files(files, table_format, out, space=space, force=force, target=(
             device, runtime, precision, threads, affinity)):
-        print_text(f"{path}: {num_rows} rows")
+        print_text(f"{path}: " + "\n  ".join(said))
 
 
 @lut_app.command("merge", epilog="Example:  hwnas lut merge a.json b.json --out c.json")
@@ -254,6 +261,9 @@ def predict(
     lut: LutPath,
     archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
     predictor: Annotated[str, typer.Option("--predictor", help="lut")] = "lut",
+    force: Annotated[
+        bool, typer.Option("--force", help="Use a table that looks as if not in ms.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the latency of a list of architectures: one line out per line in."""
@@ -261,7 +271,7 @@ def predict(
 
     if predictor != "lut":
         raise UsageError(f"--predictor {predictor!r} is not there; allowed: lut")
-    text, num_errors = predict_file(space, lut, archs, as_json=as_json)
+    text, num_errors = predict_file(space, lut, archs, force=force, as_json=as_json)
     typer.echo(text, nl=False)
     if num_errors:
         raise HwnasError(f"{num_errors} line(s) of {archs} could not be predicted; each says why "

@@ -99,6 +99,9 @@ def search(
     torch_device: Annotated[
         str, typer.Option("--torch-device", help="Where to train: cpu, cuda, cuda:1.")
     ] = "cpu",
+    force: Annotated[
+        bool, typer.Option("--force", help="Use tables that look as if not in ms.")
+    ] = False,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +112,7 @@ def search(
     if config is not None:
         given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
                  headroom, workers, strategy != "random", evaluations != 16, top != 3, seed,
-                 torch_device != "cpu", surrogate, seed_archs, halving]
+                 torch_device != "cpu", surrogate, seed_archs, halving, force]
         if any(given):
             raise UsageError("--config holds all of the run: beside it only --out, --resume and "
                              "--json may be given, no --space, --seed, --epochs or the like")
@@ -125,7 +128,7 @@ def search(
             "space": space,
             "data": data,
             "data_root": str(data_root) if data_root else None,
-            "targets": _targets(lut or [], device, budget_ms or [], headroom),
+            "targets": _targets(lut or [], device, budget_ms or [], headroom, force=force),
             "limits": _limits(limit or []),
             "search": {
                 **_search_options(strategy, evaluator, evaluations, epochs, gradient),
@@ -215,7 +218,8 @@ def _price_text(price: dict[str, Any]) -> str:
 
 
 def _targets(
-    lut: list[Path], device: list[str] | None, budget_ms: list[str], headroom: float | None
+    lut: list[Path], device: list[str] | None, budget_ms: list[str], headroom: float | None, *,
+    force: bool,
 ) -> list[dict[str, Any]]:
     """Return the targets that --lut, --device and --budget-ms describe in the same order."""
     devices: list[str | None] = [*device] if device else [None] * len(lut)
@@ -224,7 +228,7 @@ def _targets(
                          f"{len(lut)}, {len(budget_ms)} and {len(device or [])}")
     return [
         {**_target_of(table, name), "table": str(table), "budget_ms": _budgets(text),
-         "headroom": headroom}
+         "headroom": headroom, "force": force}
         for table, name, text in zip(lut, devices, budget_ms, strict=True)
     ]
 

@@ -12,6 +12,7 @@ import orjson
 from hwnas.cli.door import print_json, print_table, print_text, say
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.measurement import Measurement
+from hwnas.latency.plausible import problems_of, require_plausible
 from hwnas.latency.scoped import ScopedTables, Tables, load_tables, parts, scope_text
 from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
     from hwnas.latency.check import TableCheck
 
 
-def predict_file(space: str, lut: Path, archs: Path, *, as_json: bool) -> tuple[str, int]:
+def predict_file(
+    space: str, lut: Path, archs: Path, *, force: bool, as_json: bool
+) -> tuple[str, int]:
     """Return one line per architecture, in order, and how many of them are errors."""
-    predictor = predictor_of(load_space(space), load_tables(lut), say)
+    tables = load_tables(lut)
+    if not force:
+        require_plausible(tables, str(lut))
+    predictor = predictor_of(load_space(space), tables, say)
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)
@@ -37,7 +43,7 @@ def predict_file(space: str, lut: Path, archs: Path, *, as_json: bool) -> tuple[
     for index in np.flatnonzero(~covered):
         arch = predictor.space.decode(listed.codes[index : index + 1])[0]
         errors[int(listed.rows[index])] = str(predictor.missing_of(arch)).replace("\n", " ")
-    rounded = np.round(predicted, 6)
+    rounded = np.round(predicted, 12)  # as in files: exact sums stay exact
     for row, arch_id, latency_ms, good in zip(
         listed.rows.tolist(), ids, rounded.tolist(), covered.tolist(), strict=True
     ):
@@ -58,6 +64,8 @@ def show_table(file: Path, *, hot: bool, as_json: bool) -> None:
     As JSON a folder is ``{"tables": [...]}`` of what a single table gives.
     """
     tables = load_tables(file)
+    for problem in problems_of(tables):
+        say(f"warning: {file}: {problem}")
     if as_json:
         shown = [_table_json(table, hot=hot) for table in parts(tables)]
         print_json({"tables": shown} if file.is_dir() and isinstance(tables, ScopedTables)
@@ -124,20 +132,34 @@ def import_files(
     table_format: str,
     out: Path,
     *,
+    space: str | None,
     target: tuple[str, str, str, int, str | None],
     force: bool,
-) -> list[tuple[Path, int]]:
-    """Write published tables into ``out``; return each file with its number of rows.
+) -> list[tuple[Path, list[str]]]:
+    """Write published tables into ``out``; return each file with what there is to say of it.
 
     ``target``: device, runtime, precision, threads, affinity, which the files do not say.
+    ``space``: of the networks in files of the format ``sums``, which need it.
     """
     from hwnas.latency.imports import import_tables, published_header, require_place
+    from hwnas.latency.sums import import_sums
 
-    tables = import_tables(files, table_format, published_header(*target), force=force)
-    paths = require_place(tables, out)
-    for path, table in paths.items():
+    header = published_header(*target)
+    if (table_format == "sums") != (space is not None):
+        raise UsageError("--format sums needs --space, the space of its networks"
+                         if space is None else
+                         f"--space is for --format sums; {table_format} files name operations")
+    if space is not None:
+        tables = [import_sums(files, load_space(space), header, force=force)]
+    else:
+        tables = import_tables(files, table_format, header, force=force)
+    written = []
+    for path, table in require_place(tables, out).items():
         save_table(table, path)
-    return [(path, len(table.entries)) for path, table in paths.items()]
+        stated = table.header.provenance
+        written.append((path, [f"{len(table.entries)} rows"] + [
+            f"{key}: {stated[key]}" for key in ("rank", "residual", "forced") if key in stated]))
+    return written
 
 
 def diff_tables(old: Path, new: Path, *, as_json: bool) -> None:

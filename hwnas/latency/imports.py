@@ -26,13 +26,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import PRECISIONS
 from hwnas.latency.device import DEVICE_NAME, LAYOUT, cpu_list
 from hwnas.latency.measurement import Measurement
+from hwnas.latency.plausible import implausible
 from hwnas.latency.scoped import scope_problems, scope_text
 from hwnas.latency.table import LatencyTable, TableHeader, load_table
 from hwnas.ops import OpSpec, Shape, make_divisible
@@ -40,9 +40,6 @@ from hwnas.ops import OpSpec, Shape, make_divisible
 SQUEEZE_RATIO = 4  # hidden channels over those of squeeze-and-excite, in both supernets
 VALUE_KEYS = {"ofa": {"count", "mean", "std"}, "proxyless": {"count", "mean", "var"}}
 FORMATS = tuple(VALUE_KEYS)
-# multiply-accumulates per second that networks reach on devices, in 10^9: a factor of 1000 beside
-# what phones and boards reach (1 to 100) is a table in seconds or microseconds
-PLAUSIBLE_GMACS_PER_S = (0.1, 1000.0)
 
 LARGEST = 1e12  # of any number in a row
 
@@ -84,7 +81,7 @@ def import_tables(
     """
     if table_format not in FORMATS:
         raise UsageError(f"--format {table_format!r} is not known; it is one of "
-                         f"{', '.join(FORMATS)}")
+                         f"{', '.join(FORMATS)}, sums")
     tables: dict[str, LatencyTable] = {}
     problems: list[str] = []
     for file in files:
@@ -153,8 +150,9 @@ def _import(
     if not rows and not problems:
         problems.append("holds no row")
     entries, resolution = _operations(rows, table_format, problems)
-    if not force and not problems:
-        problems += _implausible(entries)
+    problem = None if force or problems else implausible(entries, header.precision)
+    if problem is not None:
+        problems.append(f"{problem}. Next: convert them; --force takes them as they are")
     if problems:
         return None
     provenance = {"format": table_format, "file": file.name,
@@ -330,20 +328,6 @@ def _head(chain: Sequence[Part], table_format: str) -> OpSpec:
         return OpSpec.make("head", chain[0].in_shape, classes, hidden=hidden, act="relu6")
     return OpSpec.make("head", chain[0].in_shape, classes, hidden=hidden, act="hswish",
                        features=chain[2].out_shape[0], features_bias=False)
-
-
-def _implausible(entries: Mapping[OpSpec, Measurement]) -> list[str]:
-    """Return a problem where the rows' median speed is that of no device."""
-    speeds = [op.macs / row.latency_ms / 1e6 for op, row in entries.items()]
-    speed = float(np.median(speeds))
-    low, high = PLAUSIBLE_GMACS_PER_S
-    if low <= speed <= high:
-        return []
-    unit = "seconds" if speed > high else "microseconds"
-    return [f"half of its rows are {'faster' if speed > high else 'slower'} than {speed:.3g} x "
-            f"10^9 multiply-accumulates per second, where devices reach {low:g} to {high:g}: are "
-            f"its latencies in {unit}? They must be in ms. Next: convert them; --force takes them "
-            "as they are"]
 
 
 def published_header(

@@ -30,6 +30,7 @@ class TargetConfig(FileModel):
     The budget is ``budget_ms`` (several: one answer each), or ``budget_percentile`` of the space's
     latencies. Without ``table`` the device is profiled. ``headroom`` is the share of the budget
     that search leaves free for errors of prediction; null derives it from the table's errors.
+    ``force`` takes a table whose latencies look as if they were not in ms.
     """
 
     device: str = "host"
@@ -43,6 +44,7 @@ class TargetConfig(FileModel):
     budget_ms: Positive | tuple[Positive, ...] | None = None
     budget_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     headroom: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    force: bool = False
 
     @field_validator("budget_ms", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from hwnas.errors import InfeasibleError, InputError, UsageError
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.device import load_device
+from hwnas.latency.plausible import require_plausible
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import ProfilePlan, profile
 from hwnas.latency.runner import Target, make_target, open_runner
@@ -223,7 +224,10 @@ def check_target(target: TargetConfig) -> None:
     if not Path(target.table).exists():
         raise InputError(f"table {target.table}", ["there is no such file"],
                          "hwnas profile writes tables")
-    header = load_tables(Path(target.table)).header
+    tables = load_tables(Path(target.table))
+    if not target.force:
+        require_plausible(tables, f"table {target.table}")
+    header = tables.header
     problems = [
         f"{name}: the table was measured with {measured!r}, the target has {asked!r}"
         for name, measured, asked in (

@@ -104,9 +104,26 @@ def _ofa_mbv3(name: str, params: Params) -> ElasticSpace:
 def _fbnet(name: str, params: Params) -> ChainSpace:
     """Make FBNet's space (Wu et al., CVPR 2019, Tables 1 and 2).
 
+    The width of the last convolution, 1984, is that of timm's fbnetc_100 and of HW-NAS-Bench.
+    """
+    return _fbnet_plan(name, params, stem_stride=2, second_stride=2, hidden=1984)
+
+
+def _fbnet_cifar(name: str, params: Params) -> ChainSpace:
+    """Make the variant for 32 px images of HW-NAS-Bench (Li et al., ICLR 2021).
+
+    Stem and second stage keep the size, and the last convolution has 1504 channels.
+    """
+    return _fbnet_plan(name, params, stem_stride=1, second_stride=1, hidden=1504)
+
+
+def _fbnet_plan(
+    name: str, params: Params, *, stem_stride: int, second_stride: int, hidden: int
+) -> ChainSpace:
+    """Make a space of FBNet's blocks.
+
     As in timm's fbnetc_100, every block has its first 1x1 convolution, expansion 1 included; as in
-    HW-NAS-Bench's networks (Li et al., ICLR 2021), a skip that changes the shape is a 1x1
-    convolution + BN + ReLU. The width of the last convolution, 1984, is that of both.
+    HW-NAS-Bench's networks, a skip that changes the shape is a 1x1 convolution + BN + ReLU.
     """
     options: dict[str, LayerOption] = {}
     for kernel in (3, 5):
@@ -116,20 +133,21 @@ def _fbnet(name: str, params: Params) -> ChainSpace:
         options[f"k{kernel}_e6"] = Block(kernel, 6, "relu")
     options["skip"] = Identity("relu")
     width_mult = float(params["width_mult"])
-    plan = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
+    plan = ((16, 1, 1), (24, 4, second_stride), (32, 4, 2), (64, 4, 2), (112, 4, 1),
+            (184, 4, 2), (352, 1, 1))
     return ChainSpace(
         name=name,
         input_size=int(params["input_size"]),
         num_classes=int(params["num_classes"]),
         stem_width=make_divisible(16 * width_mult),
-        stem_stride=2,
+        stem_stride=stem_stride,
         stem_act="relu",
         stages=tuple(
             Stage(make_divisible(width * width_mult), layers, stride, tuple(options))
             for width, layers, stride in plan
         ),
         options=options,
-        head=Head(hidden=make_divisible(1984 * max(1.0, width_mult)), act="relu"),
+        head=Head(hidden=make_divisible(hidden * max(1.0, width_mult)), act="relu"),
     )
 
 
@@ -171,6 +189,11 @@ CATALOGUE: Mapping[str, Entry] = {
         {"input_size": 224, "num_classes": 1000, "width_mult": 1.0},
         _fbnet,
         "22 layers, kernel 3/5 x expansion 1/3/6, grouped, or skip (FBNet, CVPR 2019)",
+    ),
+    "fbnet-cifar": Entry(
+        {"input_size": 32, "num_classes": 100, "width_mult": 1.0},
+        _fbnet_cifar,
+        "FBNet's 22 layers for 32 px images (HW-NAS-Bench, ICLR 2021)",
     ),
     "darts": Entry(
         {"cells": 20, "channels": 36, "input_size": 32, "num_classes": 10},

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from hwnas.latency.sums_solver import Design
+from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
 WIDE = "ofa-mbv3:width_mult=1.2"
@@ -70,3 +72,54 @@ def test_a_second_import_and_an_unknown_format_write_nothing(hwnas, note10, shar
     assert other.code == 2
     assert "one of ofa, proxyless" in other.err
     assert {path.name: path.read_bytes() for path in note10.iterdir()} == before
+
+
+def test_sums_are_solved_stated_and_used(hwnas, tmp_path):
+    space = load_space("tiny")
+    codes = stream(0, "sums").integers(4, size=(300, 5)).astype(np.int16)
+    design = Design(space)
+    rows = np.array([op.macs for op in design.ops]) / 1e7
+    lines = [json.dumps({"arch": arch.to_json(), "latency_ms": ms}) for arch, ms in zip(
+        space.decode(codes), (design.counts(codes) @ rows).tolist(), strict=True)]
+    (tmp_path / "s.jsonl").write_text("\n".join(lines))
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(json.loads(x)["arch"]) for x in lines))
+    arguments = ("lut", "import", "--format", "sums", tmp_path / "s.jsonl", "--device", "pixel-3",
+                 "--out", tmp_path / "out")
+    answer = hwnas(*arguments, "--space", "tiny")
+    assert (answer.code, answer.err) == (0, "")
+    assert "rank: 16 of 20 rows" in answer.out
+    assert "residual: max " in answer.out
+    table = tmp_path / "out" / "litert-fp32-t1.json"
+    predicted = hwnas("predict", "--space", "tiny", "--lut", table, "--archs",
+                      tmp_path / "a.jsonl", "--json").out.splitlines()
+    for line, sums in zip(predicted, lines, strict=True):
+        assert json.loads(line)["latency_ms"] == pytest.approx(json.loads(sums)["latency_ms"],
+                                                               abs=1e-9)
+    without = hwnas(*arguments)
+    assert without.code == 2
+    assert "--format sums needs --space" in without.err
+
+
+def test_a_table_in_microseconds_is_refused_where_it_is_used_and_warned_of_where_shown(
+    hwnas, shop, tmp_path
+):
+    content = json.loads((shop / "t.json").read_text())
+    for row in content["entries"]:
+        for key in ("latency_ms", "p5_ms", "p50_ms", "p90_ms", "p95_ms"):
+            row[key] *= 1e3
+    (shop / "t.json").write_text(json.dumps(content))
+    predict = ("predict", "--space", "tiny", "--lut", "t.json", "--archs", "archs.jsonl")
+    refused = hwnas(*predict)
+    assert (refused.code, refused.out) == (1, "")
+    assert "are its latencies in microseconds?" in refused.err
+    assert "GMAC/s" in refused.err
+    assert hwnas(*predict, "--force").out
+    search = ("search", "--space", "tiny", "--lut", "t.json", "--budget-ms", "1000", "--data",
+              "digits", "--out", tmp_path / "new")
+    refused = hwnas(*search)
+    assert refused.code == 1
+    assert "are its latencies in microseconds?" in refused.err
+    assert not (tmp_path / "new").exists()
+    shown = hwnas("lut", "show", "t.json")
+    assert shown.code == 0
+    assert "warning: t.json: its rows imply" in shown.err

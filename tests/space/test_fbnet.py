@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +59,17 @@ def test_skips_are_nothing_but_projections_where_the_shape_changes():
     ]
 
 
+def test_the_variant_for_small_images_keeps_their_size_longer_and_has_the_same_choices():
+    small, large = load_space("fbnet-cifar"), load_space("fbnet")
+    assert small.choices == large.choices
+    stem, *blocks, head = layers(small, "k3_e6")
+    assert str(stem) == "conv 3x32x32->16 act=relu kernel=3"
+    assert [op.out_shape for op in blocks] == [
+        (16, 32, 32), *[(24, 32, 32)] * 4, *[(32, 16, 16)] * 4, *[(64, 8, 8)] * 4,
+        *[(112, 8, 8)] * 4, *[(184, 4, 4)] * 4, (352, 4, 4)]
+    assert str(head) == "head 352x4x4->100 act=relu hidden=1504"
+
+
 def test_parameters_reach_the_network():
     stem, *_, head = layers(load_space("fbnet:input_size=96,num_classes=7,width_mult=1.5"), "skip")
     assert (stem.in_shape, stem.out_channels) == ((3, 96, 96), 24)
@@ -74,13 +84,10 @@ def test_parameters_reach_the_network():
 def test_equal_operations_explain_the_published_latencies_and_in_the_order_of_the_options(device):
     """Both devices' are sums of a table, so times per operation explain them without a rest.
 
-    The networks there are of CIFAR-100's size: other strides, operations equal at the same places.
+    The networks there are of CIFAR-100's size.
     """
     data = np.load(LATENCIES)
-    space = load_space("fbnet:input_size=32,num_classes=100")
-    strides = iter((1, 1, 2, 2, 1, 2, 1))
-    space = replace(space, stem_stride=1, head=replace(space.head, hidden=1504), stages=tuple(
-        replace(stage, stride=next(strides)) for stage in space.stages))
+    space = load_space("fbnet-cifar")
     codes = data["arch"].astype(np.int64)
     latency_ms = data["latency_ms"][data["device"].tolist().index(device)].astype(np.float64)
     columns: dict[OpSpec, np.ndarray] = {}
