@@ -26,7 +26,9 @@ def profile(
     space: SpaceName,
     out: Annotated[Path, typer.Option("--out", help="The table to write.")],
     runtime: Annotated[str, typer.Option("--runtime", help="litert or onnxruntime")] = "litert",
-    precision: Annotated[str, typer.Option("--precision", help="fp32")] = "fp32",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, or int8: static, a scale per channel.")
+    ] = "fp32",
     threads: Threads = None,
     affinity: Affinity = None,
     calibrate: Annotated[
@@ -45,6 +47,7 @@ def profile(
 ) -> None:
     """Measure every operation of a space on a device; write a latency table."""
     from hwnas.cli.tables import print_validation, summary
+    from hwnas.export.cache import ConversionCache
     from hwnas.latency.device import load_device
     from hwnas.latency.profiler import ProfilePlan
     from hwnas.latency.profiler import profile as measure
@@ -55,13 +58,16 @@ def profile(
     target = make_target(load_device(device), runtime, precision, threads, affinity)
     plan = ProfilePlan(load_space(space), target, calibrate, validate, seed,
                        parse_scope(scope) if scope else {})
+    cache = ConversionCache()
     with Display() as display:
-        table = measure(plan, out, resume=resume, progress=display)
+        table = measure(plan, out, resume=resume, cache=cache, progress=display)
+    say(f"models made: {cache.made['fp32']} fp32, {cache.made['int8']} int8; all others were in "
+        f"{cache.root}")
     if as_json:
         print_json(summary(table, out))
         return
     print_text(f"{out}: {len(table.entries)} operations on {target.device.name} "
-               f"({table.header.runtime_version}, {threads or target.threads} thread(s))")
+               f"({table.header.runtime_version}, {target.precision}, {target.threads} thread(s))")
     print_validation(table)
 
 

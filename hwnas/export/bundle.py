@@ -14,7 +14,7 @@ from hwnas.arch import short_hash
 from hwnas.errors import InputError
 from hwnas.export.cache import Conversion, ConversionCache, FileWeights
 from hwnas.export.formats import LAYOUTS, Format, converter_versions
-from hwnas.export.onnx import with_metadata
+from hwnas.export.onnx_file import with_metadata
 from hwnas.export.parity import check_parity, parity
 from hwnas.export.session import model_io
 from hwnas.files import FileModel, parse_model

@@ -13,15 +13,16 @@ import gc
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
 from hwnas.errors import HwnasError, InputError
 from hwnas.executor import TaskError, available_cores, run_tasks
+from hwnas.export.calibration import CalibrationData, NormalData
 from hwnas.export.formats import (
     LAYOUTS,
     ONNX_OPSET,
@@ -29,7 +30,9 @@ from hwnas.export.formats import (
     ConversionError,
     Format,
     Layout,
+    Precision,
     converter_versions,
+    quantizer_versions,
 )
 from hwnas.files import FileModel
 from hwnas.interfaces import Wiring
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 
 RECIPE = 1
 """Raise it when this package's own part of a conversion changes what is written."""
+
+QUANTIZATION = 1
+"""The same of a quantisation."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +86,17 @@ WeightsRef: TypeAlias = InitWeights | FileWeights
 class Conversion:
     """One model file by all that decides its content. Build it with :meth:`make`.
 
-    ``wiring`` says whose outputs each of ``layers`` takes, None: they are a chain.
+    ``wiring`` says whose outputs each of ``layers`` takes, None: they are a chain. An int8 file is
+    made from the fp32 one of the same network, :attr:`float_form`, and ``calibration``.
     """
 
     layers: tuple[OpSpec, ...]
     weights: WeightsRef
     format: Format
-    precision: Literal["fp32"]
+    precision: Precision
     layout: Layout
     wiring: Wiring | None = None
+    calibration: CalibrationData | None = None
 
     @staticmethod
     def make(
@@ -96,11 +104,14 @@ class Conversion:
         weights: WeightsRef,
         model_format: Format,
         *,
-        precision: Literal["fp32"] = "fp32",
+        precision: Precision = "fp32",
         layout: Layout | None = None,
         wiring: Wiring | None = None,
+        calibration: CalibrationData | None = None,
     ) -> Conversion:
         """Return the checked conversion; ``layout`` None is the format's usual one.
+
+        ``calibration`` None is :class:`NormalData` for int8, which is for timing only.
 
         Raises:
             InputError: lists every value that is not allowed, with what is.
@@ -115,14 +126,40 @@ class Conversion:
                             f"{', '.join(LAYOUTS[model_format])}, got {layout!r}")
         if precision not in PRECISIONS:
             problems.append(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if precision == "fp32" and calibration is not None:
+            problems.append(f"calibration is for int8, got {calibration} for fp32")
         if problems:
             raise InputError("conversion", problems)
+        if precision == "int8" and calibration is None:
+            calibration = NormalData()
         return Conversion(layers, weights, model_format, precision,
-                          layout or LAYOUTS[model_format][0], wiring)
+                          layout or LAYOUTS[model_format][0], wiring, calibration)
+
+    @property
+    def float_form(self) -> Conversion:
+        """The fp32 file that this one is made from; itself if it is fp32."""
+        if self.precision == "fp32":
+            return self
+        return replace(self, precision="fp32", calibration=None)
+
+    @property
+    def num_inputs(self) -> int:
+        """How many tensors the model takes: a single operation may take several."""
+        return self.layers[0].num_inputs if len(self.layers) == 1 else 1
 
     @cached_property
     def key(self) -> str:
-        """64 hex digits: SHA-256 of network, weights, format, precision, layout and converter."""
+        """64 hex digits: SHA-256 of all that decides the content, versions of converters too."""
+        content: dict[str, Any]
+        if self.precision == "int8":
+            content = {
+                "quantization": QUANTIZATION,
+                "float": self.float_form.key,
+                "precision": self.precision,
+                "calibration": str(self.calibration),
+                "quantizer": dict(quantizer_versions(self.format)),
+            }
+            return hashlib.sha256(canonical_json(content).encode()).hexdigest()
         content = {
             "recipe": RECIPE,
             "layers": [layer.to_json() for layer in self.layers],
@@ -141,8 +178,9 @@ class Conversion:
         what = str(self.layers[0])
         if len(self.layers) > 1:
             what = f"network of {len(self.layers)} operations, from {what}"
+        ranges = f", ranges of {self.calibration}" if self.calibration else ""
         return (f"{what}, weights {str(self.weights)[:16]}, as {self.format} {self.precision} "
-                f"{self.layout}")
+                f"{self.layout}{ranges}")
 
 
 class EntryModel(FileModel):
@@ -164,10 +202,15 @@ def default_root() -> Path:
 
 
 class ConversionCache:
-    """Converted models by :attr:`Conversion.key`; what is damaged counts as missing."""
+    """Converted models by :attr:`Conversion.key`; what is damaged counts as missing.
+
+    ``made`` counts the files that this object wrote, by precision: an int8 file that needed its
+    fp32 one counts in both.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = default_root() if root is None else root
+        self.made: dict[Precision, int] = dict.fromkeys(PRECISIONS, 0)
 
     def path(self, conversion: Conversion) -> Path | None:
         """Return the whole, verified model file, or None if it has to be converted."""
@@ -222,9 +265,36 @@ class ConversionCache:
                 missing.append(conversion)
             else:
                 yield conversion, cached
+        # int8 files are made from fp32 ones, which then are in the cache as well
+        sources = {conversion: conversion.float_form for conversion in missing
+                   if conversion.precision != "fp32"}
+        floats = [c for c in dict.fromkeys([*missing, *sources.values()]) if c.precision == "fp32"
+                  and (c in missing or self.path(c) is None)]
+        failed = {}
+        for conversion, outcome in self._make(floats, workers):
+            if isinstance(outcome, str):
+                failed[conversion] = outcome
+            if conversion in missing:
+                yield conversion, outcome
+        for conversion, source in sources.items():
+            if source in failed:
+                yield conversion, failed[source]
+        yield from self._make([c for c, source in sources.items() if source not in failed], workers)
+
+    def _make(
+        self, conversions: list[Conversion], workers: int | None
+    ) -> Iterator[tuple[Conversion, Path | str]]:
+        """Yield each conversion, of which none is cached, with its new file or the reason."""
         # biggest first, so that the processes end together
-        missing.sort(key=_seconds, reverse=True)
-        count = min(workers or available_cores(), len(missing))
+        missing = sorted(conversions, key=_seconds, reverse=True)
+        for conversion, outcome in self._made(missing, min(workers or available_cores(),
+                                                           len(missing))):
+            self.made[conversion.precision] += isinstance(outcome, Path)
+            yield conversion, outcome
+
+    def _made(
+        self, missing: list[Conversion], count: int
+    ) -> Iterator[tuple[Conversion, Path | str]]:
         if not _pays_off(missing, count):
             for conversion in missing:
                 yield conversion, _convert(self.root, conversion)
@@ -236,12 +306,15 @@ class ConversionCache:
 
 
 _LAYER_SECONDS: Mapping[Format, float] = {"onnx": 0.02, "tflite": 1.0}
+_QUANTIZE_SECONDS = 0.02
 _POOL_SECONDS = 4.0  # starting processes that import torch and a converter once more
 
 
 def _seconds(conversion: Conversion) -> float:
     """Estimate how long a conversion takes; the graph's size decides, not the tensors'."""
-    return len(conversion.layers) * _LAYER_SECONDS[conversion.format]
+    per_layer = (_LAYER_SECONDS[conversion.format] if conversion.precision == "fp32"
+                 else _QUANTIZE_SECONDS)
+    return len(conversion.layers) * per_layer
 
 
 def _pays_off(conversions: Sequence[Conversion], workers: int) -> bool:
@@ -252,7 +325,8 @@ def _pays_off(conversions: Sequence[Conversion], workers: int) -> bool:
 
 
 def _convert_in_worker(root: Path, conversion: Conversion) -> Path | str:
-    _settle_worker(conversion.format)
+    if conversion.precision == "fp32":  # quantising needs none of what is imported
+        _settle_worker(conversion.format)
     return _convert(root, conversion)
 
 
@@ -276,7 +350,7 @@ def _settle_worker(model_format: Format) -> None:
 def _convert(root: Path, conversion: Conversion) -> Path | str:
     """Convert, add the entry, and return its file, or the reason (text crosses processes)."""
     try:
-        payload = _model_bytes(conversion)
+        payload = _model_bytes(root, conversion)
         digest = hashlib.sha256(payload).hexdigest()
         blob = _blob_path(root, digest, conversion.format)
         write_whole(blob, payload)
@@ -288,11 +362,11 @@ def _convert(root: Path, conversion: Conversion) -> Path | str:
     return blob
 
 
-def _model_bytes(conversion: Conversion) -> bytes:
+def _model_bytes(root: Path, conversion: Conversion) -> bytes:
+    if conversion.calibration is not None:
+        return _quantized_bytes(root, conversion, conversion.calibration)
     network = _network(conversion)
-    in_shape = conversion.layers[0].in_shape
-    # a whole network has one image; a single operation may take several tensors
-    num_inputs = conversion.layers[0].num_inputs if len(conversion.layers) == 1 else 1
+    in_shape, num_inputs = conversion.layers[0].in_shape, conversion.num_inputs
     if conversion.format == "onnx":
         from hwnas.export.onnx import onnx_bytes
 
@@ -300,6 +374,21 @@ def _model_bytes(conversion: Conversion) -> bytes:
     from hwnas.export.tflite import tflite_bytes
 
     return tflite_bytes(network, in_shape, layout=conversion.layout, num_inputs=num_inputs)
+
+
+def _quantized_bytes(root: Path, conversion: Conversion, calibration: CalibrationData) -> bytes:
+    source = ConversionCache(root).path(conversion.float_form)
+    if source is None:
+        raise ConversionError("its fp32 file has gone from the cache since it was put there")
+    payload = source.read_bytes()
+    samples = calibration.samples(conversion.layers[0].in_shape, conversion.num_inputs)
+    if conversion.format == "onnx":
+        from hwnas.export.quantize_onnx import quantized_onnx
+
+        return quantized_onnx(payload, samples)
+    from hwnas.export.quantize_tflite import quantized_tflite
+
+    return quantized_tflite(payload, samples, layout=conversion.layout)
 
 
 def _network(conversion: Conversion) -> nn.Module:

@@ -8,15 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from hwnas.errors import HwnasError, InputError
+from hwnas.errors import HwnasError, InputError, UsageError
 
 Format: TypeAlias = Literal["onnx", "tflite"]
 Layout: TypeAlias = Literal["nchw", "nhwc"]
+Precision: TypeAlias = Literal["fp32", "int8"]
 
 LAYOUTS: Mapping[Format, tuple[Layout, ...]] = {"onnx": ("nchw",), "tflite": ("nhwc", "nchw")}
 """The layouts each format can have, its default first."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+
+_REFUSED: Mapping[str, str] = {
+    "fp16": "ONNX Runtime's CPU provider computes it as fp32 between casts, and LiteRT's "
+            "interpreter unpacks fp16 weights to fp32 when it loads them: it would be timed as "
+            "fp32 with another name",
+}
+"""What one may expect to be offered, and why it is not."""
 
 ONNX_OPSET = 17
 """The newest opset that runtimes of 2022 (ONNX Runtime 1.12) read; all our operations are in it."""
@@ -24,6 +32,11 @@ ONNX_OPSET = 17
 _CONVERTERS: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("torch", "onnx"),
     "tflite": ("torch", "litert-torch", "litert-converter"),
+}
+
+_QUANTIZERS: Mapping[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("ai-edge-quantizer", "ai-edge-litert"),
 }
 
 FOREIGN_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
@@ -38,6 +51,26 @@ class ConversionError(HwnasError):
 def converter_versions(model_format: Format) -> Mapping[str, str]:
     """Return package -> version of what converts to ``model_format``, without importing it."""
     return {name: importlib.metadata.version(name) for name in _CONVERTERS[model_format]}
+
+
+@functools.cache
+def quantizer_versions(model_format: Format) -> Mapping[str, str]:
+    """Return package -> version of what makes int8 files of ``model_format`` from fp32 ones."""
+    return {name: importlib.metadata.version(name) for name in _QUANTIZERS[model_format]}
+
+
+def precision_of(name: str) -> Precision:
+    """Return the precision called ``name``.
+
+    Raises:
+        UsageError: there is none; names those there are and, of a refused one, the reason.
+    """
+    for known in PRECISIONS:
+        if name == known:
+            return known
+    reason = f". {name}: {_REFUSED[name]}" if name in _REFUSED else ""
+    raise UsageError(f"precision {name!r} is not supported; allowed: "
+                     f"{', '.join(PRECISIONS)}{reason}")
 
 
 def format_of(model: Path) -> Format:

@@ -8,13 +8,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
-import onnx.checker
-import onnx.shape_inference
 import torch
 from torch import nn
 
 from hwnas.export.formats import FOREIGN_ERRORS, ONNX_OPSET, ConversionError
+from hwnas.export.onnx_file import check_onnx
 from hwnas.export.prepare import inference_copy, traced_output
 from hwnas.journal import write_whole
 from hwnas.ops import Shape
@@ -63,27 +61,6 @@ def onnx_bytes(network: nn.Module, in_shape: Shape, *, num_inputs: int = 1) -> b
         payload = raw.read_bytes()
     check_onnx(payload)
     return payload
-
-
-def check_onnx(payload: bytes) -> None:
-    """Run ONNX's checker with shape inference over a serialised model.
-
-    Raises:
-        ConversionError: the model breaks ONNX's rules; names the rule.
-    """
-    try:
-        onnx.checker.check_model(payload, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"the exported file is not valid ONNX: {error}") from error
-
-
-def with_metadata(payload: bytes, metadata: dict[str, str]) -> bytes:
-    """Return the serialised ONNX model ``payload`` with ``metadata`` as its metadata_props."""
-    model = onnx.load_model_from_string(payload)
-    onnx.helper.set_model_props(model, metadata)
-    result: bytes = model.SerializeToString(deterministic=True)
-    check_onnx(result)
-    return result
 
 
 @contextlib.contextmanager

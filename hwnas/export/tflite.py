@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +11,10 @@ from torch.nn import functional as F
 
 from hwnas.export.formats import FOREIGN_ERRORS, ConversionError, Layout
 from hwnas.export.prepare import inference_copy, traced_output
+from hwnas.export.quiet import held_back_output
 from hwnas.journal import write_whole
 from hwnas.network_cell import Concat
 from hwnas.ops import Shape
-
-_PROGRESS_SWITCH = "LITERT_TORCH_SHOW_PROGRESS"
 
 
 def to_tflite(
@@ -47,7 +41,7 @@ def tflite_bytes(
     prepared = with_plain_pools(inference_copy(network))
     output = traced_output(prepared, in_shape, num_inputs)
     channels, height, width = in_shape
-    with _held_back_output() as log:
+    with held_back_output() as log:
         import litert_torch
         from litert_converter.mlir.ir import MLIRError
 
@@ -113,25 +107,5 @@ def with_plain_pools(network: nn.Module) -> nn.Module:
 
 def load_converter() -> None:
     """Import litert-torch (5 s) without its messages; what long-lived workers do first."""
-    with _held_back_output():
+    with held_back_output():
         import litert_torch  # noqa: F401
-
-
-@contextlib.contextmanager
-def _held_back_output() -> Iterator[BinaryIO]:
-    """Keep the converter's progress off stdout; catch what its C++ parts write to stderr."""
-    before = os.environ.get(_PROGRESS_SWITCH)
-    os.environ[_PROGRESS_SWITCH] = "n"
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as log:
-            os.dup2(log.fileno(), 2)
-            yield log
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        if before is None:
-            del os.environ[_PROGRESS_SWITCH]
-        else:
-            os.environ[_PROGRESS_SWITCH] = before

@@ -88,7 +88,7 @@ class OnnxModel:
         self.binding = self.session.io_binding()
         self.values: dict[str, np.ndarray[Any, Any]] = {}  # bound memory has to stay alive
         for place, detail in enumerate(self.inputs):
-            self.bind(detail.name, example_input(detail.shape, np.float32, place))
+            self.bind(detail.name, example_input(detail.shape, onnx_dtype(detail.type), place))
         self.binding.bind_output(self.session.get_outputs()[0].name)
 
     def set_input(self, value: np.ndarray[Any, Any]) -> None:
@@ -156,14 +156,25 @@ def require_one(inputs: Sequence[Any]) -> None:
 def example_input(shape: Iterable[Any], dtype: Any, place: int = 0) -> np.ndarray[Any, Any]:
     """Return a fixed input of this shape; normal values, as after a network's normalisation.
 
-    ``place`` is the input's among the model's: each has values of its own.
+    ``place`` is the input's among the model's: each has values of its own. Integers spread over
+    all values of an 8-bit type, around its middle.
     """
     if not all(isinstance(int(size), int) and int(size) > 0 for size in shape):
         raise ValueError(f"the model's input shape {list(shape)} is not fixed")
     values = np.random.default_rng(place).standard_normal([int(size) for size in shape])
     if np.issubdtype(dtype, np.integer):
-        values = np.clip(np.rint(values * 40), -128, 127)
+        limits = np.iinfo(dtype)
+        middle = (int(limits.min) + int(limits.max) + 1) // 2
+        values = np.clip(np.rint(values * 40) + middle, limits.min, limits.max)
     return np.ascontiguousarray(values.astype(dtype))
+
+
+def onnx_dtype(name: str) -> Any:
+    """Return the numpy type of an ONNX Runtime input; ValueError if models of ours have none."""
+    known = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+    if name not in known:
+        raise ValueError(f"the model takes {name}; allowed: {', '.join(known)}")
+    return known[name]
 
 
 def time_runs(model: Model, min_runs: int, min_ms: float, warmup_runs: int) -> list[int]:

@@ -83,6 +83,7 @@ def conversion_of(
         layers,
         InitWeights(),
         MODEL_FORMAT[target.runtime],
+        precision=target.precision,
         layout=LAYOUT[target.runtime],
         wiring=wiring,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import DeviceError, UsageError
+from hwnas.export.formats import Precision, precision_of
 from hwnas.latency.device import Device, cpu_list, cpu_numbers
 
 AGENT = Path(__file__).parent / "agent.py"
@@ -28,7 +29,7 @@ class Target:
 
     device: Device
     runtime: str
-    precision: str
+    precision: Precision
     threads: int
     affinity: str | None
 
@@ -58,13 +59,12 @@ def make_target(
             f"device {device.name} has no runtime {runtime!r}; it has "
             f"{', '.join(device.runtimes)}. Next: choose one, or add it to the device file"
         )
-    if precision != "fp32":
-        raise UsageError(f"precision {precision!r} is not supported; allowed: fp32")
+    checked = precision_of(precision)
     try:
         pinned = settings.affinity if affinity is None else cpu_list(affinity)
     except ValueError as error:
         raise UsageError(f"affinity {error}, got {affinity!r}") from None
-    return Target(device, runtime, precision, threads or settings.threads, pinned)
+    return Target(device, runtime, checked, threads or settings.threads, pinned)
 
 
 class LocalRunner:

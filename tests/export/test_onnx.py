@@ -9,7 +9,8 @@ from torch import nn
 
 from hwnas.errors import InputError
 from hwnas.export.formats import ONNX_OPSET, ConversionError
-from hwnas.export.onnx import check_onnx, onnx_bytes, to_onnx, with_metadata
+from hwnas.export.onnx import onnx_bytes, to_onnx
+from hwnas.export.onnx_file import check_onnx, with_metadata
 from hwnas.export.parity import PARITY_LIMIT_FP32, check_parity, parity
 from hwnas.export.session import model_io
 from hwnas.ops import OpSpec

@@ -57,7 +57,7 @@ def test_a_target_takes_from_the_device_file_what_is_not_given(device):
 def test_a_target_that_cannot_be_says_what_can(device):
     with pytest.raises(UsageError, match="no runtime 'tvm'; it has onnxruntime, litert"):
         make_target(device, "tvm")
-    with pytest.raises(UsageError, match="precision 'int4' is not supported; allowed: fp32"):
+    with pytest.raises(UsageError, match="precision 'int4' is not supported; allowed: fp32, int8"):
         make_target(device, "litert", "int4")
     for affinity in ("", "big", "7-4"):
         with pytest.raises(UsageError, match=f"CPU list such as .*, got {affinity!r}"):
