@@ -13,9 +13,23 @@ from torch import Tensor, nn
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
 from hwnas.export.cache import Conversion, ConversionCache, FileWeights
-from hwnas.export.formats import LAYOUTS, Format, converter_versions
+from hwnas.export.calibration import CalibrationData
+from hwnas.export.formats import (
+    LAYOUTS,
+    Format,
+    Precision,
+    converter_versions,
+    quantizer_versions,
+)
 from hwnas.export.onnx_file import with_metadata
-from hwnas.export.parity import check_parity, parity
+from hwnas.export.parity import (
+    Int8Parity,
+    Parity,
+    check_int8_parity,
+    check_parity,
+    int8_parity,
+    parity,
+)
 from hwnas.export.session import model_io
 from hwnas.files import FileModel, parse_model
 from hwnas.interfaces import Wiring
@@ -44,6 +58,16 @@ class PreprocessingModel(FileModel):
     class_names: tuple[str, ...]
 
 
+def file_key(model_format: Format, precision: Precision) -> str:
+    """Return what ``export.json`` calls a file: ``onnx``, ``tflite``, ``onnx-int8``..."""
+    return model_format if precision == "fp32" else f"{model_format}-{precision}"
+
+
+def file_name(model_format: Format, precision: Precision) -> str:
+    """Return the name of a model file in its folder."""
+    return f"model.{model_format}" if precision == "fp32" else f"model.{precision}.{model_format}"
+
+
 def write_bundle(
     folder: Path,
     *,
@@ -56,23 +80,32 @@ def write_bundle(
     preprocessing: dict[str, Any],
     cache: ConversionCache,
     formats: Sequence[Format] = ("onnx", "tflite"),
+    precisions: Sequence[Precision] = ("fp32",),
+    calibration: CalibrationData | None = None,
 ) -> dict[str, Any]:
     """Write ``folder/<arch_id>/`` and return what its ``export.json`` holds.
 
-    The folder gets ``model.onnx`` and ``model.tflite`` (those of ``formats``), ``arch.json``
-    (architecture, layers and their wiring, preprocessing) and ``export.json`` (per format: file,
-    hash, inputs and outputs, parity, converter). ``weights`` is ``network``'s safetensors file;
-    ``images`` (N, C, H, W), preprocessed, measure parity. A second call only verifies what is
-    unchanged.
+    The folder gets ``model.onnx`` and ``model.tflite`` (those of ``formats``), in int8
+    ``model.int8.onnx`` and ``model.int8.tflite``, ``arch.json`` (architecture, layers and their
+    wiring, preprocessing) and ``export.json`` (by ``file_key``: file, hash, inputs and outputs,
+    parity, converter). ``weights`` is ``network``'s safetensors file; ``images`` (N, C, H, W),
+    preprocessed, measure parity; int8 needs ``calibration``, other images. A second call only
+    verifies what is unchanged.
 
     Raises:
-        InputError: preprocessing or weights do not fit the network; lists every problem.
+        InputError: preprocessing or weights do not fit the network, or int8 without calibration;
+            lists every problem.
         ConversionError: a format is impossible for this network.
         ParityError: an exported model differs from ``network``; no ``export.json`` is written.
     """
     reference = FileWeights.of(weights)
+    if "int8" in precisions and calibration is None:
+        raise InputError("export", ["int8 needs images to measure ranges on (calibration)"])
     conversions = {
-        name: Conversion.make(layers, reference, name, wiring=wiring) for name in formats
+        file_key(name, precision): Conversion.make(
+            layers, reference, name, precision=precision, wiring=wiring,
+            calibration=calibration if precision == "int8" else None)
+        for precision in precisions for name in formats
     }
     arch_id = short_hash(canonical_json(arch_json))
     description = {
@@ -93,13 +126,13 @@ def write_bundle(
     (target / "export.json").unlink(missing_ok=True)  # it describes models that now change
     write_json(target / "arch.json", description)
     exported, files = {}, cache.fill(conversions.values())
-    for name in formats:
-        payload = files[conversions[name]].read_bytes()
-        if name == "onnx":
+    for key, conversion in conversions.items():
+        payload = files[conversion].read_bytes()
+        if conversion.format == "onnx":
             payload = with_metadata(payload, {f"hwnas.{part}": canonical_json(description[part])
                                               for part in ("arch", "preprocessing")})
-        exported[name] = _write_model(target / f"model.{name}", payload, network, images,
-                                      conversions[name])
+        path = target / file_name(conversion.format, conversion.precision)
+        exported[key] = _write_model(path, payload, network, images, conversion)
     export = {
         "schema": SCHEMA,
         "arch_id": arch_id,
@@ -115,8 +148,17 @@ def _write_model(
     path: Path, payload: bytes, network: nn.Module, images: Tensor, conversion: Conversion
 ) -> dict[str, Any]:
     write_whole(path, payload)
-    found = parity(network, path, images, layout=conversion.layout)
-    check_parity(found, path)
+    found: Parity | Int8Parity
+    if conversion.precision == "int8":
+        found = int8_parity(network, path, images, layout=conversion.layout)
+        check_int8_parity(found, path)
+    else:
+        found = parity(network, path, images, layout=conversion.layout)
+        check_parity(found, path)
+    quantised = {} if conversion.calibration is None else {
+        "calibration": str(conversion.calibration),
+        "quantizer": dict(quantizer_versions(conversion.format)),
+    }
     return {
         "file": path.name,
         "sha256": hashlib.sha256(payload).hexdigest(),
@@ -126,10 +168,11 @@ def _write_model(
         **model_io(path),
         "parity": found.to_json(),
         "converter": dict(converter_versions(conversion.format)),
+        **quantised,
     }
 
 
-def _content_id(description: dict[str, Any], conversions: dict[Format, Conversion]) -> str:
+def _content_id(description: dict[str, Any], conversions: dict[str, Conversion]) -> str:
     keys = {name: conversion.key for name, conversion in conversions.items()}
     return short_hash(canonical_json([description, keys]))
 

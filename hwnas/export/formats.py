@@ -29,6 +29,9 @@ _REFUSED: Mapping[str, str] = {
 ONNX_OPSET = 17
 """The newest opset that runtimes of 2022 (ONNX Runtime 1.12) read; all our operations are in it."""
 
+QUANTIZATION_KEY = "hwnas.quantization"
+"""The metadata property of int8 ONNX files: scale and zero point of inputs and outputs, by name."""
+
 _CONVERTERS: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("torch", "onnx"),
     "tflite": ("torch", "litert-torch", "litert-converter"),

@@ -21,15 +21,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from hwnas.export.formats import FOREIGN_ERRORS, ConversionError
+from hwnas.export.formats import FOREIGN_ERRORS, QUANTIZATION_KEY, ConversionError
 from hwnas.export.onnx_file import check_onnx
 from hwnas.export.quiet import held_back_output
 from hwnas.journal import canonical_json
 
 Array = NDArray[Any]
-
-QUANTIZATION_KEY = "hwnas.quantization"
-"""The metadata property with scale and zero point of every input and output, by name."""
 
 
 def quantized_onnx(payload: bytes, samples: Iterable[Sequence[Array]]) -> bytes:

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, RootModel, ValidationError
 
 from hwnas.errors import InputError
-from hwnas.export.formats import format_of
+from hwnas.export.formats import QUANTIZATION_KEY, format_of
+from hwnas.files import FileModel
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A model's input or output: name, shape with the batch first, dtype as numpy spells it."""
+    """A model's input or output: name, shape with the batch first, dtype as numpy spells it.
+
+    An integer q of an int8 model means ``scale * (q - zero_point)``; ``scale`` is None for floats.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    scale: float | None = None
+    zero_point: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the object an export file holds."""
-        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+        meaning = {} if self.scale is None else {"scale": self.scale,
+                                                 "zero_point": self.zero_point}
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype, **meaning}
+
+    def encoded(self, values: Array) -> Array:
+        """Return real ``values`` as the model takes them: rounded and saturated if it is int8."""
+        if self.scale is None:
+            return values
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(values / np.float32(self.scale)) + self.zero_point
+        whole: Array = np.clip(steps, limits.min, limits.max).astype(self.dtype)
+        return whole
+
+    def decoded(self, values: Array) -> Array:
+        """Return the real values that the model's numbers mean, float32."""
+        if self.scale is None:
+            return values
+        return (values.astype(np.float32) - self.zero_point) * np.float32(self.scale)
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,11 @@ class Session:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     run: Callable[..., Array]
+
+    def run_real(self, *values: Array) -> Array:
+        """Return the first output as real numbers for real inputs, whatever the model's types."""
+        fed = [info.encoded(value) for info, value in zip(self.inputs, values, strict=True)]
+        return self.outputs[0].decoded(self.run(*fed))
 
 
 def open_session(model: Path) -> Session:
@@ -51,7 +80,7 @@ def open_session(model: Path) -> Session:
 
 
 def model_io(model: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return ``{"inputs": [{name, shape, dtype}], "outputs": [...]}`` of a model file.
+    """Return ``{"inputs": [...], "outputs": [...]}`` of a model file, as TensorInfo spells them.
 
     Raises:
         InputError: see :func:`open_session`.
@@ -78,8 +107,9 @@ def _open_onnx(model: Path) -> Session:
     except (reasons.Fail, reasons.InvalidProtobuf, reasons.InvalidGraph, reasons.NotImplemented,
             reasons.RuntimeException) as error:
         raise InputError(str(model), [f"ONNX Runtime cannot load it: {error}"]) from error
-    inputs = tuple(_onnx_info(node) for node in session.get_inputs())
-    outputs = tuple(_onnx_info(node) for node in session.get_outputs())
+    meanings = _meanings(model, session.get_modelmeta().custom_metadata_map)
+    inputs = tuple(_onnx_info(node, meanings) for node in session.get_inputs())
+    outputs = tuple(_onnx_info(node, meanings) for node in session.get_outputs())
 
     def run(*values: Array) -> Array:
         fed = {info.name: value for info, value in zip(inputs, values, strict=True)}
@@ -89,10 +119,34 @@ def _open_onnx(model: Path) -> Session:
     return Session(inputs, outputs, run)
 
 
-def _onnx_info(node: Any) -> TensorInfo:
+class MeaningModel(FileModel):
+    """What an 8-bit input or output means."""
+
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    zero_point: Annotated[int, Field(ge=-128, le=255)]
+
+
+class MeaningsModel(RootModel[dict[str, MeaningModel]]):
+    """The metadata property of QUANTIZATION_KEY: an 8-bit input's or output's meaning by name."""
+
+
+def _meanings(model: Path, metadata: Mapping[str, str]) -> Mapping[str, MeaningModel]:
+    if QUANTIZATION_KEY not in metadata:
+        return {}
+    try:
+        return MeaningsModel.model_validate_json(metadata[QUANTIZATION_KEY]).root
+    except ValidationError as error:
+        raise InputError(str(model), [f"its metadata {QUANTIZATION_KEY} is not hwnas': "
+                                      f"{error}"]) from error
+
+
+def _onnx_info(node: Any, meanings: Mapping[str, MeaningModel]) -> TensorInfo:
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
-    return TensorInfo(node.name, tuple(node.shape), dtype)
+    if node.name not in meanings:
+        return TensorInfo(node.name, tuple(node.shape), dtype)
+    found = meanings[node.name]
+    return TensorInfo(node.name, tuple(node.shape), dtype, found.scale, found.zero_point)
 
 
 def _open_tflite(model: Path) -> Session:
@@ -121,4 +175,6 @@ def _open_tflite(model: Path) -> Session:
 
 def _tflite_info(detail: dict[str, Any]) -> TensorInfo:
     shape = tuple(int(size) for size in detail["shape"])
-    return TensorInfo(detail["name"], shape, np.dtype(detail["dtype"]).name)
+    name, dtype = detail["name"], np.dtype(detail["dtype"]).name
+    scale, zero_point = detail["quantization"]
+    return TensorInfo(name, shape, dtype, float(scale) or None, int(zero_point))

@@ -12,7 +12,9 @@ import torch
 from hwnas.errors import InputError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
-from hwnas.export.parity import PARITY_LIMIT_FP32, ParityError, parity
+from hwnas.export.calibration import ImageData
+from hwnas.export.parity import PARITY_LIMIT_FP32, ParityError, int8_parity, parity
+from hwnas.export.session import open_session
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space
 
@@ -70,6 +72,33 @@ def test_a_bundle_holds_both_models_and_what_they_expect(tmp_path, arguments, ar
     metadata = {p.key: p.value for p in onnx.load(folder / "model.onnx").metadata_props}
     assert json.loads(metadata["hwnas.preprocessing"]) == description["preprocessing"]
     assert json.loads(metadata["hwnas.arch"]) == arch.to_json()
+
+
+def test_int8_models_stand_beside_with_what_their_integers_mean(tmp_path, arguments, arch):
+    images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    export = write_bundle(tmp_path, precisions=("fp32", "int8"),
+                          calibration=ImageData.of(images.numpy()), **arguments)
+    folder = tmp_path / arch.arch_id
+    assert list(export["formats"]) == ["onnx", "tflite", "onnx-int8", "tflite-int8"]
+    assert arguments["cache"].made == {"fp32": 2, "int8": 2}
+    for name, dtype in (("onnx", "uint8"), ("tflite", "int8")):
+        entry = export["formats"][f"{name}-int8"]
+        assert entry["file"] == f"model.int8.{name}"
+        assert entry["calibration"].startswith("16 images, sha256:")
+        assert {end["dtype"] for end in (*entry["inputs"], *entry["outputs"])} == {dtype}
+        path = folder / entry["file"]
+        again = int8_parity(arguments["network"], path, arguments["images"], layout=entry["layout"])
+        assert entry["parity"] == again.to_json()
+        assert again.sqnr_db > 20
+        assert again.float_operations == {}
+        assert entry["bytes"] < 0.5 * export["formats"][name]["bytes"]
+        (image,) = open_session(path).inputs
+        seen = (images.min().item(), images.max().item())
+        assert image.scale == pytest.approx((seen[1] - seen[0]) / 255, rel=1e-3)
+    metadata = {p.key for p in onnx.load(folder / "model.int8.onnx").metadata_props}
+    assert metadata == {"hwnas.arch", "hwnas.preprocessing", "hwnas.quantization"}
+    with pytest.raises(InputError, match="int8 needs images"):
+        write_bundle(tmp_path, precisions=("int8",), **arguments)
 
 
 def test_a_second_call_reuses_everything_and_repairs_what_is_damaged(tmp_path, arguments, arch):

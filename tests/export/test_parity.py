@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from hwnas.errors import InputError
 from hwnas.export.onnx import to_onnx
-from hwnas.export.parity import Parity, ParityError, check_parity, parity
+from hwnas.export.parity import (
+    Int8Parity,
+    Parity,
+    ParityError,
+    check_int8_parity,
+    check_parity,
+    parity,
+    sqnr_db,
+)
 
 
 class Affine(nn.Module):
@@ -94,3 +103,31 @@ def test_outputs_of_another_width_are_an_input_error(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
     with pytest.raises(InputError, match=r"gives outputs \(3,\) where the network gives \(2,\)"):
         parity(network, path, IMAGES, layout="nchw")
+
+
+def test_the_signal_to_noise_ratio_is_that_of_the_closed_form():
+    reference = np.array([[3.0, 4.0]])
+    assert sqnr_db(reference, np.array([[3.0, 4.5]])) == pytest.approx(20.0)  # 25 over 0.25
+    assert sqnr_db(reference, reference) is None
+    assert sqnr_db(reference, np.zeros((1, 2))) == pytest.approx(0.0)
+    assert sqnr_db(reference, np.array([[3.0, np.nan]])) == -math.inf
+    assert sqnr_db(np.zeros((1, 2)), reference) == -math.inf
+    # a uniform step of 1/127 of the largest value: 6.02 dB a bit (Bennett, 1948), sine 1.76 more
+    wave = np.sin(np.linspace(0, 40 * np.pi, 40001))
+    assert sqnr_db(wave, np.rint(wave * 127) / 127) == pytest.approx(6.02 * 8 + 1.76, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (Int8Parity(9.9, 64, 1.0, {}), r"at least 10 dB, got 9\.9 dB"),
+        (Int8Parity(20.0, 64, 0.89, {}), r"at least 90%, got 89\.0% of 64 images"),
+        (Int8Parity(math.nan, 64, 1.0, {}), "got nan dB"),
+    ],
+)
+def test_a_network_that_quantisation_broke_is_an_error_with_the_next_step(tmp_path, found, message):
+    with pytest.raises(ParityError, match=message) as error:
+        check_int8_parity(found, tmp_path)
+    assert "Next: export --precision fp32" in str(error.value)
+    check_int8_parity(Int8Parity(10.0, 64, 0.9, {}), tmp_path)
+    check_int8_parity(Int8Parity(None, 64, 1.0, {}), tmp_path)

@@ -14,7 +14,10 @@ from onnx import numpy_helper
 from hwnas.errors import InputError
 from hwnas.export.cache import Conversion, ConversionCache, InitWeights
 from hwnas.export.calibration import ImageData, NormalData
-from hwnas.ops import OpSpec
+from hwnas.export.leftovers import float_operations
+from hwnas.export.parity import sqnr_db
+from hwnas.export.session import open_session
+from hwnas.ops import OPS, OpSpec
 
 CONV = OpSpec.make("conv", (3, 12, 10), 8, kernel=3, act="relu6")
 
@@ -89,19 +92,101 @@ def test_the_ends_of_an_onnx_file_say_what_their_integers_mean(tmp_path):
     assert ends["out"]["zero_point"] == 0  # behind a ReLU6
 
 
-def test_calibration_images_are_known_by_content_and_checked(tmp_path):
-    path = tmp_path / "images.npy"
-    np.save(path, np.ones((2, 3, 12, 10), np.float32))
-    data = ImageData.of(path)
-    assert data.count == 2
-    assert len(list(data.samples((3, 12, 10)))) == 2
-    with pytest.raises(InputError, match=r"images of \(3, 12, 10\), the model takes \(3, 8, 8\)"):
+def test_calibration_images_are_known_by_content_and_checked():
+    images = np.ones((2, 3, 12, 10), np.float32)
+    data = ImageData.of(images)
+    assert data == ImageData.of(images.copy()) != ImageData.of(images * 2)
+    assert len(list(data.samples((3, 12, 10)))) == data.count == 2
+    with pytest.raises(InputError, match=r"shape \(3, 12, 10\), the model takes \(3, 8, 8\)"):
         list(data.samples((3, 8, 8)))
-    np.save(path, np.zeros((2, 3, 12, 10), np.float32))
-    with pytest.raises(InputError, match="has changed"):
-        list(data.samples((3, 12, 10)))
-    np.save(path, np.full((2, 3, 12, 10), np.nan, np.float32))
-    with pytest.raises(InputError, match="not finite"):
-        ImageData.of(path)
+    with pytest.raises(InputError, match="one input, this one has 2"):
+        list(data.samples((3, 12, 10), 2))
+    for wrong in (images[:0], images[0], images.astype(np.float64)):
+        with pytest.raises(InputError, match=r"must be float32 \(N, C, H, W\)"):
+            ImageData.of(wrong)
+    with pytest.raises(InputError, match="must be finite"):
+        ImageData.of(images * np.float32("nan"))
     with pytest.raises(InputError, match="calibration is for int8"):
         Conversion.make([CONV], InitWeights(), "onnx", calibration=data)
+
+
+GELU_LEFT = {"Erf": 1}  # of a GELU: no 8-bit kernel in ONNX Runtime
+LEFT = {"fused_mbconv gelu": GELU_LEFT, "uib": {"Erf": 2}}
+"""What ONNX Runtime still computes in float of the operations below."""
+
+OPERATIONS = {
+    "conv": CONV,
+    "conv linear": OpSpec.make("conv", (16, 9, 8), 24, kernel=1, stride=2, act="none"),
+    "mbconv": OpSpec.make("mbconv", (16, 9, 8), 16, kernel=5, hidden=48, act="relu6",
+                          residual=True),
+    "mbconv se": OpSpec.make("mbconv", (16, 9, 8), 16, kernel=3, hidden=48, se_width=8,
+                             act="hswish", residual=True),
+    "mbconv swish": OpSpec.make("mbconv", (16, 9, 8), 24, kernel=3, stride=2, hidden=48, se_width=8,
+                                act="swish", se_gate="sigmoid", se_act="swish"),
+    "mbconv shuffle": OpSpec.make("mbconv", (16, 9, 8), 24, kernel=3, hidden=16, groups=2,
+                                  shuffle=True, act="relu"),
+    "head": OpSpec.make("head", (16, 4, 4), 10, hidden=32, features=24, act="hswish"),
+    "fused_mbconv gelu": OpSpec.make("fused_mbconv", (8, 9, 8), 16, kernel=3, hidden=24,
+                                     act="gelu"),
+    "uib": OpSpec.make("uib", (16, 9, 8), 16, kernel_start=3, kernel=5, hidden=32, act="gelu",
+                       residual=True, layer_scale=True),
+    "mqa": OpSpec.make("mqa", (16, 9, 8), 16, heads=4, key_dim=8, kv_stride=2, layer_scale=True),
+    "squeeze_excite": OpSpec.make("squeeze_excite", (16, 8, 8), 16, width=4),
+    "preact_conv": OpSpec.make("preact_conv", (16, 8, 8), 24, kernel=3),
+    "preact_residual": OpSpec.make("preact_residual", (16, 8, 8), 32, stride=2),
+    "preact_head": OpSpec.make("preact_head", (16, 8, 8), 10),
+    "sep_conv": OpSpec.make("sep_conv", (16, 8, 8), 16, kernel=3),
+    "dil_conv": OpSpec.make("dil_conv", (16, 8, 8), 16, kernel=3),
+    "factorized_reduce": OpSpec.make("factorized_reduce", (16, 8, 8), 32),
+    "avg pool": OpSpec.make("pool", (16, 8, 8), 16, pool="avg", stride=2),
+    "max pool": OpSpec.make("pool", (16, 8, 8), 16, pool="max"),
+    "add": OpSpec.make("add", (16, 8, 8), 16, summands=3),
+    "concat": OpSpec.make("concat", (16, 8, 8), 32, summands=2),
+    "zero": OpSpec.make("zero", (16, 8, 8), 16),
+}
+
+
+def test_every_kind_of_operation_is_quantised_here():
+    assert {op.kind for op in OPERATIONS.values()} == set(OPS)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return ConversionCache(tmp_path_factory.mktemp("cache"))
+
+
+def _sqnr_db(shared, conversion):
+    """Return the SQNR of an int8 file against the fp32 file it is made of, on fresh data."""
+    files = shared.fill([conversion, conversion.float_form], workers=1)
+    quantised, plain = open_session(files[conversion]), open_session(files[conversion.float_form])
+    (values,) = NormalData(seed=9, count=1).samples(conversion.layers[0].in_shape,
+                                                    conversion.num_inputs)
+    if conversion.layout == "nhwc":
+        values = [value.transpose(0, 2, 3, 1) for value in values]
+    assert all(info.dtype in ("uint8", "int8") for info in (*quantised.inputs, *quantised.outputs))
+    return sqnr_db(plain.run(*values), quantised.run_real(*values))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_is_integer_inside_in_onnx_runtime(shared, name):
+    conversion = _int8(OPERATIONS[name], "onnx")
+    found = _sqnr_db(shared, conversion)
+    assert found is None or found > 15
+    assert float_operations(shared.path(conversion)) == LEFT.get(name, {})
+
+
+@pytest.mark.parametrize("name", ["mbconv se", "mqa", "head", "concat", "zero"])
+def test_operations_are_integer_inside_in_litert(shared, name):
+    conversion = _int8(OPERATIONS[name], "tflite")
+    found = _sqnr_db(shared, conversion)
+    assert found is None or found > 15
+    assert float_operations(shared.path(conversion)) == (
+        {"MINIMUM": 1} if name == "zero" else {})
+
+
+def test_the_float_operations_of_an_fp32_file_are_all_of_them(shared):
+    found = {}
+    for model_format in ("onnx", "tflite"):
+        conversion = _int8(OPERATIONS["add"], model_format).float_form
+        found[model_format] = float_operations(shared.fill([conversion])[conversion])
+    assert found == {"onnx": {"Add": 2}, "tflite": {"ADD": 2}}
