@@ -246,8 +246,8 @@ def _strip_ends(model: onnx.ModelProto, feeds: Sequence[Sequence[Array]]) -> Non
                                   f"{', '.join(n.op_type for n in makers) or 'nothing'}")
         become(end, makers[0])
         _rename(graph, makers[0].input[0], end.name)
-    model.metadata_props.append(
-        onnx.StringStringEntryProto(key=QUANTIZATION_KEY, value=canonical_json(ends)))
+    # the marks of the quantiser's own steps go
+    onnx.helper.set_model_props(model, {QUANTIZATION_KEY: canonical_json(ends)})
 
 
 def _quantize_input(graph: onnx.GraphProto, name: str, values: Sequence[Array]) -> None:
