@@ -25,11 +25,11 @@ from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.accuracy import errors
 from hwnas.latency.check import interleaved
+from hwnas.latency.composition import relative_fit
 from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.parts import by_class, choose, fit_parts, split
 from hwnas.latency.parts_predictor import fit_parts_predictor
-from hwnas.latency.predictor import relative_fit
 from hwnas.latency.profiler import conversion_of
 from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.ops import OpSpec

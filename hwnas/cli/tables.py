@@ -11,6 +11,7 @@ import orjson
 
 from hwnas.cli.door import print_json, print_table, print_text, say
 from hwnas.errors import InputError, UsageError
+from hwnas.latency.composition import describe
 from hwnas.latency.measurement import Measurement
 from hwnas.latency.plausible import problems_of, require_plausible
 from hwnas.latency.scoped import ScopedTables, Tables, load_tables, parts, scope_text
@@ -107,9 +108,7 @@ def _print_table(table: LatencyTable, *, hot: bool) -> None:
           f"{op.macs / 1e6:.3g}", str(op)] for op, m in _rows(table, hot=hot)],
     )
     for space, c in table.calibration.items():
-        print_text(f"calibration {space}: {c.scale:.4f} x sum + {c.per_op_ms * 1e3:.3g} us x ops "
-                   f"+ {c.constant_ms * 1e3:.3g} us ({c.num_networks} networks, mean error "
-                   f"{c.mean_abs_rel_error:.2%})")
+        print_text(f"calibration {space}: {describe(c)}")
     print_validation(table)
 
 
@@ -121,8 +120,9 @@ def print_validation(table: LatencyTable) -> None:
         rows = [
             [name, f"{e['mean_abs_rel_error']:.2%}", f"{e['max_abs_rel_error']:.2%}",
              f"{e['within_5_percent']:.1%}", f"{e['kendall_tau']:.4f}"]
-            for name, e in (("table", v), ("MACs line", v["macs_line"]),
-                            ("op count", v["op_count_line"]))
+            for name, e in (("table", v), *([("table, winners", v["winners"])]
+                                            if "winners" in v else []),
+                            ("MACs line", v["macs_line"]), ("op count", v["op_count_line"]))
         ]
         print_table(["predictor", "mean error", "largest", "within 5 %", "Kendall tau"], rows)
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from hwnas.arch import Arch
 from hwnas.interfaces import SearchSpace
-from hwnas.latency.predictor import relative_fit
+from hwnas.latency.composition import relative_fit
 
 Floats = NDArray[np.float64]
 
 
 def errors(predicted_ms: Floats, measured_ms: Floats) -> dict[str, float]:
-    """Return mean and largest absolute relative error, share within 5 %, bias, Kendall's tau-b."""
+    """Return mean and largest absolute relative error, shares within 5 and 10 %, bias, Kendall's tau-b."""
     from scipy.stats import kendalltau  # half a second to import, and only validation needs it
 
     relative = (predicted_ms - measured_ms) / measured_ms
@@ -26,6 +26,7 @@ def errors(predicted_ms: Floats, measured_ms: Floats) -> dict[str, float]:
         "mean_abs_rel_error": float(absolute.mean()),
         "max_abs_rel_error": float(absolute.max()),
         "within_5_percent": float((absolute <= 0.05).mean()),
+        "within_10_percent": float((absolute <= 0.10).mean()),
         "bias": float(relative.mean()),
         "kendall_tau": 0.0 if np.isnan(tau) else tau,
     }
@@ -51,11 +52,13 @@ def validation_report(
     measured_ms: Floats,
     repeatability: Floats,
     calibration_set: tuple[Sequence[Arch], Floats] | None,
+    is_winner: Sequence[bool],
 ) -> dict[str, Any]:
     """Return the validation block of a table: the predictor beside noise, MACs and op count.
 
     ``repeatability`` is each network's own difference between two halves of the rounds. The lines
-    are fitted on the networks the predictor was calibrated on.
+    are fitted on the networks the predictor was calibrated on. ``winners`` are the errors on the
+    networks that a search would find, by ``is_winner``: searches pick what is predicted too fast.
     """
     block: dict[str, Any] = {
         "num_networks": len(archs),
@@ -66,6 +69,10 @@ def validation_report(
         "repeatability_max": float(repeatability.max()),
         "lines_fitted_on": "calibration networks" if calibration_set else "these networks",
     }
+    winners = np.array(is_winner, dtype=bool)
+    if winners.any():
+        block["winners"] = {"num_networks": int(winners.sum()),
+                            **errors(predicted_ms[winners], measured_ms[winners])}
     for name, of in (("macs_line", _macs), ("op_count_line", _num_ops)):
         fit_on = None
         if calibration_set is not None:

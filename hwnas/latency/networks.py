@@ -1,30 +1,39 @@
-"""Whole networks spread evenly over the range of a space's latencies or MACs."""
+"""Which whole networks are timed: spread over a range, as searches find them, or to calibrate on.
+
+Networks drawn at random from one space are alike, and a calibration on them says little of the
+fastest and the slowest, or of those that a search likes. So calibration networks are one from each
+of equal windows over the whole range, the ends included, half of them from what searches would
+return, and together as unlike in structure as they can be (greedy D-optimal design; Fedorov,
+"Theory of Optimal Experiments", 1972).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hwnas.additive.graph import Term, build_graph
-from hwnas.additive.optimum import cheapest, dearest
+from hwnas.additive.graph import Graph, Term, build_graph
+from hwnas.additive.optimum import cheapest, dearest, ranked
 from hwnas.additive.window import open_window
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import SearchSpace
-from hwnas.ops import OpSpec
+from hwnas.latency.structure import design_matrix, terms_of
 from hwnas.rng import stream
-from hwnas.space.codes import symbol_counts, to_codes
+from hwnas.space.codes import symbol_counts, to_codes, to_symbols
 
 TRIES_PER_WINDOW = 20
+UNIFORM_PER_WINDOW = 8  # candidates of a calibration network
+WINNERS_PER_WINDOW = 3
+DESIGN_PRIOR = 1.0  # of the D-optimal choice: so much is known of every direction beforehand
 
 
 def macs_terms(space: SearchSpace) -> list[Term]:
     """Return the multiply-accumulates of a space's networks as additive terms."""
-    def value(op: OpSpec | None) -> float:
-        return 0.0 if op is None else float(op.macs)
-
-    return [Term(f.choices, f.values(value)) for f in space.factors()]
+    return terms_of(space.factors(), lambda op: float(op.macs))
 
 
 def spread_networks(
@@ -42,24 +51,156 @@ def spread_networks(
     largest network. A window without a network that is not in ``avoid`` (or drawn before) is left
     out, so fewer may come back. Networks are distinct by network_id.
     """
-    graph = build_graph(symbol_counts(space), [terms])
-    fastest, slowest = cheapest(graph, 0), dearest(graph, 0)
-    if fastest is None or slowest is None:
-        raise InfeasibleError(f"no network of {space.name} is covered by the table")
-    edges = np.linspace(fastest.score, slowest.score, count + 1).astype(np.int64)
-    edges[-1] = slowest.score
+    graph, edges = _windows(space, [terms], count)
     taken = {space.network_id(arch) for arch in avoid}
     found: list[Arch] = []
     for number in range(count):
-        low = int(edges[number]) + (1 if number else 0)
-        window = open_window(graph, 0, low, int(edges[number + 1]))
-        if window.is_empty:
-            continue
         rng = stream(seed, f"networks {purpose}", number)
-        symbols = window.sample(TRIES_PER_WINDOW, rng)
-        for arch in space.decode(to_codes(symbols, space)):
+        for arch in _uniform(space, graph, edges, number, TRIES_PER_WINDOW, rng):
             if space.network_id(arch) not in taken:
                 taken.add(space.network_id(arch))
                 found.append(arch)
                 break
     return found
+
+
+def _windows(
+    space: SearchSpace, functions: Sequence[Sequence[Term]], count: int
+) -> tuple[Graph, NDArray[np.int64]]:
+    """Return the graph of ``functions`` and the edges of ``count`` windows of the first."""
+    graph = build_graph(symbol_counts(space), functions)
+    fastest, slowest = cheapest(graph, 0), dearest(graph, 0)
+    if fastest is None or slowest is None:
+        raise InfeasibleError(f"no network of {space.name} is covered by the table")
+    edges = np.linspace(fastest.score, slowest.score, count + 1).astype(np.int64)
+    edges[-1] = slowest.score
+    return graph, edges
+
+
+def _uniform(
+    space: SearchSpace, graph: Graph, edges: NDArray[np.int64], number: int, count: int,
+    rng: np.random.Generator,
+) -> list[Arch]:
+    """Return up to ``count`` uniform draws from window ``number``, none where it is empty."""
+    low = int(edges[number]) + (1 if number else 0)
+    window = open_window(graph, 0, low, int(edges[number + 1]))
+    if window.is_empty:
+        return []
+    return space.decode(to_codes(window.sample(count, rng), space))
+
+
+def utility_terms(space: SearchSpace, seed: int, purpose: str, number: int) -> list[Term]:
+    """Return a made-up accuracy for searches where no real one is known: random, additive, > 0.
+
+    An operation is worth the square root of its MACs over the mean of its place, times the place's
+    weight and its own, both log-normal (sigma 0.5 and 0.35). More work is better, with diminishing
+    returns, but what a place or an operation is worth has nothing to do with its latency: the
+    optimum under a budget gathers operations that are fast for what they are worth, as a search
+    does. Combinations no code has stay impossible, an operation left out is worth nothing.
+    """
+    rng = stream(seed, f"utility {purpose}", number)
+    terms = []
+    for factor in space.factors():
+        macs = factor.values(lambda op: 0.0 if op is None else float(op.macs))
+        worth = np.sqrt(macs / max(float(np.nanmean(macs)), 1.0))
+        worth = worth * rng.lognormal(0.0, 0.35, macs.shape) * rng.lognormal(0.0, 0.5)
+        terms.append(Term(factor.choices, worth))
+    return terms
+
+
+def winner_networks(
+    space: SearchSpace,
+    terms: Sequence[Term],
+    count: int,
+    *,
+    seed: int,
+    purpose: str,
+    avoid: Sequence[Arch] = (),
+) -> list[Arch]:
+    """Return up to ``count`` networks as searches return them, fastest first.
+
+    Each is the best by a utility of its own (:func:`utility_terms`) of those with at most a budget
+    of the additive ``terms``; the budgets are spread from 5 to 95 % of the range. Distinct by
+    network_id, and none of ``avoid``.
+    """
+    taken = {space.network_id(arch) for arch in avoid}
+    found = []
+    for number in range(count):
+        share = 0.05 + 0.9 * (number + 0.5) / count
+        arch = _winner(space, terms, share, utility_terms(space, seed, purpose, number), taken)
+        if arch is not None:
+            taken.add(space.network_id(arch))
+            found.append(arch)
+    return found
+
+
+def _winner(
+    space: SearchSpace, terms: Sequence[Term], share: float, utility: Sequence[Term],
+    taken: Collection[str],
+) -> Arch | None:
+    """Return the best network by ``utility`` within ``share`` of the range that is not taken."""
+    graph, edges = _windows(space, [terms, utility], 1)
+    most = int(edges[0]) + round(share * (int(edges[1]) - int(edges[0])))
+    for code in itertools.islice(ranked(graph, 1, [(0, most)]), TRIES_PER_WINDOW):
+        arch = space.decode(to_codes(np.array([code.code]), space))[0]
+        if space.network_id(arch) not in taken:
+            return arch
+    return None
+
+
+def calibration_networks(
+    space: SearchSpace, terms: Sequence[Term], count: int, *, seed: int
+) -> list[Arch]:
+    """Return up to ``count`` networks to calibrate on, smallest first (see the module's head).
+
+    ``terms`` order the networks (MACs, known before anything is measured). The smallest and the
+    largest network are among those of 4 or more; every other window gives one that a search would
+    find. Distinct by network_id; a window without a network is left out.
+    """
+    graph, edges = _windows(space, [terms], count)
+    pools = [_pool(space, graph, edges, terms, number, seed) for number in range(count)]
+    if count >= 4:
+        for place, extreme in ((0, cheapest(graph, 0)), (-1, dearest(graph, 0))):
+            assert extreme is not None
+            pools[place] = space.decode(to_codes(np.array([extreme.code]), space))
+    every = [arch for pool in pools for arch in pool]
+    x = design_matrix(space, every)
+    information = DESIGN_PRIOR * np.eye(x.shape[1])
+    owner = [number for number, pool in enumerate(pools) for _ in pool]
+    ids = [space.network_id(arch) for arch in every]
+    chosen: dict[int, int] = {}
+    # from the ends inwards, so that what is between complements them
+    for number in sorted(range(count), key=lambda n: (min(n, count - 1 - n), n)):
+        taken = {ids[index] for index in chosen.values()}
+        mine = [i for i, of in enumerate(owner) if of == number and ids[i] not in taken]
+        if not mine:
+            continue
+        # det(M + x x') = det(M) (1 + x' M^-1 x)
+        gains = np.einsum("if,if->i", x[mine] @ np.linalg.inv(information), x[mine])
+        best = mine[int(np.argmax(gains))]
+        chosen[number] = best
+        information = information + np.outer(x[best], x[best])
+    return [every[chosen[number]] for number in sorted(chosen)]
+
+
+def _pool(
+    space: SearchSpace, graph: Graph, edges: NDArray[np.int64], terms: Sequence[Term],
+    number: int, seed: int,
+) -> list[Arch]:
+    """Return candidates of a window: in every other one those that a search would find."""
+    rng = stream(seed, "networks calibrate", number)
+    uniform = _uniform(space, graph, edges, number, UNIFORM_PER_WINDOW, rng)
+    if number % 2 == 0 or not uniform:
+        return uniform
+    span = int(edges[-1]) - int(edges[0])
+    share = (int(edges[number + 1]) - int(edges[0])) / span
+    winners = [
+        _winner(space, terms, share,
+                utility_terms(space, seed, f"calibrate window {number}", draw), ())
+        for draw in range(WINNERS_PER_WINDOW)
+    ]
+    found = [arch for arch in winners if arch is not None]
+    totals = graph.totals(to_symbols(space.encode(found), space))[0]
+    inside = [arch for arch, total in zip(found, totals.tolist(), strict=True)
+              if total > int(edges[number])]
+    return inside or uniform

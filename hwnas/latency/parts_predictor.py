@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch
 from hwnas.interfaces import Codes, SearchSpace
+from hwnas.latency.composition import relative_fit
 from hwnas.latency.parts import PartModel, split
-from hwnas.latency.predictor import relative_fit
 from hwnas.ops import OpSpec
 from hwnas.space.codes import distinct_ops
 

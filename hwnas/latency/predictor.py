@@ -1,17 +1,13 @@
 """Latency of whole networks from a table's rows, at array speed.
 
-The sum of the rows overestimates or underestimates systematically: each row was timed with a call
-of its own (a few microseconds, which a network pays once) and with its weights warm in the cache.
-Both effects are additive, so calibration on whole measured networks keeps the prediction additive
-over a space's factors: ``latency = scale * sum + per_op * (number of operations) + constant``.
-The per-operation term is what spaces with skips need: on small inputs the call costs as much as
-the operation.
+``composition.py`` says how rows become a network's latency; here every row is corrected once, and
+a prediction is a sum over a space's factors.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +16,12 @@ from hwnas.additive.graph import Term
 from hwnas.arch import Arch
 from hwnas.errors import MissingRowError
 from hwnas.interfaces import Codes, Factor, SearchSpace
+from hwnas.latency.composition import row_value
 from hwnas.latency.coverage import restrictions
 from hwnas.latency.scoped import ScopedTables, Tables, parts, scope_places, scope_text
-from hwnas.latency.table import Calibration, LatencyTable
+from hwnas.latency.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.space.codes import symbol_counts
-
-TERMS_BY_NETWORKS = ((6, 3), (3, 2), (1, 1))  # from this many networks on, so many terms are fitted
 
 
 class LutPredictor:
@@ -84,20 +79,9 @@ class LutPredictor:
         for part, place in zip(parts(self.table), self._places, strict=True):
             where = (*(place.get(choice, slice(None)) for choice in factor.choices), ...)
             possible = None if factor.possible is None else factor.possible[where]
-            values[where] = Factor((), factor.ops[where], possible).values(self._row(part))
+            values[where] = Factor((), factor.ops[where], possible).values(
+                row_value(part, part.calibration.get(self.space.name)))
         return values
-
-    def _row(self, table: LatencyTable) -> Callable[[OpSpec | None], float]:
-        fit = table.calibration.get(self.space.name)
-        scale, per_op = (fit.scale, fit.per_op_ms) if fit else (1.0, 0.0)
-
-        def value(op: OpSpec | None) -> float:
-            if op is None:
-                return 0.0
-            row = table.entries.get(op)
-            return scale * row.latency_ms + per_op if row else float("nan")
-
-        return value
 
     def _constants(self) -> Factor:
         sizes = symbol_counts(self.space)
@@ -159,47 +143,3 @@ def over(factor: Factor, choices: Sequence[int], sizes: Sequence[int]) -> Factor
     if possible is not None:
         possible = np.broadcast_to(np.expand_dims(possible, added), shape)
     return Factor(every, ops, possible)
-
-
-def features(
-    space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]
-) -> NDArray[np.float64]:
-    """Return ``(num_archs, 3)``: sum of rows in ms, number of operations, one."""
-    layers = [space.layers(arch) for arch in archs]
-    return np.array([[sum(table.row_ms(op) for op in ops), len(ops), 1.0] for ops in layers])
-
-
-def fit_calibration(
-    space: SearchSpace,
-    table: LatencyTable,
-    archs: Sequence[Arch],
-    measured_ms: NDArray[np.float64],
-) -> Calibration:
-    """Return the calibration that fits whole networks best, in relative least squares.
-
-    With few networks fewer terms are fitted (see TERMS_BY_NETWORKS): scale, then constant, then
-    per operation.
-    """
-    x = features(space, table, archs)
-    num_terms = next(terms for least, terms in TERMS_BY_NETWORKS if len(archs) >= least)
-    columns = {1: [0], 2: [0, 2], 3: [0, 1, 2]}[num_terms]
-    coefficients = np.zeros(3)
-    coefficients[columns] = relative_fit(x[:, columns], measured_ms)
-    errors = np.abs(x @ coefficients - measured_ms) / measured_ms
-    return Calibration(
-        scale=float(coefficients[0]),
-        per_op_ms=float(coefficients[1]),
-        constant_ms=float(coefficients[2]),
-        num_networks=len(archs),
-        mean_abs_rel_error=float(errors.mean()),
-        max_abs_rel_error=float(errors.max()),
-    )
-
-
-def relative_fit(
-    x: NDArray[np.float64], measured_ms: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the coefficients minimising the squared *relative* errors of ``x @ coefficients``."""
-    weighted = x / measured_ms[:, None]
-    solution = np.linalg.lstsq(weighted, np.ones(len(measured_ms)), rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)

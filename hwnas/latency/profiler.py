@@ -3,8 +3,8 @@
 The order of work is chosen so that nothing is converted while anything is timed. The operations
 are converted, with the networks to calibrate on and the sentinels, which are spread over the range
 of MACs: the same ones every time, so that a second profile finds them in the cache. Where networks
-to validate on are asked for, a pilot round ranks the operations roughly and the networks are spread
-over the range of latencies that it predicts. Then operations and networks are visited together in
+to validate on are asked for, a pilot round ranks the operations roughly; half of the networks are
+spread over the range of latencies that it predicts, half are what searches would find. Then operations and networks are visited together in
 interleaved rounds. Operations are converted by the code that exports networks, from one cache.
 """
 
@@ -24,11 +24,17 @@ from hwnas.errors import InputError, UsageError
 from hwnas.export.cache import Conversion, ConversionCache, InitWeights
 from hwnas.interfaces import SearchSpace, Wiring
 from hwnas.latency.accuracy import Floats, validation_report
+from hwnas.latency.composition import fit_calibration, predicted_ms
 from hwnas.latency.device import LAYOUT, MODEL_FORMAT
-from hwnas.latency.networks import macs_terms, spread_networks
-from hwnas.latency.predictor import features, fit_calibration
+from hwnas.latency.networks import (
+    calibration_networks,
+    macs_terms,
+    spread_networks,
+    winner_networks,
+)
 from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.latency.scoped import Scope, ops_in_scope, scope_terms
+from hwnas.latency.structure import terms_of
 from hwnas.latency.table import (
     LatencyTable,
     MeasurementModel,
@@ -42,6 +48,7 @@ from hwnas.ops import OpSpec
 
 PILOT_ROUND = -1
 NUM_SENTINELS = 5
+VALIDATING = ("validate", "winner")
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ class Role:
     """A whole network with what it is measured for."""
 
     arch: Arch
-    name: Literal["sentinel", "calibrate", "validate"]
+    name: Literal["sentinel", "calibrate", "validate", "winner"]
     is_sentinel: bool
 
 
@@ -192,12 +199,13 @@ class _Session:
             validating = self._validating(ops, [role.arch for role in roles])
         else:
             taken = {role.arch for role in roles}
-            validating = [role.arch for role in self._earlier_roles(earlier)
-                          if role.name == "validate" and role.arch not in taken]
-        roles += [Role(arch, "validate", False) for arch in validating]
+            validating = [role for role in self._earlier_roles(earlier)
+                          if role.name in VALIDATING and role.arch not in taken]
+        roles += validating
         paths |= self._convert({
-            network_model_id(plan.space, arch): network_conversion(plan.space, arch, plan.target)
-            for arch in validating
+            network_model_id(plan.space, role.arch):
+                network_conversion(plan.space, role.arch, plan.target)
+            for role in validating
         })
         self._visit(paths, rounds, "timing")
         entries = dict(earlier.entries) if earlier else {}
@@ -244,15 +252,16 @@ class _Session:
                 for n in earlier.networks if n.space == name]
 
     def _calibrating(self, earlier: LatencyTable | None) -> list[Role]:
-        """Return the networks to calibrate on and the sentinels, spread over the range of MACs.
+        """Return the networks to calibrate on and the sentinels, over the whole range of MACs.
 
         Those of the table that is resumed stay where no calibration is asked for anew.
         """
-        kept = [role for role in self._earlier_roles(earlier) if role.name != "validate"]
+        kept = [role for role in self._earlier_roles(earlier) if role.name not in VALIDATING]
         if kept and not self.plan.calibrate:
             return kept
         terms, count = macs_terms(self.plan.space), self.plan.calibrate
-        calibrating = self._spread(terms, count, "calibrate") if count else []
+        calibrating = calibration_networks(
+            self.plan.space, self._within(terms), count, seed=self.plan.seed) if count else []
         if len(calibrating) >= NUM_SENTINELS:
             places = np.linspace(0, len(calibrating) - 1, NUM_SENTINELS).round().astype(int)
             return [Role(arch, "calibrate", place in places)
@@ -262,22 +271,31 @@ class _Session:
             Role(arch, "sentinel", True) for arch in sentinels
         ]
 
-    def _validating(self, ops: Mapping[str, OpSpec], known: Sequence[Arch]) -> list[Arch]:
-        """Return networks spread over the range of latencies that the pilot round predicts."""
+    def _validating(self, ops: Mapping[str, OpSpec], known: Sequence[Arch]) -> list[Role]:
+        """Return networks to validate on, by the latencies that the pilot round predicts.
+
+        Half are spread over the whole range; half are what searches would find (winners).
+        """
         pilot = {
             op: float(np.median(self.log.rounds(name)[PILOT_ROUND])) for name, op in ops.items()
         }
-        terms = [
-            Term(f.choices, f.values(lambda op: 0.0 if op is None else pilot.get(op, 0.0)))
-            for f in self.plan.space.factors()
-        ]
-        return self._spread(terms, self.plan.validate, "validate", known)
+        terms = terms_of(self.plan.space.factors(), lambda op: pilot.get(op, 0.0))
+        num_winners = self.plan.validate // 2
+        uniform = self._spread(terms, self.plan.validate - num_winners, "validate", known)
+        winners = winner_networks(self.plan.space, self._within(terms), num_winners,
+                                  seed=self.plan.seed, purpose="validate",
+                                  avoid=[*known, *uniform])
+        return ([Role(arch, "validate", False) for arch in uniform]
+                + [Role(arch, "winner", False) for arch in winners])
+
+    def _within(self, terms: Sequence[Term]) -> list[Term]:
+        """Return the terms with those that keep networks in the plan's scope."""
+        return [*terms, *scope_terms(self.plan.space, self.plan.scope)]
 
     def _spread(
         self, terms: Sequence[Term], count: int, purpose: str, avoid: Sequence[Arch] = ()
     ) -> list[Arch]:
-        within = [*terms, *scope_terms(self.plan.space, self.plan.scope)]
-        return spread_networks(self.plan.space, within, count, seed=self.plan.seed,
+        return spread_networks(self.plan.space, self._within(terms), count, seed=self.plan.seed,
                                purpose=purpose, avoid=avoid)
 
     def _record(self, role: Role, rounds: Sequence[int]) -> NetworkRecord:
@@ -294,25 +312,25 @@ class _Session:
         """Return ``table`` with this space's calibration and validation blocks."""
         space, rounds = self.plan.space, range(self.plan.target.device.protocol.rounds)
 
-        def measured(name: str) -> tuple[list[Arch], Floats, Floats]:
-            archs = [role.arch for role in roles if role.name == name]
+        def measured(*names: str) -> tuple[list[Arch], Floats, Floats]:
+            archs = [role.arch for role in roles if role.name in names]
             found = [self.log.measurement(network_model_id(space, a), rounds) for a in archs]
             return (archs, np.array([m.latency_ms for m in found]),
                     np.array([m.repeatability for m in found]))
 
         calibration, validation = dict(table.calibration), dict(table.validation)
         archs, times_ms, _ = measured("calibrate")
-        coefficients = np.array([1.0, 0.0, 0.0])
+        fitted = None
         calibrated_on = None
         if archs:
             fitted = fit_calibration(space, table, archs, times_ms)
             calibration[space.name] = fitted
-            coefficients = np.array([fitted.scale, fitted.per_op_ms, fitted.constant_ms])
             calibrated_on = (archs, times_ms)
-        archs, times_ms, repeatability = measured("validate")
+        archs, times_ms, repeatability = measured(*VALIDATING)
         if archs:
-            predicted_ms = features(space, table, archs) @ coefficients
+            winners = {role.arch for role in roles if role.name == "winner"}
             validation[space.name] = validation_report(
-                space, archs, predicted_ms, times_ms, repeatability, calibrated_on
+                space, archs, predicted_ms(space, table, fitted, archs), times_ms, repeatability,
+                calibrated_on, [arch in winners for arch in archs],
             )
         return LatencyTable(table.header, table.entries, calibration, validation, table.networks)

@@ -80,25 +80,40 @@ class MeasurementModel(FileModel):
         return Measurement(**self.model_dump())
 
 
-class Calibration(FileModel):
-    """Whole-network latency of one space from the sum of its rows (see ``predictor.py``).
+class FormError(FileModel):
+    """How a form of calibration errs on networks left out of its fit, relative."""
 
-    ``latency_ms = scale * sum + per_op_ms * number of operations + constant_ms``
+    rms_rel_error: float
+    mean_abs_rel_error: float
+    max_abs_rel_error: float
+
+
+class Calibration(FileModel):
+    """Whole-network latency of one space from its rows (the formula: ``composition.py``).
+
+    ``form`` was chosen by ``left_out``, the errors of the forms compared; ``margin`` is how much
+    larger the rms error of the next best form is (below 0: a more complex form errs less, but not
+    reliably). Tables written before forms were compared have none.
     """
 
     scale: float
     per_op_ms: float
     constant_ms: float
+    per_mparam_ms: float = 0.0
+    corrections: dict[str, float] = Field(default_factory=dict)
     num_networks: int
     mean_abs_rel_error: float
     max_abs_rel_error: float
+    form: str | None = None
+    left_out: dict[str, FormError] = Field(default_factory=dict)
+    margin: float | None = None
 
 
 class NetworkRecord(FileModel):
     """A whole network that was measured together with the rows."""
 
     space: str
-    role: Literal["sentinel", "calibrate", "validate"]
+    role: Literal["sentinel", "calibrate", "validate", "winner"]
     is_sentinel: bool
     arch: dict[str, Any]
     measurement: MeasurementModel

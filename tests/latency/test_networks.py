@@ -9,7 +9,14 @@ import pytest
 
 from hwnas.additive.graph import Term
 from hwnas.errors import InfeasibleError
-from hwnas.latency.networks import macs_terms, spread_networks
+from hwnas.latency.networks import (
+    calibration_networks,
+    macs_terms,
+    spread_networks,
+    utility_terms,
+    winner_networks,
+)
+from hwnas.latency.structure import design_matrix
 from hwnas.space.catalogue import load_space
 
 COUNT = 8
@@ -102,3 +109,52 @@ def test_a_large_space_is_spread_from_its_smallest_to_its_largest():
     edges = np.linspace(smallest, largest, 13)
     for number, value in enumerate(macs):
         assert edges[number] <= value <= edges[number + 1]
+
+
+@pytest.mark.parametrize("name", ["tiny", "proxyless"])
+def test_calibration_networks_cover_the_range_and_its_ends(name):
+    space = load_space(name)
+    found = calibration_networks(space, macs_terms(space), 16, seed=0)
+    macs = [_macs(space, arch) for arch in found]
+    assert len({space.network_id(arch) for arch in found}) == 16
+    assert macs == sorted(macs)
+    assert macs[0] == sum(term.values.min() for term in macs_terms(space))
+    assert macs[-1] == sum(term.values.max() for term in macs_terms(space))
+    assert max(np.diff(macs)) <= 2 * (macs[-1] - macs[0]) / 16
+    assert calibration_networks(space, macs_terms(space), 16, seed=0) == found
+    assert calibration_networks(space, macs_terms(space), 16, seed=1) != found
+
+
+def test_calibration_networks_tell_more_than_networks_drawn_at_random():
+    space = load_space("proxyless")
+
+    def information(archs):
+        every = [*archs, *reference]
+        x = design_matrix(space, every)[: len(archs)]
+        return np.linalg.slogdet(np.eye(x.shape[1]) + x.T @ x)[1]
+
+    reference = spread_networks(space, macs_terms(space), 64, seed=7, purpose="reference")
+    chosen = calibration_networks(space, macs_terms(space), 16, seed=0)
+    drawn = [spread_networks(space, macs_terms(space), 16, seed=seed, purpose="drawn")
+             for seed in range(5)]
+    assert information(chosen) > max(information(archs) for archs in drawn) + 1
+
+
+def test_few_calibration_networks_and_one_are_possible(tiny):
+    for count in (1, 2, 3, 5):
+        assert len(calibration_networks(tiny, macs_terms(tiny), count, seed=0)) == count
+
+
+def test_winners_are_the_best_by_their_utility_within_their_budget(tiny, every_arch):
+    terms = macs_terms(tiny)
+    found = winner_networks(tiny, terms, 6, seed=3, purpose="test")
+    macs = np.array([_macs(tiny, arch) for arch in every_arch])
+    codes = tiny.encode(every_arch)
+    for number, arch in enumerate(found):
+        utility = utility_terms(tiny, 3, "test", number)
+        assert all((term.values >= 0).all() for term in utility)
+        worth = sum(term.values[tuple(codes[:, c] for c in term.choices)] for term in utility)
+        budget = macs.min() + (0.05 + 0.9 * (number + 0.5) / 6) * (macs.max() - macs.min())
+        assert worth[every_arch.index(arch)] == pytest.approx(worth[macs <= budget].max())
+    again = winner_networks(tiny, terms, 6, seed=3, purpose="test", avoid=found)
+    assert not {tiny.network_id(a) for a in again} & {tiny.network_id(a) for a in found}

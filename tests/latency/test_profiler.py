@@ -21,9 +21,10 @@ from hwnas.export.cache import ConversionCache
 from hwnas.journal import Journal
 from hwnas.latency.accuracy import errors
 from hwnas.latency.check import arch_of
+from hwnas.latency.composition import fit_calibration
 from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
-from hwnas.latency.predictor import LutPredictor, fit_calibration
+from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id, profile
 from hwnas.latency.runner import make_target
 from hwnas.latency.scoped import ops_in_scope

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hwnas.errors import InputError, MissingRowError
-from hwnas.latency.predictor import fit_calibration
+from hwnas.latency.composition import fit_calibration
 from hwnas.latency.table import (
     Calibration,
     MeasurementModel,

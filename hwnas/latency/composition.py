@@ -1,0 +1,281 @@
+"""From a network's rows to its latency: forms of calibration, chosen by cross-validation.
+
+The sum of the rows over- or underestimates systematically: each row was timed with a call of its
+own, which a network pays once, and with its weights warm in the cache. What corrects it must stay
+a sum over operations, so that limits stay exact:
+
+    latency = sum over operations (row x (scale + corrections of the operation's groups)
+                                   + per_op + per_mparam x parameters) + constant
+
+The forms, simplest first: ``sum`` fits nothing; ``scale``; ``affine`` adds the constant;
+``affine+ops`` the term per operation (the runtime's call); ``affine+ops+params`` weights that come
+from memory; ``groups`` adds corrections by kind, kernel, squeeze-and-excite and input height
+(``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS. Every fit
+minimises squared relative errors.
+
+Each form's error is that of leaving one network out in turn. The simplest form is chosen whose
+squared errors are not more than one standard error (of the paired differences) above the best
+form's: the one-standard-error rule of Breiman et al., "Classification and Regression Trees"
+(1984), §3.4.3, with paired differences, which tell forms apart that all err on the same networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.arch import Arch
+from hwnas.errors import MissingRowError
+from hwnas.interfaces import SearchSpace
+from hwnas.latency.structure import groups_of
+from hwnas.latency.table import Calibration, FormError, LatencyTable
+from hwnas.ops import OpSpec
+
+Floats = NDArray[np.float64]
+
+BASE = ("scale", "constant", "ops", "mparams")
+PRIORS = {"groups 2 %": 0.02, "groups 5 %": 0.05}  # relative deviation a correction may be expected
+NOISE = 0.01  # relative, of a network's measurement; with the prior it sets the ridge
+MOST_CORRECTION = 0.15  # of the scale: networks unlike those calibrated on must not run away
+LEAST_SCALE = 0.2
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of calibration: the columns of BASE it fits, and the prior of group corrections."""
+
+    name: str
+    columns: tuple[int, ...]
+    prior: float | None = None
+
+    @property
+    def least_networks(self) -> int:
+        """How many networks it takes to fit it and to leave one out."""
+        return len(self.columns) + (1 if len(self.columns) > 1 else 0) + (4 if self.prior else 0)
+
+
+FORMS = (
+    Form("sum", ()),
+    Form("scale", (0,)),
+    Form("affine", (0, 1)),
+    Form("affine+ops", (0, 1, 2)),
+    Form("affine+ops+params", (0, 1, 2, 3)),
+    *(Form(name, (0, 1, 2, 3), prior) for name, prior in PRIORS.items()),
+)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the forms are fitted on, a row a network.
+
+    ``base`` (num_networks, 4): sum of rows in ms, one, operations, millions of parameters.
+    ``groups`` (num_networks, num_groups): the part of the sum that is in each of ``names``.
+    """
+
+    base: Floats
+    groups: Floats
+    names: tuple[str, ...]
+
+    def without(self, index: int) -> Features:
+        """Return the features of all networks but one."""
+        return Features(np.delete(self.base, index, 0), np.delete(self.groups, index, 0),
+                        self.names)
+
+
+def row_value(
+    table: LatencyTable, calibration: Calibration | None
+) -> Callable[[OpSpec | None], float]:
+    """Return the function from an operation to its calibrated ms, NaN where there is no row."""
+    def value(op: OpSpec | None) -> float:
+        if op is None:
+            return 0.0
+        row = table.entries.get(op)
+        if row is None:
+            return float("nan")
+        if calibration is None:
+            return row.latency_ms
+        factor = calibration.scale
+        if calibration.corrections:
+            factor += sum(calibration.corrections.get(group, 0.0) for group in groups_of(op))
+        return (factor * row.latency_ms + calibration.per_op_ms
+                + calibration.per_mparam_ms * op.params / 1e6)
+
+    return value
+
+
+def features(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> Features:
+    """Return the features of networks.
+
+    Raises:
+        MissingRowError: an operation has no row.
+    """
+    layers = [space.layers(arch) for arch in archs]
+    names = sorted({group for ops in layers for op in set(ops) for group in groups_of(op)})
+    place = {name: number for number, name in enumerate(names)}
+    base, groups = np.empty((len(archs), len(BASE))), np.zeros((len(archs), len(names)))
+    for number, ops in enumerate(layers):
+        rows = [table.row_ms(op) for op in ops]
+        base[number] = sum(rows), 1.0, len(ops), sum(op.params for op in ops) / 1e6
+        for op, row_ms in zip(ops, rows, strict=True):
+            for group in groups_of(op):
+                groups[number, place[group]] += row_ms
+    return Features(base, groups, tuple(names))
+
+
+def predicted_ms(
+    space: SearchSpace, table: LatencyTable, calibration: Calibration | None, archs: Sequence[Arch]
+) -> Floats:
+    """Return ``(num_archs,)`` predictions, operation by operation.
+
+    Raises:
+        MissingRowError: an operation has no row.
+    """
+    value = row_value(table, calibration)
+    constant_ms = calibration.constant_ms if calibration else 0.0
+    found = np.array([constant_ms + sum(value(op) for op in space.layers(arch)) for arch in archs])
+    if np.isnan(found).any():
+        arch = archs[int(np.flatnonzero(np.isnan(found))[0])]
+        raise _missing(space, table, arch)
+    return found
+
+
+def _missing(space: SearchSpace, table: LatencyTable, arch: Arch) -> MissingRowError:
+    return table.missing([op for op in space.layers(arch) if op not in table.entries], space.name)
+
+
+def fit(form: Form, x: Features, measured_ms: Floats) -> tuple[Floats, Floats]:
+    """Return the coefficients of BASE (4,) and the corrections (num_groups,) of a form."""
+    coefficients, corrections = np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(len(x.names))
+    if not form.columns:
+        return coefficients, corrections
+    columns = list(form.columns)
+    if form.prior is None:
+        coefficients[:] = 0.0
+        coefficients[columns] = relative_fit(x.base[:, columns], measured_ms)
+        return coefficients, corrections
+    from scipy.optimize import lsq_linear  # half a second to import; only fitting groups needs it
+
+    base = x.base[:, columns] / measured_ms[:, None]
+    ridge = np.eye(len(x.names)) * (NOISE / form.prior)
+    left = np.block([[base, x.groups / measured_ms[:, None]],
+                     [np.zeros((len(x.names), len(columns))), ridge]])
+    right = np.concatenate([np.ones(len(base)), np.zeros(len(x.names))])
+    lower = np.r_[LEAST_SCALE, np.full(len(columns) - 1, -np.inf),
+                  np.full(len(x.names), -MOST_CORRECTION)]
+    upper = np.r_[np.full(len(columns), np.inf), np.full(len(x.names), MOST_CORRECTION)]
+    # columns of one size: the solver's tolerance is absolute
+    size = np.maximum(np.linalg.norm(left, axis=0), 1e-12)
+    solution = lsq_linear(left / size, right, (lower * size, upper * size), tol=1e-12).x / size
+    coefficients[:] = 0.0
+    coefficients[columns] = solution[: len(columns)]
+    return coefficients, solution[len(columns):]
+
+
+def relative_fit(x: Floats, measured_ms: Floats) -> Floats:
+    """Return the coefficients minimising the squared *relative* errors of ``x @ coefficients``."""
+    weighted = x / measured_ms[:, None]
+    solution = np.linalg.lstsq(weighted, np.ones(len(measured_ms)), rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
+
+
+def evaluate(x: Features, coefficients: Floats, corrections: Floats) -> Floats:
+    """Return ``(num_networks,)`` ms."""
+    found: Floats = x.base @ coefficients + x.groups @ corrections
+    return found
+
+
+def left_out_errors(form: Form, x: Features, measured_ms: Floats) -> Floats:
+    """Return each network's relative error, predicted from a fit on all others."""
+    errors = np.empty(len(measured_ms))
+    for index in range(len(measured_ms)):
+        fitted = fit(form, x.without(index), np.delete(measured_ms, index))
+        one = Features(x.base[index : index + 1], x.groups[index : index + 1], x.names)
+        errors[index] = float(evaluate(one, *fitted)[0]) / measured_ms[index] - 1
+    return errors
+
+
+def choose(errors: Sequence[Floats]) -> int:
+    """Return the index of the simplest form that is as good as the best (see the module's head).
+
+    ``errors`` are each form's relative errors on the same networks, simplest form first.
+    """
+    squares = np.array([e**2 for e in errors])
+    best = int(np.argmin(squares.mean(axis=1)))
+    for index, row in enumerate(squares[:best]):
+        difference = row - squares[best]
+        standard_error = difference.std(ddof=1) / np.sqrt(len(difference))
+        if difference.mean() <= standard_error:
+            return index
+    return best
+
+
+def fit_calibration(
+    space: SearchSpace,
+    table: LatencyTable,
+    archs: Sequence[Arch],
+    measured_ms: Floats,
+) -> Calibration:
+    """Return the calibration of the form that cross-validation chooses, fitted on all networks.
+
+    With one or two networks nothing can be left out: the scale alone is fitted.
+    """
+    x = features(space, table, archs)
+    forms = [form for form in FORMS if len(archs) > form.least_networks]
+    compared: dict[str, FormError] = {}
+    if len(archs) < 3:
+        chosen, margin = FORMS[1], None
+    else:
+        errors = [left_out_errors(form, x, measured_ms) for form in forms]
+        chosen = forms[choose(errors)]
+        compared = {form.name: _form_error(e) for form, e in zip(forms, errors, strict=True)}
+        mine = compared[chosen.name].rms_rel_error
+        others = [error.rms_rel_error for name, error in compared.items() if name != chosen.name]
+        margin = min(others) - mine
+    coefficients, corrections = fit(chosen, x, measured_ms)
+    absolute = np.abs(evaluate(x, coefficients, corrections) / measured_ms - 1)
+    return Calibration(
+        scale=float(coefficients[0]),
+        constant_ms=float(coefficients[1]),
+        per_op_ms=float(coefficients[2]),
+        per_mparam_ms=float(coefficients[3]),
+        corrections={name: float(c) for name, c in zip(x.names, corrections, strict=True) if c},
+        num_networks=len(archs),
+        mean_abs_rel_error=float(absolute.mean()),
+        max_abs_rel_error=float(absolute.max()),
+        form=chosen.name,
+        left_out=compared,
+        margin=margin,
+    )
+
+
+def _form_error(errors: Floats) -> FormError:
+    return FormError(rms_rel_error=float(np.sqrt((errors**2).mean())),
+                     mean_abs_rel_error=float(np.abs(errors).mean()),
+                     max_abs_rel_error=float(np.abs(errors).max()))
+
+
+def describe(calibration: Calibration) -> str:
+    """Return the formula and how it was chosen, in one line."""
+    c = calibration
+    terms = [f"{c.scale:.4f} x sum"]
+    if c.per_op_ms:
+        terms.append(f"{c.per_op_ms * 1e3:.3g} us x ops")
+    if c.per_mparam_ms:
+        terms.append(f"{c.per_mparam_ms * 1e3:.3g} us x M params")
+    if c.corrections:
+        terms.append(f"{len(c.corrections)} group corrections (largest "
+                     f"{max(map(abs, c.corrections.values())):.1%})")
+    if c.constant_ms:
+        terms.append(f"{c.constant_ms * 1e3:.3g} us")
+    text = (" + ".join(terms) + f" ({c.num_networks} networks, mean error "
+            f"{c.mean_abs_rel_error:.2%})")
+    if c.form is None:
+        return text
+    if not c.left_out or c.margin is None:
+        return f"{text}; form {c.form}, too few networks to compare forms"
+    errors = ", ".join(f"{name} {error.rms_rel_error:.2%}" for name, error in c.left_out.items())
+    return (f"{text}; form {c.form}, the simplest within one standard error of the best; next "
+            f"best {c.margin:+.2%}; rms error left out: {errors}")
