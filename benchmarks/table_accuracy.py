@@ -26,7 +26,7 @@ from hwnas.latency.check import arch_of, interleaved
 from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.profiler import ProfilePlan, conversion_of, op_id, profile
+from hwnas.latency.profiler import VALIDATING, ProfilePlan, conversion_of, op_id, profile
 from hwnas.latency.runner import make_target, open_runner
 from hwnas.latency.table import LatencyTable
 from hwnas.space.catalogue import load_space
@@ -52,7 +52,7 @@ def loop_table(plan: ProfilePlan, cache: ConversionCache) -> dict[str, float]:
 
 def later(plan: ProfilePlan, table: LatencyTable, cache: ConversionCache) -> np.ndarray:
     """Measure the validation networks again; return ms in the table's order."""
-    archs = [arch_of(n) for n in table.networks if n.role == "validate"]
+    archs = [arch_of(n) for n in table.networks if n.role in VALIDATING]
     paths = cache.fill([conversion_of(plan.space.layers(a), plan.target) for a in archs])
     with open_runner(plan.target) as runner:
         names = []
@@ -78,7 +78,7 @@ def measure(runtime: str, validate: int) -> None:
         plan = ProfilePlan(space, target, calibrate=16, validate=validate)
         table = profile(plan, folder / "table.json", cache=cache)
         found = table.validation[space.name]
-        networks = [n for n in table.networks if n.role == "validate"]
+        networks = [n for n in table.networks if n.role in VALIDATING]
         archs = [arch_of(n) for n in networks]
         measured = np.array([n.measurement.latency_ms for n in networks])
         rows = loop_table(plan, cache)

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def errors(predicted_ms: Floats, measured_ms: Floats) -> dict[str, float]:
-    """Return mean and largest absolute relative error, shares within 5 and 10 %, bias, Kendall's tau-b."""
+    """Return mean and largest relative error, shares within 5 and 10 %, bias, Kendall's tau-b."""
     from scipy.stats import kendalltau  # half a second to import, and only validation needs it
 
     relative = (predicted_ms - measured_ms) / measured_ms

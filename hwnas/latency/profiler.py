@@ -4,8 +4,9 @@ The order of work is chosen so that nothing is converted while anything is timed
 are converted, with the networks to calibrate on and the sentinels, which are spread over the range
 of MACs: the same ones every time, so that a second profile finds them in the cache. Where networks
 to validate on are asked for, a pilot round ranks the operations roughly; half of the networks are
-spread over the range of latencies that it predicts, half are what searches would find. Then operations and networks are visited together in
-interleaved rounds. Operations are converted by the code that exports networks, from one cache.
+spread over the range of latencies that it predicts, half are what searches would find. Then
+operations and networks are visited together in interleaved rounds. Operations are converted by the
+code that exports networks, from one cache.
 """
 
 from __future__ import annotations

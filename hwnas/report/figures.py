@@ -209,6 +209,7 @@ def predicted_measured(facts: RunFacts) -> Drawing | None:
     """Draw predicted against measured latency of whole networks; None if no pair is known."""
     styles = {
         "validate": ("networks kept for validation", "blue", "o"),
+        "winner": ("of these, such as searches find", "green", "s"),
         "calibrate": ("networks the calibration saw", "sky", "D"),
         "sentinel": ("sentinel networks", "purple", "v"),
     }

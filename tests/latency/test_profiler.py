@@ -127,7 +127,8 @@ def test_every_model_is_visited_once_a_round_and_never_while_converting(plan, pr
 
 def test_five_sentinels_are_among_the_calibration_networks_from_end_to_end(profiled, tiny):
     networks = profiled[0].networks
-    assert Counter(n.role for n in networks) == {"calibrate": CALIBRATE, "validate": VALIDATE}
+    assert Counter(n.role for n in networks) == {
+        "calibrate": CALIBRATE, "validate": VALIDATE // 2, "winner": VALIDATE // 2}
     sentinels = [n for n in networks if n.is_sentinel]
     calibrating = [n for n in networks if n.role == "calibrate"]
     assert len(sentinels) == 5
@@ -150,11 +151,12 @@ def test_the_calibration_fits_the_networks_of_its_role(profiled, tiny):
 
 def test_the_validation_judges_the_predictor_on_networks_it_has_not_seen(profiled, tiny):
     table = profiled[0]
-    used = [n for n in table.networks if n.role == "validate"]
+    used = [n for n in table.networks if n.role in ("validate", "winner")]
     measured = np.array([n.measurement.latency_ms for n in used])
     predicted = LutPredictor(tiny, table).predict_ms(tiny.encode([arch_of(n) for n in used]))
     block = table.validation["tiny"]
     assert block["num_networks"] == VALIDATE
+    assert block["winners"]["num_networks"] == VALIDATE // 2
     assert block["lines_fitted_on"] == "calibration networks"
     for name, value in errors(predicted, measured).items():
         assert block[name] == pytest.approx(value, rel=1e-2, abs=1e-4)
@@ -388,5 +390,6 @@ def test_a_scope_leaves_out_other_networks_and_their_operations(target, cache, t
     table = profile(plan, tmp_path / "t.json", cache=cache)
     assert table.header.scope == scope
     assert set(table.entries) == set(plan.ops) == set(ops_in_scope(space, scope))
-    assert {n.role for n in table.networks} == {"calibrate", "sentinel", "validate"}
+    assert {n.role for n in table.networks} == {"calibrate", "sentinel", "validate",
+                                                "winner"}
     assert {n.arch["choices"]["resolution"] for n in table.networks} == {128}
