@@ -10,12 +10,29 @@ def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows of ``values`` (points, objectives), all minimised, no other row dominates.
 
     A row dominates another if it is at most as large in every objective and smaller in one; equal
-    rows do not dominate each other. O(points^2).
+    rows do not dominate each other. Two objectives by sorting, others in O(points^2) memory.
     """
+    if values.shape[1] == 2 and not np.isnan(values).any():
+        return _lowest_steps(values)
     no_worse = (values[:, None, :] <= values[None, :, :]).all(axis=2)
     better = (values[:, None, :] < values[None, :, :]).any(axis=2)
     dominated: NDArray[np.bool_] = np.asarray((no_worse & better).any(axis=0))
     return ~dominated
+
+
+def _lowest_steps(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return :func:`non_dominated` of two objectives: the first lowest at each new low."""
+    order = np.lexsort(values.T[::-1])
+    first, second = values[order].T
+    begins = np.ones(len(first), dtype=bool)
+    begins[1:] = first[1:] != first[:-1]
+    starts, group = np.flatnonzero(begins), np.cumsum(begins) - 1
+    lowest = second[starts]  # of each value of the first objective
+    is_new = np.ones(len(starts), dtype=bool)
+    is_new[1:] = lowest[1:] < np.minimum.accumulate(lowest)[:-1]
+    kept = np.empty(len(values), dtype=bool)
+    kept[order] = is_new[group] & (second == lowest[group])
+    return kept
 
 
 def hypervolume(values: NDArray[np.float64], reference: NDArray[np.float64]) -> float:

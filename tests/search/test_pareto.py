@@ -35,3 +35,15 @@ def test_equal_points_do_not_dominate_each_other():
 
 def test_no_points_have_no_front():
     assert non_dominated(np.empty((0, 2))).shape == (0,)
+
+
+def test_a_front_of_very_many_networks_fits_in_memory():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 2000, (100_000, 2)).astype(float)
+    values[0] = np.inf, -1.0
+    front = values[non_dominated(values)]  # by all pairs this takes 20 GB
+    assert len(front) >= 2
+    assert not any((values <= point).all(axis=1)[(values < point).any(axis=1)].any()
+                   for point in front)
+    steps = np.unique(front, axis=0)
+    assert (np.diff(steps[:, 1]) < 0).all()
