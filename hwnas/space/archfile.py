@@ -50,6 +50,8 @@ def read_archs(path: Path, space: SearchSpace, *, names: Sequence[str] = ()) -> 
         for choice in space.choices
     ]
     num_choices, known = len(tables), {space.name, *names}
+    # True and 3.0 are found where 1 and 3 are options, but are none
+    numbered = [choice.name for choice in space.choices if type(choice.options[0]) is int]
     codes: list[list[int]] = []
     rows: list[int] = []
     errors: dict[int, str] = {}
@@ -60,7 +62,7 @@ def read_archs(path: Path, space: SearchSpace, *, names: Sequence[str] = ()) -> 
             if value["schema"] != SCHEMA or value["space"] not in known or len(value) != 3:
                 raise ValueError
             codes.append([table[choices[key]] for key, table in tables])
-            if len(choices) != num_choices:
+            if len(choices) != num_choices or any(type(choices[n]) is not int for n in numbered):
                 codes.pop()
                 raise ValueError
             rows.append(number)

@@ -186,13 +186,21 @@ class ChainSpace:
         return np.maximum(codes, 0)
 
     def network_keys(self, codes: Codes) -> Codes:
-        """Return ``(num_archs, num_choices)``: numbers of the operations, identities (0) last."""
+        """Return ``(num_archs, num_places)``: numbers of the operations in order, identities last.
+
+        The places are the searched layers and the fixed ones between them, which tell on what side
+        of them an operation stands.
+        """
         numbers: dict[OpSpec | None, int] = {None: 0}
-        keys = np.empty_like(codes)
-        searched = [ops for name, _, ops in self._slots if name is not None]
-        for column, ops in enumerate(searched):
+        searched = [place for place, (name, _, _) in enumerate(self._slots) if name is not None]
+        columns, place_of = [], {place: column for column, place in enumerate(searched)}
+        for place in range(searched[0], searched[-1] + 1) if searched else ():
+            ops = self._slots[place][2]
             known = np.array([numbers.setdefault(op, len(numbers)) for op in ops], codes.dtype)
-            keys[:, column] = known[codes[:, column]]
+            column = place_of.get(place)
+            columns.append(np.full(len(codes), known[0]) if column is None
+                           else known[codes[:, column]])
+        keys = np.stack(columns, axis=1) if columns else codes.copy()
         order = np.argsort(keys == 0, axis=1, kind="stable")
         return np.take_along_axis(keys, order, axis=1)
 

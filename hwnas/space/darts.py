@@ -128,12 +128,27 @@ class Darts:
         return mended
 
     def network_keys(self, codes: Codes) -> Codes:
-        """Return the codes: each is a network of its own."""
-        return codes
+        """Return the codes: each is a network of its own.
+
+        Choices of a cell that the row lacks (of one or two cells none is normal) count as first.
+        """
+        keys = codes.copy()
+        for number, kind in enumerate(CELLS):
+            if kind not in self._kinds:
+                width = len(self.choices) // len(CELLS)
+                keys[:, number * width : (number + 1) * width] = 0
+        return keys
 
     def network_id(self, arch: Arch) -> str:
-        """Hash the space's name and the choices: every output is used, so nothing is dead."""
-        return short_hash(canonical_json({"space": self.name, "cells": arch.choices}))
+        """Hash the space's name and the choices of its cells; every output of them is used."""
+        cells = {name: option for name, option in arch.items
+                 if name.partition(".")[0] in self._kinds}
+        return short_hash(canonical_json({"space": self.name, "cells": cells}))
+
+    @cached_property
+    def _kinds(self) -> frozenset[str]:
+        """Which of the two cells are in the row."""
+        return frozenset(place.kind for place in self._row)
 
     @cached_property
     def _stem(self) -> OpSpec:

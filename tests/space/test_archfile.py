@@ -180,3 +180,18 @@ def test_a_file_that_is_no_architecture_is_told_why(tmp_path, content, problem):
 def test_an_absent_architecture_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_arch(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("wrong", [1.0, True])
+def test_a_number_of_another_type_is_no_option_in_a_list_either(wrong, tmp_path):
+    darts = load_space("darts")
+    arch = darts.decode(darts.repair(np.zeros((1, 32), dtype=np.int16)))[0]
+    choices = {**arch.choices, "normal.node5.edge1.source": 1}
+    lines = [{**arch.to_json(), "choices": {**choices, "normal.node5.edge2.source": 2}},
+             {**arch.to_json(), "choices": {**choices, "normal.node5.edge2.source": 2,
+                                            "normal.node5.edge1.source": wrong}}]
+    path = tmp_path / "archs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    listed = read_archs(path, darts)
+    assert listed.rows.tolist() == [0]
+    assert "node5.edge1.source" in listed.errors[1]

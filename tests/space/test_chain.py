@@ -281,3 +281,15 @@ def test_convolutions_and_identities_at_a_place():
     assert str(Identity().op((8, 7, 7), 8, 2)) == "conv 8x7x7->8 act=none kernel=1 stride=2"
     assert str(Identity().op((8, 7, 7), 16, 1)) == "conv 8x7x7->16 act=none kernel=1"
     assert str(Identity("relu").op((8, 7, 7), 16, 1)) == "conv 8x7x7->16 act=relu kernel=1"
+
+
+def test_a_fixed_layer_between_searched_ones_tells_on_what_side_an_operation_stands():
+    options = {"a": Block(3, 3), "skip": Identity()}
+    one = Stage(16, 1, 1, ("a", "skip"))
+    space = ChainSpace("mid", 16, 10, 16, 1, (one, Stage(16, 1, 1, fixed=Block(5, 3)), one),
+                       options, HeadWidths(32))
+    archs = [space.arch({"layer1": left, "layer2": right})
+             for left, right in itertools.product(options, options)]
+    ids = [space.network_id(arch) for arch in archs]
+    keys = [tuple(key) for key in space.network_keys(space.encode(archs)).tolist()]
+    assert len(set(ids)) == len(set(keys)) == 4

@@ -134,3 +134,16 @@ def test_odd_images_are_halved_upwards():
 def test_the_published_genotype_is_among_the_known_networks():
     space = load_space("darts")
     assert known_archs(space) == {"darts_v2": darts_arch(space, DARTS_V2)}
+
+
+@pytest.mark.parametrize(("cells", "networks"), [(1, 1), (2, 1), (3, 2)])
+def test_a_cell_that_the_row_lacks_makes_no_other_network(cells, networks):
+    space = load_space(f"darts:cells={cells},channels=4")
+    code = space.repair(np.zeros((1, 32), dtype=np.int16))
+    other = code.copy()
+    other[0, space.choices.index(
+        next(c for c in space.choices if c.name == "normal.node2.edge1.op"))] = 3
+    codes = np.concatenate([code, other])
+    assert len({space.layers(arch) for arch in space.decode(codes)}) == networks
+    assert len({space.network_id(arch) for arch in space.decode(codes)}) == networks
+    assert len(np.unique(space.network_keys(codes), axis=0)) == networks
