@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.errors import InputError
+from hwnas.network import build_layers
 from hwnas.ops import OpSpec
 from hwnas.space.known import KNOWN, KnownNetwork
 from hwnas.space.known_chain import fbnet_c
@@ -314,6 +315,25 @@ def load_reference(network: nn.Module, name: str, state_dict: Mapping[str, Tenso
     with torch.no_grad():
         for key, value in tensors.items():
             own[key].copy_(value.reshape(own[key].shape))
+
+
+def reference_network(
+    name: str, state_dict: Mapping[str, Tensor]
+) -> tuple[tuple[OpSpec, ...], nn.Module]:
+    """Return a published model's operations and its network with these weights.
+
+    It has as many classes as the weights have.
+
+    Raises:
+        InputError: as :func:`load_reference`.
+    """
+    *_, bias = key_names(name).values()  # the classifier's is the last
+    given = state_dict.get(bias)
+    classes = len(given) if given is not None and given.ndim == 1 and len(given) > 1 else 1000
+    layers = REFERENCES[name].layers(num_classes=classes)
+    network = build_layers(layers)
+    load_reference(network, name, state_dict)
+    return layers, network
 
 
 def _fits(key: str, own: Tensor, value: Tensor) -> bool:

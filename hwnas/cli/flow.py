@@ -77,7 +77,9 @@ def retrain(
         int | None, typer.Option("--top", min=1, help="Of each budget's finalists, the best.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Instead of the run's own number.")
+        int | None,
+        typer.Option("--epochs", min=0, help="Instead of the run's own number; 0 with --init: no "
+                     "training, only the statistics of batch norms."),
     ] = None,
     lr: Annotated[
         float | None, typer.Option("--lr", help="Instead of the run's own learning rate.")
@@ -85,16 +87,34 @@ def retrain(
     init: Annotated[
         Path | None,
         typer.Option("--init", help="Fine-tune: begin with the weights of Once-for-All's supernet "
-                     "in this file (spaces ofa-mbv3)."),
+                     "in this file (spaces ofa-mbv3), or of --init-arch."),
+    ] = None,
+    init_arch: Annotated[
+        str | None,
+        typer.Option("--init-arch", help="--init is torchvision's or timm's file of this model: "
+                     "finalists that are this network begin with it."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Images instead of the run's own; their classes replace the "
+                     "head, and predicted latencies stay those of the head searched with."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Where torchvision keeps its data sets.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the finalists from scratch on train + arch; continues where it was stopped."""
+    """Train the finalists on train + arch, from scratch or --init; goes on where it stopped."""
     from hwnas.pipeline.run import retrain_run
 
+    if init_arch is not None and init is None:
+        raise UsageError("--init-arch says whose the file of --init is: give --init, too")
+    if data_root is not None and data is None:
+        raise UsageError("--data-root is where the set of --data lies: give --data, too")
     with Display() as display:
-        found = retrain_run(run, top=top, epochs=epochs, lr=lr, init=init, progress=display,
-                            say=say)
+        found = retrain_run(run, top=top, epochs=epochs, lr=lr, init=init,
+                            init_arch=init_arch, data=data, data_root=data_root,
+                            progress=display, say=say)
     if as_json:
         print_json(found)
         return

@@ -25,11 +25,12 @@ from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.scoped import load_tables
 from hwnas.latency.visits import Progress, no_progress
 from hwnas.network import build
-from hwnas.pipeline import stages, verdict
+from hwnas.pipeline import retraining, stages, verdict
 from hwnas.pipeline.config import RunConfig
 from hwnas.pipeline.evaluators import code_evaluator, saved_evaluator
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
+from hwnas.pipeline.published import Init
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.pipeline.stages import PARITY_IMAGES
 from hwnas.report.cross import Matrix, cross
@@ -71,16 +72,30 @@ def _begin(
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):
                 check_measurable(target)
-        if all(target.table is not None for target in config.targets):
+        lacking = [found for number in range(len(config.targets))
+                   if (found := run.lacking(number)) is not None]
+        for found in lacking:
+            found.check()
+        if not lacking and all(target.table is not None for target in config.targets):
             run.check_limits()
     folder.begin(config)
     run.prepare_tables()
     return run
 
 
-def _reopen(path: Path, *, progress: Progress, say: Say) -> Run:
+def _reopen(path: Path, *, progress: Progress, say: Say, trained: bool = False) -> Run:
+    """Return the run in a folder; ``trained``: with the data its finalists were trained on."""
     folder = RunFolder.existing(path)
-    return Run(folder, folder.config(), progress, say)
+    config = folder.config()
+    if trained and folder.file("retrained.json").is_file():
+        data = folder.read("retrained.json", stages.RETRAINED).get("data")
+        if data is not None:
+            config = _on_data(config, data["name"], data["root"])
+    return Run(folder, config, progress, say)
+
+
+def _on_data(config: RunConfig, name: str, root: str | None) -> RunConfig:
+    return config.model_copy(update={"data": name, "data_root": root})
 
 
 def search_run(
@@ -181,24 +196,41 @@ def retrain_run(
     epochs: int | None = None,
     lr: float | None = None,
     init: Path | None = None,
+    init_arch: str | None = None,
+    data: str | None = None,
+    data_root: Path | None = None,
     progress: Progress = no_progress,
     say: Say = _silent,
 ) -> dict[str, Any]:
-    """Train a run's finalists, from scratch or from a published supernet; return retrained.json.
+    """Train a run's finalists, from scratch or from published weights; return retrained.json.
+
+    ``data`` are images instead of the run's own; the networks get their classes. 0 ``epochs`` leave
+    published weights as they are, but for the batch norms' statistics.
 
     Raises:
-        UsageError: the run was begun without images, or its space has no published supernet.
-        InputError: ``init`` is not a supernet of the space; lists all differences.
+        UsageError: there are no images, or the space has no such published weights.
+        InputError: ``init`` is not a file of such weights; lists all differences.
     """
     run = _reopen(path, progress=progress, say=say)
-    changes = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
+    changes = {name: value for name, value in (("epochs", epochs or None), ("lr", lr))
+               if value is not None}
+    config = run.config
     if changes:
-        given = run.config.retrain.recipe.model_dump() | changes
+        given = config.retrain.recipe.model_dump() | changes
+        if "warmup_epochs" not in changes:
+            given["warmup_epochs"] = min(given["warmup_epochs"], given["epochs"])
         recipe = parse_model(RecipeModel, given, what="options of hwnas retrain")
-        retrain = run.config.retrain.model_copy(update={"recipe": recipe})
-        config = run.config.model_copy(update={"retrain": retrain})
-        run = Run(run.folder, config, progress, say)
-    if not stages.retrain(run, top, init):
+        retrain = config.retrain.model_copy(update={"recipe": recipe})
+        config = config.model_copy(update={"retrain": retrain})
+    if data is not None:
+        config = _on_data(config, data, str(data_root) if data_root else None)
+    run = Run(run.folder, config, progress, say)
+    run.require_data()
+    if run.space.name != run.as_searched.space.name:
+        say(f"latencies were predicted for {run.as_searched.space.name}; what is trained, exported "
+            f"and measured is {run.space.name}")
+    given_init = None if init is None else Init(init, init_arch)
+    if not retraining.retrain(run, top, given_init, only_calibrate=epochs == 0):
         say(f"{path} holds retrained.json already: nothing to do")
     found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
     return found
@@ -208,7 +240,7 @@ def export_run(
     path: Path, *, formats: Sequence[str], progress: Progress = no_progress, say: Say = _silent
 ) -> dict[str, Any]:
     """Export a run's trained finalists; return their model files and parity."""
-    run = _reopen(path, progress=progress, say=say)
+    run = _reopen(path, progress=progress, say=say, trained=True)
     config = run.config.model_copy(update={"formats": _formats(formats)})
     if not stages.export(Run(run.folder, config, progress, say)):
         say(f"{path} holds export/index.json already: nothing to do")
@@ -284,7 +316,7 @@ def bench_run(
     path: Path, *, progress: Progress = no_progress, say: Say = _silent
 ) -> dict[str, Any]:
     """Measure a run's finalists and shelf models, choose the winner; return the bench file."""
-    run = _reopen(path, progress=progress, say=say)
+    run = _reopen(path, progress=progress, say=say, trained=True)
     if not verdict.bench_finalists(run):
         say(f"{path} holds its bench file already: nothing to measure")
     verdict.choose_winner(run)
@@ -399,7 +431,7 @@ def whole_run(
     """Carry out every stage that is missing; return the winner and the report's path."""
     run = _begin(config, out, resume=resume, benches=True, progress=progress, say=say)
     stages.search(run)
-    stages.retrain(run)
+    retraining.retrain(run)
     stages.export(run)
     verdict.bench_finalists(run)
     verdict.choose_winner(run)

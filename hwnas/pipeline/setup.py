@@ -17,6 +17,7 @@ from hwnas.errors import InfeasibleError, InputError, UsageError
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.device import load_device
+from hwnas.latency.lacking import Lacking
 from hwnas.latency.plausible import require_plausible
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import ProfilePlan, profile
@@ -53,11 +54,22 @@ class Run:
         return DataSource(self.require_data(), root, size)
 
     def require_data(self) -> str:
-        """Return the name of the data set; UsageError where the run was begun without one."""
+        """Return the name of the data set; UsageError where the run has none."""
         if self.config.data is None:
             raise UsageError(f"{self.folder.path} was begun without images, which training and "
-                             "parity need. Next: hwnas search with --data, into another folder")
+                             f"parity need. Next: hwnas retrain --run {self.folder.path} --data "
+                             "with a data set")
         return self.config.data
+
+    @cached_property
+    def as_searched(self) -> Run:
+        """The run with the data it was searched with, where it is retrained on other data."""
+        if not self.folder.is_begun:
+            return self
+        begun = self.folder.config()
+        if (begun.data, begun.data_root) == (self.config.data, self.config.data_root):
+            return self
+        return Run(self.folder, begun, self.progress, self.say)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -106,7 +118,7 @@ class Run:
             if path.exists():
                 continue
             if target.table is not None:
-                store(load_tables(Path(target.table)), path.parent, path.stem)
+                store(self._given(number, Path(target.table)), path.parent, path.stem)
             else:
                 plan = ProfilePlan(self.space, self.target(number), target.calibrate,
                                    target.validate_, self.config.seed)
@@ -114,6 +126,24 @@ class Run:
         wall_s = time.perf_counter() - start
         with self.folder.journal() as journal:
             journal.append(stage_record("profile", wall_s, {"device_s": round(wall_s, 3)}))
+
+    def lacking(self, number: int) -> Lacking | None:
+        """Return what a given table lacks because the data have other classes; None: nothing."""
+        given, like = self.config.targets[number].table, load_space(self.config.space).name
+        if given is None or self.space.name == like:
+            return None
+        found = Lacking(self.space, like, load_tables(Path(given)), self.target(number))
+        return found if found.heads else None
+
+    def _given(self, number: int, path: Path) -> Tables:
+        """Return a target's given tables, with the heads of the data's classes measured."""
+        lacking = self.lacking(number)
+        if lacking is None:
+            return load_tables(path)
+        self.say(f"the table of {lacking.tables.header.device} has no row for the head of "
+                 f"{self.space.num_classes} classes: measuring {len(lacking.heads)} on it now")
+        samples = self.folder.file(f"{self.folder.table(number).stem}.heads.samples.jsonl")
+        return lacking.measured(samples, self.cache, self.progress)
 
     @cached_property
     def tables(self) -> tuple[Tables, ...]:
@@ -137,6 +167,8 @@ class Run:
         return self._budgets(0)
 
     def _budgets(self, number: int) -> tuple[float, ...]:
+        if self.as_searched is not self:
+            return self.as_searched._budgets(number)
         target = self.config.targets[number]
         if target.budget_percentile is None:
             return target.budgets_ms

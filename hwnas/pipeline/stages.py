@@ -1,28 +1,22 @@
-"""The stages of a run up to the export: search, retrain, export."""
+"""The stages that search and export; what lies between is in ``retraining.py``."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from hwnas.data import Dataset
-from hwnas.errors import UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
 from hwnas.network import build
 from hwnas.pipeline.searching import carry_out
 from hwnas.pipeline.setup import Run
-from hwnas.rng import derived_seed
 from hwnas.search.audit import audit
 from hwnas.search.fitted_predictor import LEAST_NETWORKS, fit_predictor
 from hwnas.search.limits import LimitedSpace
-from hwnas.search.ranking import RankAgreement, rank_agreement
 from hwnas.search.result import (
     answer_of,
     finalists,
@@ -31,13 +25,9 @@ from hwnas.search.result import (
     shadow_price,
     total_cost,
 )
-from hwnas.space.catalogue import load_space, with_params
-from hwnas.train.checkpoint import load_weights, read_tensors, save_tensors
-from hwnas.train.ofa_weights import load_ofa_supernet, num_classes
-from hwnas.train.task import TrainOutcome, TrainTask, train_all
+from hwnas.train.checkpoint import load_weights
 
 PARITY_IMAGES = 64
-RETRAIN_SPLITS = ("train", "arch")
 
 # the commands that write a run's files; the folder follows
 SEARCHED = "hwnas search (as the run was begun) --resume --out"
@@ -121,170 +111,6 @@ def fit_accuracies(run: Run, records: Sequence[Mapping[str, Any]]) -> None:
 def _is_within(run: Run, limited: LimitedSpace, record: Mapping[str, Any]) -> bool:
     codes = run.space.encode([run.arch(record["arch"])]).astype("int64")
     return bool(limited.within(codes)[0])
-
-
-def retrain(run: Run, top: int | None = None, init: Path | None = None) -> bool:
-    """Train the finalists of every answer on train + arch; write retrained.json.
-
-    They begin from scratch, or with their share of the published supernet's weights in ``init``.
-
-    Raises:
-        UsageError: the run's space has no published supernet.
-        InputError: ``init`` is not a supernet of the space; lists all differences.
-    """
-    lists = run.folder.read("finalists.json", SEARCHED)["answers"]
-    wanted = {
-        finalist["network_id"]: finalist
-        for answer in lists
-        for finalist in answer["finalists"][: top or run.config.retrain.top]
-    }
-    drawn = {
-        finalist["network_id"]: finalist
-        for answer in lists
-        for finalist in answer.get("random", [])[: top or run.config.retrain.top]
-    }
-
-    def work() -> Content:
-        every = {**drawn, **wanted}
-        tasks = {
-            network_id: retrain_task(run, network_id, finalist["arch"])
-            for network_id, finalist in every.items()
-        }
-        check_beginning(run, every, init)
-        if init is not None:
-            begin = published_weights(run, init, {n: f["arch"] for n, f in every.items()})
-            tasks = {n: replace(task, initial=begin[n]) for n, task in tasks.items()}
-        outcomes = train_networks(run, tasks, "retraining finalists")
-        rows = _trained_rows(wanted, outcomes)
-        random = _trained_rows(drawn, outcomes)
-        trained = _trained_rows(every, outcomes)
-        content = {
-            "schema": 1,
-            "recipe": run.config.retrain.recipe.model_dump(),
-            "seed": run.config.seed,
-            "splits": list(RETRAIN_SPLITS),
-            "init": None if init is None else file_record(init),
-            "finalists": rows,
-            "random": random,
-            "ranking": _ranking(run, trained).to_json(),
-        }
-        return content, total_cost(trained)
-
-    return run.folder.stage("retrain", "retrained.json", work)
-
-
-def _trained_rows(
-    wanted: Mapping[str, Mapping[str, Any]], outcomes: Mapping[str, TrainOutcome]
-) -> list[dict[str, Any]]:
-    """Return what retrained.json says of each network, best on ``val`` first."""
-    rows = [
-        {
-            **{k: f[k] for k in ("arch", "arch_id", "network_id", "latency_ms")},
-            "search_top1": f["objectives"]["top1"]["value"],
-            "search_source": f["objectives"]["top1"]["source"],
-            "val": _val(outcomes[network_id]),
-            "checkpoint": f"checkpoints/{network_id}.safetensors",
-            "cost": outcomes[network_id].cost,
-        }
-        for network_id, f in wanted.items()
-    ]
-    return sorted(rows, key=lambda row: (-row["val"]["top1"], row["val"]["loss"],
-                                         row["network_id"]))
-
-
-def _ranking(run: Run, rows: Sequence[Mapping[str, Any]]) -> RankAgreement:
-    macs = [sum(op.macs for op in run.space.layers(run.arch(row["arch"]))) for row in rows]
-    return rank_agreement([row["search_top1"] for row in rows],
-                          [row["val"]["top1"] for row in rows], macs, seed=run.config.seed)
-
-
-def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:
-    """Return the from-scratch training of one finalist."""
-    return TrainTask(
-        layers=run.space.layers(run.arch(arch)),
-        source=run.source,
-        splits=RETRAIN_SPLITS,
-        recipe=run.config.retrain.recipe.recipe(),
-        seed=derived_seed(run.config.seed, f"retrain:{network_id}"),
-        torch_device=run.config.torch_device,
-        weights=run.folder.weights(network_id),
-        checkpoint=run.folder.training_state(network_id),
-        wiring=run.space.wiring(run.arch(arch)),
-    )
-
-
-def check_beginning(run: Run, network_ids: Iterable[str], init: Path | None) -> None:
-    """Raise UsageError where trainings of these networks were begun in the other way.
-
-    A retraining that was stopped goes on as it began: from scratch, or from published weights.
-    """
-    folder = run.folder
-    begun = [n for n in network_ids
-             if folder.training_state(n).exists() or folder.weights(n).exists()]
-    published = [n for n in network_ids if folder.initial(n).exists()]
-    if init is None and published:
-        raise UsageError(f"the retraining in {folder.path} was begun with --init. Next: give the "
-                         "same file again, or search into another folder")
-    if init is not None and begun and not published:
-        raise UsageError(f"the retraining in {folder.path} was begun from scratch. Next: go on "
-                         "without --init, or search into another folder")
-
-
-def published_weights(
-    run: Run, init: Path, archs: Mapping[str, dict[str, Any]]
-) -> dict[str, Path]:
-    """Write each network's share of a published supernet; return the files by network_id.
-
-    Where the supernet has other classes than the run's data, its classifier is left out.
-
-    Raises:
-        UsageError: the retraining was begun with other weights.
-    """
-    classes = num_classes(init)
-    space = load_space(with_params(run.config.space, num_classes=classes))
-    supernet = load_ofa_supernet(init, space)
-    found = {}
-    for network_id, value in archs.items():
-        state = supernet.extract(space.arch(value["choices"])).state_dict()
-        if classes != run.space.num_classes:
-            run.say(f"{init} has {classes} classes, the data {run.space.num_classes}: the "
-                    "classifier is trained from scratch")
-            *_, weight, bias = state
-            del state[weight], state[bias]
-        path = found[network_id] = run.folder.initial(network_id)
-        if not path.exists():
-            save_tensors(state, path)
-        elif not _same_tensors(read_tensors(path), state):
-            raise UsageError(f"the retraining in {run.folder.path} was begun with other weights "
-                             f"than those of {init}. Next: give the same file again, or search "
-                             "into another folder")
-    return found
-
-
-def _same_tensors(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> bool:
-    return set(left) == set(right) and all(torch.equal(left[name], right[name]) for name in left)
-
-
-def file_record(path: Path) -> dict[str, str]:
-    """Return the name and hash of a file that a stage read."""
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def train_networks(
-    run: Run, tasks: Mapping[str, TrainTask], stage: str
-) -> dict[str, TrainOutcome]:
-    """Return the outcomes of these trainings, several at a time."""
-    outcomes: dict[str, TrainOutcome] = {}
-    run.progress(stage, 0, len(tasks))
-    for key, outcome in train_all(tasks, workers=run.config.workers):
-        outcomes[key] = outcome
-        run.progress(stage, len(outcomes), len(tasks))
-    return outcomes
-
-
-def _val(outcome: TrainOutcome) -> dict[str, Any]:
-    return {"top1": outcome.val.top1, "loss": outcome.val.loss,
-            "num_images": outcome.val.num_images, "source": "scratch"}
 
 
 def export(run: Run) -> bool:

@@ -22,16 +22,15 @@ from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.network import build, build_layers
 from hwnas.ops import OpSpec
 from hwnas.pipeline.folder import checked_id
+from hwnas.pipeline.retraining import RETRAIN_SPLITS, searched_id, train_networks
 from hwnas.pipeline.setup import Run
 from hwnas.pipeline.shelf import ShelfModel, scale_to_budget
 from hwnas.pipeline.stages import (
     BENCHED,
     EXPORTED,
-    RETRAIN_SPLITS,
     RETRAINED,
     SEARCHED,
     Content,
-    train_networks,
 )
 from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
@@ -64,7 +63,7 @@ def bench_finalists(run: Run) -> bool:
         with open_runner(target) as runner:
             shelf = _scale_shelf(run, rows[0], budget_ms, target, runner)
         scaling_s = time.perf_counter() - start
-        outcomes = _train_shelf(run, shelf, retrained["recipe"])
+        outcomes = _train_shelf(run, shelf, retrained)
         models = _model_files(run, rows, shelf, target)
         start = time.perf_counter()
         with open_runner(target) as runner:
@@ -74,7 +73,8 @@ def bench_finalists(run: Run) -> bool:
         content = _bench_json(target, chosen, sessions)
         content["rows"] = [
             _finalist_row(run, row, measured[row["arch_id"]], budget_ms) for row in rows
-        ] + [_shelf_row(m, measured[m.name], budget_ms, outcomes[m.name]) for m in shelf]
+        ] + [_shelf_row(m, measured[m.name], budget_ms, outcomes[m.name],
+                         retrained.get("init")) for m in shelf]
         cost = total_cost([{"cost": outcome.cost} for outcome in outcomes.values()])
         device_s = scaling_s + time.perf_counter() - start
         return content, {**cost, "device_s": round(device_s, 3)}
@@ -103,9 +103,15 @@ def _scale_shelf(
 
 
 def _train_shelf(
-    run: Run, shelf: Sequence[ShelfModel], recipe: Mapping[str, Any]
+    run: Run, shelf: Sequence[ShelfModel], retrained: Mapping[str, Any]
 ) -> dict[str, TrainOutcome]:
-    """Train the shelf models by the recipe the finalists were trained by, on the same images."""
+    """Train the shelf models from scratch on the images the finalists were trained on.
+
+    By the same recipe where these began from scratch, too; where they began with published weights
+    by the run's own, since a recipe to fine-tune by is none to begin from scratch by.
+    """
+    own = run.config.retrain.recipe.model_dump()
+    recipe = own if retrained.get("init") else retrained["recipe"]
     tasks = {
         model.name: TrainTask(
             layers=model.layers,
@@ -164,11 +170,11 @@ def _sessions(
     The sentinels alone decide whether a session is repeated and which one counts, never the
     models that are judged.
     """
-    table = run.tables[0]
+    table, space = run.tables[0], run.as_searched.space
     anchors: dict[str, tuple[Path, float]] = {}
-    if any(n.is_sentinel and n.space == run.space.name for n in table.networks):
-        records = sentinels_of(table, run.space)
-        wanted = [network_conversion(run.space, arch_of(r), target) for r in records]
+    if any(n.is_sentinel and n.space == space.name for n in table.networks):
+        records = sentinels_of(table, space)
+        wanted = [network_conversion(space, arch_of(r), target) for r in records]
         paths = run.cache.fill(wanted)
         anchors = {
             arch_of(record).arch_id: (paths[conversion], record.measurement.latency_ms)
@@ -228,9 +234,15 @@ def _finalist_row(
 
 
 def _shelf_row(
-    shelf: ShelfModel, model: BenchedModel, budget_ms: float, outcome: TrainOutcome
+    shelf: ShelfModel,
+    model: BenchedModel,
+    budget_ms: float,
+    outcome: TrainOutcome,
+    init: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    note = "" if shelf.fits else "its narrowest width is over the budget"
+    notes = [] if shelf.fits else ["its narrowest width is over the budget"]
+    if init:
+        notes.append("trained from scratch, the finalists began with published weights")
     return {
         "name": f"{shelf.name} x{shelf.width_mult:g}",
         "kind": "shelf",
@@ -241,7 +253,7 @@ def _shelf_row(
         "predicted_ms": None,
         "val_top1": outcome.val.top1,
         **_measured_part(model, shelf.layers, budget_ms),
-        "note": note,
+        "note": "; ".join(notes),
     }
 
 
@@ -279,7 +291,7 @@ def choose_winner(run: Run) -> bool:
         rows = {row["arch_id"]: row for row in benched["rows"] if row["kind"] == "finalist"}
         _require_together(run, [f["arch_id"] for f in retrained], list(rows), exported)
         eligible = {finalist["network_id"] for finalist in first}
-        ordered = [rows[f["arch_id"]] for f in retrained if f["network_id"] in eligible]
+        ordered = [rows[f["arch_id"]] for f in retrained if searched_id(f) in eligible]
         passing = [row for row in ordered if row["within_budget"]]
         fastest = min(ordered, key=lambda row: row["measurement"]["latency_ms"])
         winner = passing[0] if passing else fastest
@@ -303,6 +315,7 @@ def choose_winner(run: Run) -> bool:
             "within_budget": winner["within_budget"],
             "search_top1": _search_top1(retrained, winner["arch_id"]),
             "val_top1": winner["val_top1"],
+            "init": _init(trained, winner["arch_id"]),
             "test": _test_json(score),
             "first_finalist_passed": ordered[0]["within_budget"],
             "rejected": rejected,
@@ -313,11 +326,18 @@ def choose_winner(run: Run) -> bool:
             "files": {**{name: f"{folder}/model.{name}" for name in formats},
                       "arch": f"{folder}/arch.json"},
             "random_baseline": _random_baseline(
-                run, [row for row in trained.get("random", ()) if row["network_id"] in drawn]),
+                run, [row for row in trained.get("random", ()) if searched_id(row) in drawn]),
             "shelf": [_shelf_result(run, row) for row in benched["rows"] if row["kind"] == "shelf"],
         }, {}
 
     return run.folder.stage("winner", "winner.json", work)
+
+
+def _init(trained: Mapping[str, Any], arch_id: str) -> dict[str, Any] | None:
+    """Return the published weights that a finalist began with, None where it began from scratch."""
+    row = next(row for row in trained["finalists"] if row["arch_id"] == arch_id)
+    found: dict[str, Any] | None = trained.get("init")
+    return found if row["val"].get("source") == "published" else None
 
 
 def _search_top1(retrained: Sequence[Mapping[str, Any]], arch_id: str) -> dict[str, Any]:

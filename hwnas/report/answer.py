@@ -51,7 +51,7 @@ def verdict(facts: RunFacts) -> Verdict:
     side = "below" if holds else "above"
     sentences = [f"That is {percent(abs(share))} {side} the budget.",
                  *_margin(facts, winner, abs(share)), *_ranks(winner),
-                 *_against_shelf(winner), *_against_random(winner)]
+                 *_origin(facts, winner), *_against_shelf(winner), *_against_random(winner)]
     return Verdict("yes" if holds else "no", headline, tuple(sentences))
 
 
@@ -72,6 +72,20 @@ def _margin(facts: RunFacts, winner: Winner, share: float) -> list[str]:
         return []
     return [f"This margin is smaller than the measurement's own repeatability ({percent(repeats)}),"
             " so another session may judge otherwise."]
+
+
+def _origin(facts: RunFacts, winner: Winner) -> list[str]:
+    """Say where the winner's weights are from, and what its latency was predicted for."""
+    found = []
+    if winner.init is not None:
+        found.append(f"The winner was {winner.init.words}; random networks likewise where the file "
+                     "holds theirs, models from the shelf were trained from scratch.")
+    searched = facts.result.space if facts.result else None
+    trained = winner.arch.get("space")
+    if searched is not None and trained is not None and searched != trained:
+        found.append(f"Latencies were predicted for {plain(searched)}; what was trained, exported "
+                     f"and measured is of {plain(trained)}: the heads differ.")
+    return found
 
 
 def _ranks(winner: Winner) -> list[str]:
@@ -170,7 +184,8 @@ def _cards(facts: RunFacts, winner: Winner) -> Html:
         ("measured", ms(winner.measured_ms), spread or "on the device"),
         ("predicted", ms(winner.predicted_ms), _error_text(winner)),
         ("test top-1", percent(test.top1 if test else None), interval or "not tested yet"),
-        ("val top-1", percent(winner.val_top1), "trained from scratch"),
+        ("val top-1", percent(winner.val_top1),
+         winner.init.words if winner.init else "trained from scratch"),
         ("size", count(winner.params), f"parameters, {count(winner.macs, 'MACs')}"),
     ]
     return element("div", *(

@@ -138,12 +138,12 @@ def _found(run: Path, trained: bool, problems: list[str]) -> Found | None:
     if trained:
         ids = {f["network_id"] for f in _finalists(run)}
         rows = [row for row in read_json(run / "retrained.json")["finalists"]
-                if row["network_id"] in ids]
+                if row.get("searched", row)["network_id"] in ids]
         if not rows:
             problems.append(f"{run}: none of its first budget's finalists was retrained")
             return None
         best = rows[0]  # best on val first
-        top1, source = best["val"]["top1"], "scratch"
+        top1, source = best["val"]["top1"], best["val"].get("source", "scratch")
     measured = load_tables(stored(run, "table"))
     header = measured.header
     target = f"{header.device}, {header.runtime} {header.precision}, {header.threads} thread(s)"

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from hwnas.report.facts import RunFacts, Slot, network_pairs, top1
 from hwnas.report.formats import large, ms, percent, significant
 from hwnas.report.markup import element, join
-from hwnas.report.records import Audit, EvaluationRecord
+from hwnas.report.records import Audit, EvaluationRecord, Init
 from hwnas.report.theme import light
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -178,8 +178,8 @@ def _searched(evaluations: tuple[EvaluationRecord, ...]) -> list[Series]:
 def _trained(facts: RunFacts) -> list[Series]:
     series = []
     if facts.retrained:
-        finalists = facts.retrained.finalists
-        series.append(Series("finalists (ms: predicted, top-1: scratch, val)",
+        finalists, init = facts.retrained.finalists, facts.retrained.init
+        series.append(Series(f"finalists (ms: predicted, top-1: {_source(init)}, val)",
                              [one.latency_ms for one in finalists],
                              [100 * one.val.top1 for one in finalists], "orange", "s", 38))
     winner = facts.winner
@@ -191,9 +191,13 @@ def _trained(facts: RunFacts) -> list[Series]:
                          [x for x, _, _ in rivals], [y for _, y, _ in rivals], "green", "^", 44,
                          [name[:28] for _, _, name in rivals]))
     if winner.measured_ms is not None and winner.val_top1 is not None:
-        series.append(Series("winner (ms: measured, top-1: scratch, val)", [winner.measured_ms],
-                             [100 * winner.val_top1], "red", "*", 190))
+        series.append(Series(f"winner (ms: measured, top-1: {_source(winner.init)}, val)",
+                             [winner.measured_ms], [100 * winner.val_top1], "red", "*", 190))
     return series
+
+
+def _source(init: Init | None) -> str:
+    return "scratch" if init is None else "published weights"
 
 
 def _budget_lines(axes: Axes, budgets_ms: Sequence[float]) -> None:

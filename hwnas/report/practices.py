@@ -47,7 +47,8 @@ def _release(facts: RunFacts) -> list[Practice]:
         Practice(RELEASE, "Are the hyperparameters and seeds of the final training given?",
                  "yes" if retrained else "no",
                  f"Recipe {plain(retrained.recipe)}, seed {retrained.seed}, in retrained.json."
-                 if retrained else "No finalist has been trained from scratch yet."),
+                 + (f" They were {retrained.init.words}." if retrained.init else "")
+                 if retrained else "No finalist has been trained yet."),
         Practice(RELEASE, "Is the code of the search method released?",
                  code if strategy else "no",
                  f"Strategy {plain(strategy)} is part of {version}." if strategy

@@ -225,11 +225,19 @@ class Front:
 
 @dataclass(frozen=True)
 class Validated:
-    """Accuracy of a finalist trained from scratch, on the ``val`` split."""
+    """Accuracy of a trained finalist on ``val``; ``source``: scratch, or published weights."""
 
     top1: float
     num_images: int | None = None
     source: str = "scratch"
+
+
+@dataclass(frozen=True)
+class SearchedIds:
+    """The ids a network had in the search, whose head had other classes."""
+
+    arch_id: str
+    network_id: str
 
 
 @dataclass(frozen=True)
@@ -241,6 +249,7 @@ class RetrainedFinalist:
     latency_ms: Positive
     val: Validated
     search_top1: float | None = None
+    searched: SearchedIds | None = None
 
 
 @dataclass(frozen=True)
@@ -255,6 +264,33 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Init:
+    """Published weights that trainings began with; ``arch``: the model whose they are.
+
+    ``fine_tuned`` False: no weight was trained, only batch norms got statistics.
+    """
+
+    file: str
+    sha256: str | None = None
+    arch: str | None = None
+    fine_tuned: bool = True
+
+    @property
+    def words(self) -> str:
+        """How the network got its weights, to follow its name."""
+        done = "fine-tuned from" if self.fine_tuned else "untrained, with the weights of"
+        of = f" ({self.arch})" if self.arch else ""
+        return f"{done} {self.file}{of}"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The images the finalists were trained on."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Retrained:
     """``retrained.json``."""
 
@@ -264,6 +300,8 @@ class Retrained:
     splits: tuple[str, ...] = ()
     random: tuple[RetrainedFinalist, ...] = ()
     ranking: Ranking | None = None
+    init: Init | None = None
+    data: TrainingData | None = None
 
 
 @dataclass(frozen=True)
@@ -407,6 +445,7 @@ class Winner:
     random_baseline: RandomBaseline | None = None
     val_top1: float | None = None
     test: FinalScore | None = None
+    init: Init | None = None
     first_finalist_passed: bool | None = None
     rejected: tuple[Rejected, ...] = ()
     macs: int | None = None

@@ -33,7 +33,7 @@ from hwnas.report.formats import (
 from hwnas.report.markup import Column, Html, definitions, element, join, table
 from hwnas.report.network_drawing import network_drawing
 from hwnas.report.practices import practices
-from hwnas.report.records import Fit, Validation, cleaned, read_record
+from hwnas.report.records import Fit, Retrained, Validation, cleaned, read_record
 from hwnas.report.theme import themed
 
 
@@ -151,7 +151,8 @@ def finalists_section(facts: RunFacts) -> Body:
     """The finalists of each budget: predicted, searched, trained, measured."""
     if facts.finalists is None:
         return Body(missing("finalists.json", f"hwnas search --resume --out {facts.run}"))
-    trained = {one.network_id: one for one in facts.retrained.finalists} if facts.retrained else {}
+    trained = {(one.searched or one).network_id: one
+               for one in (facts.retrained.finalists if facts.retrained else ())}
     columns = [Column("rank"), Column("architecture", False), Column("predicted"),
                Column("measured"), Column("error"), Column("in budget", False),
                Column("top-1, search"), Column("source", False), Column("top-1, trained")]
@@ -159,9 +160,9 @@ def finalists_section(facts: RunFacts) -> Body:
     for answer in facts.finalists.answers:
         rows = []
         for rank, one in enumerate(answer.finalists, start=1):
-            row, found = facts.measured(one.arch_id), top1(one.objectives)
-            measured = row.measurement.latency_ms if row else None
             after = trained.get(one.network_id)
+            row = facts.measured(after.arch_id if after else one.arch_id)
+            found, measured = top1(one.objectives), row.measurement.latency_ms if row else None
             rows.append([
                 str(rank), element("code", one.arch_id), ms(one.latency_ms), ms(measured),
                 signed_percent(one.latency_ms / measured - 1) if measured else ABSENT,
@@ -173,7 +174,21 @@ def finalists_section(facts: RunFacts) -> Body:
                                           f"n = {len(rows)}, best of the search first."))
     if facts.retrained is None:
         parts.append(missing("retrained.json", f"hwnas retrain --run {facts.run}"))
+    else:
+        parts.append(element("p", _training(facts.retrained)))
     return Body(join(parts))
+
+
+def _training(retrained: Retrained) -> str:
+    """Say where the finalists' weights are from."""
+    init, on = retrained.init, f" on {retrained.data.name}" if retrained.data else ""
+    if init is None:
+        return f"The finalists were trained from scratch{on}."
+    every = (*retrained.finalists, *retrained.random)
+    begun = sum(one.val.source == "published" for one in every)
+    rest = f" ({begun} of {len(every)}; the others from scratch)" if begun < len(every) else ""
+    return (f"The finalists were {init.words}{rest}{on}; models from the shelf always begin from "
+            "scratch.")
 
 
 def search_section(facts: RunFacts) -> Body:
@@ -213,9 +228,12 @@ def baselines_section(facts: RunFacts) -> Body:
               percent(model.test_top1)] for model in winner.shelf]
     columns = [Column("network", False), Column("latency"), Column("source", False),
                Column("top-1, val"), Column("top-1, test")]
-    parts = [table(columns, rows, "All trained from scratch by one recipe on the same images; the "
-                                  "random networks are drawn from the window below the budget that "
-                                  "the search used, as many as there are finalists.")]
+    trained = ("All trained from scratch by one recipe on the same images" if winner.init is None
+               else f"The winner was {winner.init.words}, the models from the shelf trained from "
+               "scratch, on the same images")
+    parts = [table(columns, rows, f"{trained}; the random networks are drawn from the window below "
+                                  "the budget that the search used, as many as there are "
+                                  "finalists.")]
     if drawn is None:
         parts.append(element("p", "No random networks were trained beside the finalists."
                              if facts.setting("search", "strategy") != "random" else

@@ -17,6 +17,7 @@ from hwnas.executor import available_cores, run_tasks
 from hwnas.interfaces import Wiring
 from hwnas.network import build_network
 from hwnas.ops import OpSpec
+from hwnas.supernet import calibrate
 from hwnas.train.checkpoint import read_tensors, save_weights
 from hwnas.train.engine import Score, core_seconds, evaluate, fit
 from hwnas.train.recipe import Recipe
@@ -52,7 +53,9 @@ class TrainTask:
     ``wiring`` says whose outputs each operation takes, None: they are a chain.
     ``weights`` and ``checkpoint`` are files to write (None: not kept). ``seed`` decides initial
     weights, order and augmentation; ``initial`` is a safetensors file of weights to begin with
-    instead, in which the classifier (the last linear layer) may be absent.
+    instead, in which the classifier (the last linear layer) may be absent. With ``calibration``
+    these weights stay as they are: nothing is trained, but the batch norms get the statistics of
+    that many images of ``train``.
     """
 
     layers: tuple[OpSpec, ...]
@@ -65,6 +68,7 @@ class TrainTask:
     checkpoint: Path | None = None
     wiring: Wiring | None = None
     initial: Path | None = None
+    calibration: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,21 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
     network = build_network(task.layers, task.wiring, seed=task.seed)
     if task.initial is not None:
         begin_with(network, task.initial)
-    trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
-                  torch_device=task.torch_device, checkpoint=task.checkpoint)
+    images_trained = 0
+    if task.calibration is None:
+        images_trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
+                             torch_device=task.torch_device,
+                             checkpoint=task.checkpoint).images_trained
+    else:
+        network.to(torch.device(task.torch_device))
+        calibrate(network, dataset, num_images=task.calibration)
     score = evaluate(network, dataset, "val", torch_device=task.torch_device)
     if task.weights is not None:
         save_weights(network, task.weights)
     return TrainOutcome(
         val=score,
-        images_trained=trained.images_trained,
-        macs_images=float(sum(op.macs for op in task.layers) * trained.images_trained),
+        images_trained=images_trained,
+        macs_images=float(sum(op.macs for op in task.layers) * images_trained),
         core_s=core_seconds() - cores,
         wall_s=time.perf_counter() - wall,
     )

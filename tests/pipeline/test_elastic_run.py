@@ -12,7 +12,7 @@ import torch
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.scoped import ScopedTables, load_tables
 from hwnas.latency.table import load_table, save_table
-from hwnas.pipeline import stages
+from hwnas.pipeline import retraining
 from hwnas.pipeline.run import export_run, retrain_run, search_run
 from hwnas.pipeline.setup import check_target
 from hwnas.report.page import write_report
@@ -65,7 +65,7 @@ def test_a_network_is_trained_on_images_of_its_own_resolution(config, open_run, 
     codes = run.space.repair(np.zeros((1, len(run.space.choices)), dtype=np.int16))
     codes[:, 0] = 2
     [arch] = run.space.decode(codes)
-    task = stages.retrain_task(run, run.space.network_id(arch), arch.to_json())
+    task = retraining.retrain_task(run, run.space.network_id(arch), arch.to_json())
     assert task.layers[0].in_shape == (3, 160, 160)
     assert task.source.input_size == 224
     assert task.source.sized_for(task.layers).load().input_size == 160

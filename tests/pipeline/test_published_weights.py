@@ -9,10 +9,12 @@ import onnxruntime
 import pytest
 import torch
 
-from hwnas.errors import InputError
-from hwnas.pipeline.run import export_arch
+from hwnas.errors import InputError, UsageError
+from hwnas.pipeline.run import export_arch, retrain_run, search_run
 from hwnas.space.catalogue import load_space
 from hwnas.space.known_archs import known_archs
+from hwnas.train.checkpoint import read_tensors
+from hwnas.weights import key_names
 
 
 def write_arch(path, space_name, name):
@@ -47,3 +49,47 @@ def test_weights_of_another_model_are_refused(tmp_path, published):
         export(tmp_path, arch, tmp_path / "v2.pth", "mobilenetv4_conv_small")
     with pytest.raises(InputError, match="not in the network"):
         export(tmp_path, arch, tmp_path / "v2.pth", "mobilenet_v2")
+
+
+@pytest.fixture
+def fbnet_run(tmp_path, images, make_table, make_config):
+    """A search whose one evaluated network is FBNet-C, for images of 32 pixels and 3 classes."""
+    space = "fbnet:input_size=32"
+    table = make_table(tmp_path / "t.json", space=f"{space},num_classes=3")
+    once = {"epochs": 1, "warmup_epochs": 0}
+    config = make_config(
+        space=space, data=str(images), retrain={"top": 1, "random_baseline": False, "recipe": once},
+        targets=[{"device": "host", "runtime": "onnxruntime", "table": str(table),
+                  "budget_ms": 100.0}],
+        search={"strategy": "evolution", "evaluations": 1, "seed_archs": "known", "recipe": once})
+    search_run(config, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_finalist_that_is_a_known_model_begins_with_its_published_weights(
+    fbnet_run, published, randomise, tmp_path, content, said
+):
+    oracle = published("fbnetc_100", 1.0)
+    randomise(oracle, 5)
+    torch.save(oracle.state_dict(), tmp_path / "fbnet.pth")
+    with pytest.raises(UsageError, match="would be random"):
+        retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", epochs=0)
+    found = retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100",
+                        lr=1e-3, say=said.append)
+    (row,) = found["finalists"]
+    assert found["init"]["arch"] == "fbnetc_100"
+    assert row["val"]["source"] == "published"
+    assert any(text.startswith(f"{row['arch_id']} is fbnetc_100: ") for text in said)
+    begun = read_tensors(fbnet_run / "checkpoints" / f"{row['network_id']}.initial.safetensors")
+    theirs = oracle.state_dict()
+    names = {ours: name for ours, name in key_names("fbnetc_100").items()
+             if "classifier" not in ours}
+    assert len(names) > 200
+    assert all(torch.equal(begun[ours], theirs[name]) for ours, name in names.items())
+
+
+def test_a_model_that_no_finalist_is_is_refused(fbnet_run, published, tmp_path):
+    torch.save(published("mobilenet_v2", 1.0).state_dict(), tmp_path / "v2.pth")
+    with pytest.raises(UsageError, match="are not mobilenet_v2"):
+        retrain_run(fbnet_run, init=tmp_path / "v2.pth", init_arch="mobilenet_v2")
+    assert not (fbnet_run / "retrained.json").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from hwnas.data.dataset import Dataset
 from hwnas.errors import InputError, UsageError
-from hwnas.pipeline import stages, verdict
+from hwnas.pipeline import retraining, stages, verdict
 from hwnas.pipeline.run import retrain_run, search_run, whole_run
 
 BUDGET_MS, HEADROOM = 0.08, 0.1
@@ -154,7 +154,7 @@ def test_a_finished_run_is_not_worked_on_again(copied, make_config, content, mon
     def forbidden(*_args, **_kwargs):
         raise AssertionError("a finished stage was carried out again")
 
-    monkeypatch.setattr(stages, "train_all", forbidden)
+    monkeypatch.setattr(retraining, "train_all", forbidden)
     monkeypatch.setattr(stages, "write_bundle", forbidden)
     monkeypatch.setattr(verdict, "open_runner", forbidden)
     monkeypatch.setattr(verdict, "evaluate", forbidden)
@@ -177,7 +177,7 @@ def test_stages_out_of_order_name_the_command_that_is_missing(make_config, open_
     run = open_run(make_config(), tmp_path / "run")
     run.folder.begin(run.config)
     with pytest.raises(UsageError, match=r"no finalists.json yet. Next: hwnas search"):
-        stages.retrain(run)
+        retraining.retrain(run)
     with pytest.raises(UsageError, match=r"no retrained.json yet. Next: hwnas retrain --run "):
         stages.export(run)
 
@@ -191,8 +191,9 @@ def test_an_id_that_leaves_the_folder_is_refused(copied, make_config, open_run, 
     answer = changed["answers"][0] if stage == "retrain" else changed
     answer["finalists"][0]["network_id"] = "../../../outside"
     (copied / name).write_text(json.dumps(changed))
+    work = {"retrain": retraining.retrain, "export": stages.export}[stage]
     with pytest.raises(InputError, match="not an id of 16 hex digits"):
-        getattr(stages, stage)(open_run(make_config(), copied))
+        work(open_run(make_config(), copied))
     assert not (copied.parent / "outside.safetensors").exists()
 
 
@@ -218,7 +219,7 @@ def test_only_the_winner_is_scored_on_the_test_split_and_only_once(copied, make_
         state.unlink()
     (copied / "bench" / "host-onnxruntime-fp32.json").unlink()
     run = open_run(make_config(), copied)
-    for stage in (stages.search, stages.retrain, stages.export, verdict.bench_finalists):
+    for stage in (stages.search, retraining.retrain, stages.export, verdict.bench_finalists):
         assert stage(run)
     assert ("train",) in asked
     assert ("train", "arch") in asked

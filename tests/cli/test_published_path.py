@@ -1,0 +1,170 @@
+"""From tables and a predictor that others published to an exported model, by the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from hwnas.latency.measurement import Measurement
+from hwnas.latency.scoped import load_tables
+from hwnas.latency.table import LatencyTable, TableHeader, save_table
+from hwnas.rng import stream
+from hwnas.space.catalogue import load_space
+from hwnas.space.codes import distinct_ops
+from hwnas.train.checkpoint import read_tensors
+from hwnas.train.ofa_weights import expected_shapes, load_ofa_supernet
+
+SPACE = "ofa-mbv3:num_classes=5,width_mult=0.1"
+
+
+def write_table(path, *, device):
+    """Write a made-up table of one resolution, its rows means that somebody published."""
+    ops = [op for op in distinct_ops(load_space(SPACE)) if op.in_shape[1] <= 128]
+    header = TableHeader.model_validate({
+        "device": device, "runtime": "litert", "runtime_version": "unknown",
+        "precision": "fp32", "threads": 1, "affinity": None, "layout": "nhwc", "protocol": None,
+        "host": {}, "date": "2020-01-01", "scope": {"resolution": 128},
+        "provenance": {"file": "128_lookup_table.yaml"},
+    })
+    save_table(LatencyTable(header, {op: Measurement.published(0.1 + 1e-7 * op.macs, 100)
+                                     for op in ops}), path)
+
+
+def write_predictor(path):
+    generator = torch.Generator().manual_seed(1)
+    sizes = {"0": (400, 128), "2": (400, 400), "4": (400, 400), "6": (1, 400)}
+    state = {f"{name}.weight": 0.05 * torch.randn(shape, generator=generator)
+             for name, shape in sizes.items()}
+    torch.save(state | {f"{name}.bias": torch.full((shape[0],), 0.1)
+                        for name, shape in sizes.items()}, path)
+
+
+def write_supernet(path, classes=5):
+    generator = torch.Generator().manual_seed(0)
+    space = load_space(f"ofa-mbv3:num_classes={classes},width_mult=0.1")
+    torch.save({"state_dict": {
+        name: torch.zeros(()).long() if name.endswith("num_batches_tracked")
+        else 0.2 * torch.rand(shape, generator=generator) + 0.1
+        for name, shape in expected_shapes(space).items()
+    }}, path)
+
+
+def write_images(folder, classes):
+    for number in range(classes):
+        (folder / f"class{number}").mkdir(parents=True)
+        for index in range(20):
+            noise = stream(number, "image", index).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / f"class{number}" / f"{index}.png")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "phone.json", device="galaxy-note10")
+    write_predictor(tmp_path / "predictor.pth")
+    write_supernet(tmp_path / "supernet.pth")
+    write_images(tmp_path / "images", 3)
+    return tmp_path
+
+
+def search(hwnas, table, *more, strategy="evolution"):
+    return hwnas("search", "--space", SPACE, "--lut", table, "--budget-ms", "3.5", "--strategy",
+                 strategy, "--evaluator", "predictor:predictor.pth", "--evaluations", "20",
+                 "--top", "1", "--out", "r", "--workers", "1", *more)
+
+
+def test_a_phone_that_is_not_at_hand_says_how_to_go_on_without_it(published, hwnas):
+    answer = search(hwnas, "phone.json", "--data", "images")
+    assert answer.code == 2
+    assert "no row for the head of 3 classes, and it cannot be measured now" in answer.err
+    assert "search without --data" in answer.err.replace("\n", " ")
+    assert not (published / "r").exists()
+
+
+def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(published, hwnas):
+    """The head is another's: it is replaced, and the prediction is said to be of the old one."""
+    assert search(hwnas, "phone.json").code == 0
+    trained = hwnas("retrain", "--run", "r", "--init", "supernet.pth", "--data", "images",
+                    "--epochs", "1", "--lr", "0.005", "--json")
+    assert trained.code == 0, trained.err
+    said = trained.err.replace("\n", " ")
+    assert "supernet.pth has 5 classes, the data 3" in said
+    assert f"latencies were predicted for {SPACE}" in said
+    row = trained.json["finalists"][0]
+    finalist = json.loads((published / "r" / "finalists.json").read_text())
+    searched = finalist["answers"][0]["finalists"][0]
+    assert row["searched"] == {key: searched[key] for key in ("arch_id", "network_id")}
+    assert row["arch"]["choices"] == searched["arch"]["choices"]
+    assert row["arch"]["space"] == "ofa-mbv3:num_classes=3,width_mult=0.1"
+    assert row["val"]["source"] == "published"
+    digest = hashlib.sha256((published / "supernet.pth").read_bytes()).hexdigest()
+    assert trained.json["init"] == {"file": "supernet.pth", "sha256": digest, "arch": None,
+                                    "fine_tuned": True}
+    exported = hwnas("export", "--run", "r", "--format", "onnx", "--json")
+    (model,) = exported.json["models"]
+    assert row["arch_id"] in model["path"]
+    assert model["parity"]["max_rel"] < 1e-4
+    benched = hwnas("bench", model["path"], "--device", "host", "--rounds", "2", "--json")
+    assert benched.json["rows"][0]["measurement"]["latency_ms"] > 0
+    assert hwnas("report", "r").code == 0
+    page = (published / "r" / "report.html").read_text()
+    assert "fine-tuned from supernet.pth on images" in page
+    # a second time there is nothing to do, and the verbs after know the data
+    assert hwnas("export", "--run", "r", "--format", "onnx").code == 0
+
+
+def test_weights_as_they_are_get_statistics_of_the_images_only(published, hwnas):
+    write_images(published / "five", 5)
+    assert search(hwnas, "phone.json").code == 0
+    refused = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "five")
+    assert refused.code == 2
+    assert "--init" in refused.err
+    refused = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "images", "--init",
+                    "supernet.pth")
+    assert refused.code == 2
+    assert "without training the classifier would be random" in refused.err.replace("\n", " ")
+    trained = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "five", "--init",
+                    "supernet.pth", "--json")
+    assert trained.code == 0, trained.err
+    row = trained.json["finalists"][0]
+    assert row["cost"]["images_trained"] == 0
+    assert not trained.json["init"]["fine_tuned"]
+    space = load_space(SPACE)
+    share = load_ofa_supernet(published / "supernet.pth", space).extract(
+        space.arch(row["arch"]["choices"])).state_dict()
+    found = read_tensors(published / "r" / row["checkpoint"])
+    for name, value in share.items():
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            continue
+        assert torch.equal(found[name], value)
+    assert not torch.equal(found["0.1.running_mean"], share["0.1.running_mean"])
+    assert hwnas("export", "--run", "r", "--format", "onnx").code == 0
+    assert hwnas("report", "r").code == 0
+    page = (published / "r" / "report.html").read_text()
+    assert "untrained, with the weights of supernet.pth" in page
+
+
+def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas):
+    """A table of this machine, profiled with other classes."""
+    device = yaml.safe_dump({
+        "schema": 1, "name": "desk", "description": "A desk", "transport": "local",
+        "tested": False, "abi": "any", "runtimes": {"onnxruntime": {}},
+        "protocol": {"rounds": 2, "min_visit_ms": 0.5}})
+    (published / "desk.yaml").write_text(device)
+    tiny = ("--device", "desk.yaml", "--runtime", "onnxruntime")
+    made = hwnas("profile", *tiny, "--space", "tiny:num_classes=4", "--out", "desk.json")
+    assert made.code == 0, made.err
+    answer = hwnas("search", "--space", "tiny:num_classes=4", "--lut", "desk.json", "--device",
+                   "desk.yaml", "--budget-ms", "5", "--data", "digits", "--evaluations", "1",
+                   "--epochs", "1", "--out", "t", "--workers", "1", "--headroom", "0")
+    assert answer.code == 0, answer.err
+    assert "no row for the head of 10 classes" in answer.err.replace("\n", " ")
+    table = load_tables(published / "t" / "table.json")
+    (head,) = [op for op in distinct_ops(load_space("tiny")) if op.kind == "head"]
+    assert table.entries[head].num_rounds == 2
