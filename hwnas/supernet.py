@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hwnas.arch import Arch
 from hwnas.data import Dataset
+from hwnas.elastic_supernet import ElasticSupernet
 from hwnas.errors import UsageError
 from hwnas.interfaces import SearchSpace
 from hwnas.nested import NestedConv2d, Whole, alike, replace_module
@@ -57,9 +58,9 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
     """
     factors = space.factors()
     if any(len(factor.choices) > 1 for factor in factors):
-        raise UsageError(f"space {space.name} has parts that several choices decide; a supernet "
-                         "needs a chain of layers with a choice each, as tiny, macro-cifar and "
-                         "proxyless are. Next: --evaluator scratch")
+        raise UsageError(f"space {space.name} has parts that several choices decide; gates need a "
+                         "chain of layers with a choice each, as tiny, macro-cifar and proxyless "
+                         "are. Next: --strategy evolution --evaluator supernet, or scratch")
     slots = tuple(Slot(f.choices[0] if f.choices else None, tuple(np.atleast_1d(f.ops)))
                   for f in factors)
     first = space.decode(np.zeros((1, len(space.choices)), dtype=np.int16))[0]
@@ -124,6 +125,14 @@ class Supernet(nn.Module):
                     with torch.no_grad():
                         part.weight.copy_(module.weight)
 
+    def option_macs(self) -> list[NDArray[np.float64]]:
+        """Return the MACs that each option of each choice brings."""
+        work = [np.zeros(n) for n in num_options(self.space)]
+        for slot in self.slots:
+            if slot.choice is not None:
+                work[slot.choice] += [0 if op is None else op.macs for op in slot.ops]
+        return work
+
     def macs(self, path: Path) -> int:
         """Return the MACs of one image along ``path``."""
         chosen = (slot.ops[0 if slot.choice is None else path[slot.choice]] for slot in self.slots)
@@ -164,6 +173,25 @@ class Supernet(nn.Module):
         for module in self.modules_of(path):
             x = module(x)
         return x
+
+
+SharedWeights = Supernet | ElasticSupernet
+"""What is trained by sampled paths: candidates of their own weights, or slices of one."""
+
+
+def supernet_of(
+    space: SearchSpace, *, seed: int = 0, sharing: Sharing = "own"
+) -> SharedWeights:
+    """Return the supernet of a space: an elastic one where several choices decide a part.
+
+    ``sharing`` is of the other kind; elastic ones share slices.
+
+    Raises:
+        UsageError: the space can have neither.
+    """
+    if any(len(factor.choices) > 1 for factor in space.factors()):
+        return ElasticSupernet(space, seed=seed)
+    return Supernet(space, seed=seed, sharing=sharing)
 
 
 def calibrate(network: nn.Module, dataset: Dataset, *, num_images: int) -> None:
@@ -228,7 +256,7 @@ def fair_paths(space: SearchSpace, seed: int, step: int) -> list[Path]:
     return [tuple(path) for path in zip(*columns, strict=True)]
 
 
-def sandwich_probabilities(supernet: Supernet) -> list[NDArray[np.float64]]:
+def sandwich_probabilities(supernet: SharedWeights) -> list[NDArray[np.float64]]:
     """Return the probability of each option of each choice under ``sandwich`` sampling.
 
     The options of a choice with the least and the most work are drawn twice as often as those
@@ -236,11 +264,8 @@ def sandwich_probabilities(supernet: Supernet) -> list[NDArray[np.float64]]:
     and the largest network in every step: drawn equally often, what is small learns faster than
     what is large, and middling options end up overrated. Departure: by choice, one path a step.
     """
-    work = [np.zeros(n) for n in num_options(supernet.space)]
-    for slot in supernet.slots:
-        if slot.choice is not None:
-            work[slot.choice] += [0 if op is None else op.macs for op in slot.ops]
-    weights = [np.where((macs == macs.min()) | (macs == macs.max()), 2.0, 1.0) for macs in work]
+    weights = [np.where((macs == macs.min()) | (macs == macs.max()), 2.0, 1.0)
+               for macs in supernet.option_macs()]
     return [weight / weight.sum() for weight in weights]
 
 
@@ -254,7 +279,7 @@ class PathSampler:
     ``fair`` trains as many paths a step as the largest choice has options, otherwise one.
     """
 
-    supernet: Supernet
+    supernet: SharedWeights
     seed: int
     sampling: Sampling = "uniform"
     macs: int = 0  # of one image, summed over all paths trained
@@ -267,7 +292,13 @@ class PathSampler:
         return {"kind": "paths", "sampling": self.sampling}
 
     def paths(self, step: int) -> list[Path]:
-        """Return the paths of a step."""
+        """Return the paths of a step; choices that do not exist on them are -1."""
+        space = self.supernet.space
+        drawn = np.array(self._drawn(step), dtype=np.int16)
+        return [tuple(path) for path in space.repair(drawn).tolist()]
+
+    def _drawn(self, step: int) -> list[Path]:
+        """Return an option of every choice, whether or not the others' options leave it one."""
         if self.sampling == "fair":
             return fair_paths(self.supernet.space, self.seed, step)
         if self.sampling == "uniform":

@@ -87,7 +87,19 @@ def search(
     ] = None,
     evaluations: Evaluations = 16,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Of the supernet, or of each scratch evaluation.")
+        int | None,
+        typer.Option("--epochs", help="Of the supernet, or of each scratch evaluation; 0 with "
+                     "--init: the supernet stays as published.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="The supernet begins with the weights of Once-for-All's in "
+                     "this file (spaces ofa-mbv3), or of --init-arch (mobile).")
+    ] = None,
+    init_arch: Annotated[
+        str | None,
+        typer.Option("--init-arch", help="--init is torchvision's or timm's file of this model: "
+                     "it fills the slices it covers.")
     ] = None,
     gradient: Annotated[
         str | None, typer.Option("--gradient", help="two or full, of proxyless.")
@@ -112,7 +124,7 @@ def search(
     if config is not None:
         given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
                  headroom, workers, strategy != "random", evaluations != 16, top != 3, seed,
-                 torch_device != "cpu", surrogate, seed_archs, halving, force]
+                 torch_device != "cpu", surrogate, seed_archs, halving, init, init_arch, force]
         if any(given):
             raise UsageError("--config holds all of the run: beside it only --out, --resume and "
                              "--json may be given, no --space, --seed, --epochs or the like")
@@ -131,7 +143,8 @@ def search(
             "targets": _targets(lut or [], device, budget_ms or [], headroom, force=force),
             "limits": _limits(limit or []),
             "search": {
-                **_search_options(strategy, evaluator, evaluations, epochs, gradient),
+                **_search_options(strategy, evaluator, evaluations, epochs, gradient,
+                                  _start_options(init, init_arch, epochs)),
                 "surrogate": surrogate,
                 "seed_archs": seed_archs,
                 "halving": None if halving is None else {"eta": halving},
@@ -151,20 +164,36 @@ def search(
 
 def _search_options(
     strategy: str, evaluator: str | None, evaluations: int, epochs: int | None,
-    gradient: str | None,
+    gradient: str | None, start: dict[str, Any],
 ) -> dict[str, Any]:
     from hwnas.pipeline.config import GATE_STRATEGIES
 
     used = evaluator or ("supernet" if strategy in GATE_STRATEGIES else "scratch")
     options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
-    if epochs is not None:
-        recipe = {"recipe": {"epochs": epochs}}
-        options |= {"supernet": recipe} if used == "supernet" else recipe
+    recipe = {} if epochs is None or "train" in start else {"recipe": {"epochs": epochs}}
+    if used == "supernet":
+        options["supernet"] = {**recipe, **start}
+    elif start:
+        raise UsageError(f"--init begins a supernet: it needs --evaluator supernet, not {used}")
+    else:
+        options |= recipe
     if gradient is not None and strategy != "proxyless":
         raise UsageError(f"--gradient belongs to --strategy proxyless, not to {strategy}")
     if gradient is not None:
         options["gates"] = {"gradient": gradient}
     return options
+
+
+def _start_options(
+    init: Path | None, init_arch: str | None, epochs: int | None
+) -> dict[str, Any]:
+    """Return how the supernet begins, and that it stays so with 0 epochs."""
+    if init is None and init_arch is not None:
+        raise UsageError("--init-arch says whose the file of --init is: give --init, too")
+    if init is None:
+        return {}
+    kept = {"train": False} if epochs == 0 else {}
+    return {"init": str(init), "init_arch": init_arch, **kept}
 
 
 def evaluate(

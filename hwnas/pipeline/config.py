@@ -81,8 +81,15 @@ class SupernetConfig(FileModel):
     weight, ``both`` those of every other copy: the two kinds err differently. ``copies`` supernets
     are trained, one a core, and their scores averaged (strategy random, which only scores by them).
     What ``recipe`` does not say is 20 epochs without label smoothing, else as in other recipes.
+
+    ``init`` is a file of published weights that the supernet of an elastic space (``ofa-mbv3``,
+    ``mobile``) begins with: Once-for-All's supernet, or those of the known model ``init_arch``.
+    With ``train`` false they stay as they are.
     """
 
+    init: str | None = None
+    init_arch: str | None = None
+    train: bool = True
     recipe: RecipeModel = RecipeModel(**SUPERNET_RECIPE)
     sampling: Literal["uniform", "fair", "sandwich"] = "uniform"
     sharing: Literal["own", "nested", "both"] = "own"
@@ -105,6 +112,11 @@ class SupernetConfig(FileModel):
         if self.sharing == "both" and self.copies < 2:
             raise ValueError("supernet.sharing both needs supernet.copies of 2 or more, got "
                              f"{self.copies}")
+        if self.init is None and (self.init_arch is not None or not self.train):
+            raise ValueError("supernet.init_arch and supernet.train false need supernet.init, a "
+                             "file of published weights")
+        if not self.train and self.copies > 1:
+            raise ValueError(f"supernet.copies must be 1 where none is trained, got {self.copies}")
         if self.recipe.compile:
             raise ValueError("recipe.compile must be false: every step of a supernet has another "
                              "network, and each would be compiled anew")
@@ -221,6 +233,8 @@ class SearchConfig(FileModel):
             if self.evaluations < LEAST_MOVES:
                 problems.append(f"strategy combined-moves needs {LEAST_MOVES} evaluations or more, "
                                 f"got {self.evaluations}; 60000 take seconds")
+        if self.supernet.init is not None and self.evaluator != "supernet":
+            problems.append(f"supernet.init needs evaluator supernet, not {self.evaluator}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -236,6 +250,9 @@ class SearchConfig(FileModel):
         if self.warmup_epochs >= self.supernet.recipe.epochs:
             problems.append(f"gates.warmup_epochs must be below supernet.recipe.epochs "
                             f"({self.supernet.recipe.epochs}), got {self.warmup_epochs}")
+        if self.supernet.init is not None:
+            problems.append(f"supernet.init begins supernets that other strategies score by, not "
+                            f"that of {self.strategy}")
         problems += [f"{name} does not go with strategy {self.strategy}, whose gates ask for no "
                      "network before the end"
                      for name, given in (("surrogate", self.surrogate),

@@ -114,6 +114,11 @@ class RunFolder:
         """Return the path of a trained supernet's weights."""
         return self.path / "checkpoints" / f"supernet-{number + 1}.safetensors"
 
+    @property
+    def supernet_start(self) -> Path:
+        """The path of the weights that supernets begin with, where these were published."""
+        return self.path / "checkpoints" / "supernet-start.safetensors"
+
     def supernet_state(self, number: int) -> Path:
         """Return the path of a supernet training's checkpoint."""
         return self.path / "checkpoints" / f"supernet-{number + 1}.state"

@@ -12,12 +12,17 @@ import torch
 from torch import Tensor
 
 from hwnas.arch import Arch
+from hwnas.elastic_supernet import ElasticSupernet
 from hwnas.errors import UsageError
+from hwnas.journal import read_json, write_json
 from hwnas.ops import OpSpec
 from hwnas.pipeline.setup import Run
+from hwnas.rng import derived_seed
 from hwnas.space.catalogue import load_space, with_params
-from hwnas.train.checkpoint import read_tensors, save_tensors
+from hwnas.supernet import supernet_of
+from hwnas.train.checkpoint import read_tensors, save_tensors, save_weights
 from hwnas.train.ofa_weights import load_ofa_supernet, num_classes
+from hwnas.train.published_supernet import begin_with
 from hwnas.weights import reference_network
 
 State = dict[str, Tensor]
@@ -76,6 +81,38 @@ def published_weights(
                          f"{init.arch}, whose weights {init.path} holds. Next: search with "
                          "--seed-archs known, or leave out --init")
     return found
+
+
+def supernet_start(run: Run) -> Path | None:
+    """Write the weights that the run's supernets begin with; None: they are drawn at random.
+
+    ``supernet-start.json`` lists which tensors they fill, how far, and which are left as drawn.
+
+    Raises:
+        UsageError: the space has no such supernet; the search was begun with another file.
+        InputError: not a file of such weights; lists all differences.
+    """
+    config, path = run.config.search.supernet, run.folder.supernet_start
+    if config.init is None:
+        return None
+    init = Init(Path(config.init), config.init_arch)
+    listing = run.folder.file("supernet-start.json")
+    if not path.is_file() or not listing.is_file():
+        supernet = supernet_of(run.space, seed=derived_seed(run.config.seed, "supernet", 0))
+        if not isinstance(supernet, ElasticSupernet):
+            raise UsageError(f"published weights begin supernets of elastic spaces (ofa-mbv3, "
+                             f"mobile), not of {run.space.name}. Next: leave out --init")
+        covered = begin_with(supernet, init.path, init.arch)
+        save_weights(supernet, path)
+        write_json(listing, {"schema": 1, **init.record(), **covered.to_json()})
+    known = read_json(listing)
+    if known["sha256"] != init.record()["sha256"]:
+        raise UsageError(f"{run.folder.path} was begun with another file than {init.path}. Next: "
+                         "give the same file again, or search into another folder")
+    run.say(f"{init.path.name} fills {known['num_filled']} of "
+            f"{known['num_filled'] + known['num_drawn']} tensors of the supernet, "
+            f"{known['share']:.1%} of its values; {listing} lists them")
+    return path
 
 
 def value_id(run: Run, value: dict[str, Any]) -> str:

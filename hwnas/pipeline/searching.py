@@ -9,7 +9,7 @@ from typing import Any
 
 from hwnas.errors import UsageError
 from hwnas.interfaces import Evaluator, Searcher
-from hwnas.journal import Journal
+from hwnas.journal import Journal, write_whole
 from hwnas.pipeline.config import GatesConfig
 from hwnas.pipeline.evaluators import (
     code_evaluator,
@@ -18,6 +18,7 @@ from hwnas.pipeline.evaluators import (
     search_evaluator,
     supernet_evaluator,
 )
+from hwnas.pipeline.published import supernet_start
 from hwnas.pipeline.searchers import Listed, searcher_of
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
@@ -181,6 +182,11 @@ def _train_copies(run: Run) -> Cost:
     """Train independent supernets by sampled paths, several at a time."""
     config, cost = run.config.search.supernet, Cost()
     recipe = config.recipe.recipe()
+    start = supernet_start(run)
+    if start is not None and not config.train:
+        if not run.folder.supernet(0).is_file():
+            write_whole(run.folder.supernet(0), start.read_bytes())
+        return cost
     tasks = {
         str(number): SupernetTask(
             space=run.space,
@@ -192,6 +198,7 @@ def _train_copies(run: Run) -> Cost:
             torch_device=run.config.torch_device,
             weights=run.folder.supernet(number),
             checkpoint=run.folder.supernet_state(number),
+            initial=start,
         )
         for number in range(config.copies)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 
@@ -64,6 +65,8 @@ class SupernetEvaluator:
         for place, arch in enumerate(archs):
             places.setdefault(arch.arch_id, []).append(place)
         new = [archs[same[0]] for key, same in places.items() if key not in self._known]
+        # images are held at one size at a time
+        new.sort(key=lambda arch: self.space.layers(arch)[0].in_shape[1])
         for key, same in places.items():
             if key in self._known:
                 yield from self._repeated(key, same)
@@ -108,9 +111,13 @@ class SupernetEvaluator:
         return ScoreTask(self.space, self.source, self.weights, codes, self.calibration_images,
                          self.torch_device, self.sharings)
 
+    @cached_property
+    def _num_images(self) -> dict[str, int]:
+        return self.source.load().sizes
+
     def _macs_images(self, arch: Arch) -> float:
         """Return the forward MACs of scoring an architecture with all supernets."""
-        sizes = self.source.load().sizes
+        sizes = self._num_images
         images = min(self.calibration_images, sizes["train"]) + sizes["val"]
         macs = sum(op.macs for op in self.space.layers(arch))
         return float(macs * images * len(self.weights))

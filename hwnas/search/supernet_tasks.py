@@ -14,7 +14,14 @@ import torch
 
 from hwnas.executor import available_cores, run_tasks
 from hwnas.interfaces import SearchSpace
-from hwnas.supernet import PathSampler, Sampling, Sharing, Supernet, calibrate
+from hwnas.supernet import (
+    PathSampler,
+    Sampling,
+    SharedWeights,
+    Sharing,
+    calibrate,
+    supernet_of,
+)
 from hwnas.train.checkpoint import load_weights, save_weights
 from hwnas.train.engine import Score, TrainResult, evaluate, fit
 from hwnas.train.recipe import Recipe
@@ -26,6 +33,8 @@ CHUNK = 4  # networks a task scores, so that progress is seen
 @dataclass(frozen=True)
 class SupernetTask:
     """Train a supernet of ``space`` on ``train`` by sampled paths; write its weights.
+
+    ``initial`` is a file of the supernet's weights to begin with (None: drawn from ``seed``).
 
     ``checkpoint`` is continued where it is there; a task whose weights are there is repeated by
     reading it back.
@@ -40,6 +49,7 @@ class SupernetTask:
     torch_device: str
     weights: Path
     checkpoint: Path
+    initial: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,9 @@ def train_supernet(task: SupernetTask, num_threads: int | None = None) -> Supern
     """Carry out one task in this process."""
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    supernet = Supernet(task.space, seed=task.seed, sharing=task.sharing)
+    supernet = supernet_of(task.space, seed=task.seed, sharing=task.sharing)
+    if task.initial is not None:
+        load_weights(supernet, task.initial)
     sampler = PathSampler(supernet, task.seed, sampling=task.sampling)
     result = fit(supernet, task.source.load().without_test(), ("train",), task.recipe,
                  seed=task.seed, torch_device=task.torch_device, checkpoint=task.checkpoint,
@@ -79,13 +91,13 @@ def train_supernets(
 
 def load_supernet(
     space: SearchSpace, weights: Path, torch_device: str, sharing: Sharing = "own"
-) -> Supernet:
+) -> SharedWeights:
     """Return a trained supernet.
 
     Raises:
         InputError: the file is missing, broken or of another space.
     """
-    supernet = Supernet(space, sharing=sharing)
+    supernet = supernet_of(space, sharing=sharing)
     load_weights(supernet, weights)
     supernet.to(torch.device(torch_device))
     return supernet
@@ -119,12 +131,12 @@ def score_networks(task: ScoreTask, num_threads: int | None = None) -> list[list
 
 
 def _score(task: ScoreTask) -> list[list[Score]]:
-    dataset = task.source.load().without_test()
     supernets = [load_supernet(task.space, path, task.torch_device, sharing)
                  for path, sharing in zip(task.weights, task.sharings, strict=True)]
     found = []
     for arch in task.space.decode(np.array(task.codes, dtype=np.int16)):
         scores = []
+        dataset = task.source.sized_for(task.space.layers(arch)).load().without_test()
         for supernet in supernets:
             network = supernet.extract(arch)
             calibrate(network, dataset, num_images=task.calibration_images)

@@ -49,7 +49,7 @@ class OfaSupernet:
         """
         network = build_layers(self.space.layers(arch))
         state = network.state_dict()
-        names = dict(_named(self.space, arch, network))
+        names = dict(named(self.space, arch, network))
         assert names.keys() == state.keys()
         network.load_state_dict({own: self._part(theirs, state[own])
                                  for own, theirs in names.items()})
@@ -78,7 +78,7 @@ class OfaSupernet:
         return kernels
 
 
-def _named(space: ElasticSpace, arch: Arch, network: nn.Sequential) -> Names:
+def named(space: ElasticSpace, arch: Arch, network: nn.Sequential) -> Names:
     """Yield (name in the plain network, name in the checkpoint) of every tensor of ``arch``."""
     yield from _conv_norm("0", "first_conv.conv", "first_conv.bn")
     body = "blocks.0.conv"
@@ -117,17 +117,18 @@ def _block(own: str, theirs: str, squeezed: bool) -> Names:
     yield from _conv_norm(f"{own}.{last}", f"{project}.conv.conv", f"{project}.bn.bn")
 
 
-def _largest(space: ElasticSpace) -> Arch:
+def largest(space: ElasticSpace) -> Arch:
+    """Return the architecture with the last option of every choice."""
     return space.arch({choice.name: choice.options[-1] for choice in space.choices})
 
 
 def expected_shapes(space: ElasticSpace) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the tensors in a checkpoint of ``space``'s supernet."""
-    arch = _largest(space)
+    arch = largest(space)
     with torch.device("meta"):
         network = build_layers(space.layers(arch))
     state = network.state_dict()
-    shapes = {theirs: tuple(state[own].shape) for own, theirs in _named(space, arch, network)}
+    shapes = {theirs: tuple(state[own].shape) for own, theirs in named(space, arch, network)}
     shapes["feature_mix_layer.conv.weight"] += (1, 1)
     for name in [name for name in shapes if name.endswith(".depth_conv.conv.conv.weight")]:
         layer = name.removesuffix("conv.weight")
