@@ -137,7 +137,7 @@ def test_a_training_that_was_stopped_ends_as_an_unbroken_one(digits, tmp_path):
     recipe = Recipe(epochs=2, batch_size=256, warmup_epochs=0)
 
     def trained(**options):
-        supernet = ElasticSupernet(MOBILE, seed=2)
+        supernet = ElasticSupernet(ELASTIC, seed=2)
         fit(supernet, digits, ("train",), recipe, seed=2, companion=PathSampler(supernet, 2),
             **options)
         return supernet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from hwnas.latency.scoped import Tables, header_json, scope_text
@@ -66,6 +67,14 @@ def accuracy_section(facts: RunFacts) -> Body:
         notes.append(missing("front.json", f"hwnas search --resume --out {facts.run}"))
     if facts.retrained is None:
         notes.append(missing("retrained.json", f"hwnas retrain --run {facts.run}"))
+    start = facts.setting("search", "supernet", "init")
+    if start is not None:
+        model = facts.setting("search", "supernet", "init_arch")
+        of = f", weights of {plain(model)}" if model else ""
+        after = ("was trained from there" if facts.setting("search", "supernet", "train")
+                 else "stayed as it was")
+        notes.append(element("p", f"The supernet began with {PurePath(str(start)).name}{of}, and "
+                                  f"{after}; supernet-start.json lists what the file filled."))
     return _drawn(accuracy_latency(facts), *notes)
 
 

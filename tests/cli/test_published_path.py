@@ -11,13 +11,16 @@ import torch
 import yaml
 from PIL import Image
 
+from hwnas.data import load_dataset
 from hwnas.latency.measurement import Measurement
 from hwnas.latency.scoped import load_tables
 from hwnas.latency.table import LatencyTable, TableHeader, save_table
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
+from hwnas.supernet import calibrate
 from hwnas.train.checkpoint import read_tensors
+from hwnas.train.engine import evaluate
 from hwnas.train.ofa_weights import expected_shapes, load_ofa_supernet
 
 SPACE = "ofa-mbv3:num_classes=5,width_mult=0.1"
@@ -168,3 +171,64 @@ def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas
     table = load_tables(published / "t" / "table.json")
     (head,) = [op for op in distinct_ops(load_space("tiny")) if op.kind == "head"]
     assert table.entries[head].num_rounds == 2
+
+
+def supernet_search(hwnas, *more):
+    return hwnas("search", "--space", "ofa-mbv3:width_mult=0.1", "--lut", "phone.json",
+                 "--budget-ms", "3.5", "--data", "five", "--evaluator", "supernet", "--evaluations",
+                 "2", "--top", "1", "--workers", "1", "--out", "s", *more)
+
+
+def test_a_published_supernet_scores_a_search_without_training(published, hwnas):
+    """The scores are those of the sub-networks that the checkpoint's reader extracts."""
+    write_images(published / "five", 5)
+    refused = supernet_search(hwnas, "--init-arch", "mobilenet_v2")
+    assert refused.code == 2
+    assert "give --init, too" in refused.err
+    answer = supernet_search(hwnas, "--init", "supernet.pth", "--epochs", "0", "--strategy",
+                             "evolution", "--json")
+    assert answer.code == 0, answer.err
+    assert "100.0% of its values" in answer.err.replace("\n", " ")
+    best = answer.json["answers"][0]["best"]
+    assert best["objectives"]["top1"]["source"] == "supernet"
+    assert answer.json["cost"]["images_trained"] == 0
+    space = load_space(SPACE)
+    network = load_ofa_supernet(published / "supernet.pth", space).extract(
+        space.arch(best["arch"]["choices"]))
+    data = load_dataset("five", input_size=128)
+    calibrate(network, data, num_images=2000)
+    score = evaluate(network, data, "val")
+    assert best["objectives"]["loss"]["value"] == pytest.approx(score.loss, rel=1e-4)
+    listing = json.loads((published / "s" / "supernet-start.json").read_text())
+    assert listing["file"] == "supernet.pth"
+    assert (listing["share"], listing["drawn"]) == (1.0, [])
+    (published / "archs.jsonl").write_text(json.dumps(best["arch"]) + "\n")
+    scored = json.loads(hwnas("evaluate", "--run", "s", "--archs", "archs.jsonl", "--json").out)
+    assert scored["loss"] == pytest.approx(best["objectives"]["loss"]["value"], rel=1e-6)
+
+
+def test_a_published_supernet_is_trained_on(published, hwnas):
+    write_images(published / "five", 5)
+    answer = supernet_search(hwnas, "--init", "supernet.pth", "--epochs", "1", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["cost"]["images_trained"] > 0
+    start = read_tensors(published / "s" / "checkpoints" / "supernet-start.safetensors")
+    after = read_tensors(published / "s" / "checkpoints" / "supernet-1.safetensors")
+    assert start.keys() == after.keys()
+    assert any(not torch.equal(start[name], after[name]) for name in start)
+    assert hwnas("report", "s").code == 0
+    page = (published / "s" / "report.html").read_text()
+    assert "The supernet began with supernet.pth, and was trained from there" in page
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--evaluator", "supernet"), "begin supernets of elastic spaces"),
+    (("--evaluator", "scratch"), "needs --evaluator supernet, not scratch"),
+    (("--strategy", "proxyless"), "not that of proxyless"),
+])
+def test_a_start_that_does_not_suit_is_refused(published, hwnas, make_table, arguments, message):
+    make_table(published / "t.json")
+    answer = hwnas("search", "--space", "tiny", "--lut", "t.json", "--budget-ms", "1", "--data",
+                   "digits", "--out", "new", "--init", "supernet.pth", *arguments)
+    assert answer.code == 2
+    assert message in answer.err.replace("\n", " ")
