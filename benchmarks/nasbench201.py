@@ -2,9 +2,14 @@
 
 For each device and budget (a percentile of the latency of all 15,625 codes) every strategy runs
 with each seed; printed are the median regrets to the exact best network within the budget, in
-points of top-1, after some numbers of evaluations, their ratio to random search's, and the p of a
-one-sided paired Wilcoxon test over the seeds. NSGA-II is judged by its share of the exact
-hypervolume of accuracy and latency, beside pymoo's with as many evaluations (pymoo's count codes).
+points of top-1, after some numbers of evaluations, their ratio to random search's ("both 0" where
+neither loses anything), and the p of a one-sided paired Wilcoxon test over the seeds (1 where all
+seeds agree). At the end: in how many cells the medians keep the bars, and p over all of them.
+NSGA-II is judged by its share of the exact hypervolume of accuracy and latency, beside pymoo's with
+as many evaluations (pymoo's count codes).
+
+The specialisation matrix takes the best network within each device's median budget to the others:
+its latency there, and what it loses to that device's exact front at this latency.
 
 An evaluation counts a network, not a code: codes whose cells differ only in dead edges are one
 network, never asked for twice, and its accuracy is the mean over its codes (as `table:FILE` has
@@ -36,10 +41,11 @@ from hwnas.search.local_search import LocalSearch
 from hwnas.search.nsga2 import Nsga2
 from hwnas.search.pareto import hypervolume, non_dominated
 from hwnas.search.population import search_codes
-from hwnas.search.random_search import RandomCodes
-from hwnas.search.rl import PolicySearch
+from hwnas.search.random_search import RandomSearch
+from hwnas.search.rl import PolicySearch, PolicySettings
 from hwnas.search.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
+from hwnas.space.nasbench201 import from_strings
 
 Floats = NDArray[np.float64]
 SPACE = load_space("nasbench201")
@@ -49,12 +55,16 @@ DEVICES = ("pixel3", "raspi4", "samsung_a50", "1080ti_1")
 BATCH = 10
 
 STRATEGIES: dict[str, Callable[[ListedFeasible, int], CodeSearcher]] = {
-    "random": RandomCodes,
+    "random": RandomSearch,
     "evolution": Evolution,
     "surrogate": lambda feasible, seed: Surrogate(feasible, Evolution(feasible, seed), seed),
     "local": LocalSearch,
     "rl": PolicySearch,
+    "rl-ppo": lambda feasible, seed: PolicySearch(feasible, seed, PolicySettings(ppo=True)),
 }
+BARS = {("evolution", 200): 0.6, ("evolution", 500): 0.4, ("surrogate", 200): 0.35,
+        ("rl", 500): 1.0, ("rl-ppo", 500): 1.0}
+"""The largest median regret that is good enough, as a share of random search's."""
 
 
 def flat(codes: Codes) -> NDArray[np.int64]:
@@ -74,19 +84,12 @@ def load(folder: Path, accuracy_file: str, key: str) -> Truth:
     """Read the files; codes of one network get the mean of their accuracies."""
     latency = np.load(folder / "nasbench201.npz")
     accuracy = np.load(folder / accuracy_file)
-    options = {str(option): i for i, option in enumerate(SPACE.choices[0].options)}
-
-    def places(archs: NDArray[np.str_]) -> NDArray[np.int64]:
-        rows = [[options[edge.split("~")[0]] for node in arch.split("+")
-                 for edge in node.strip("|").split("|")] for arch in archs.tolist()]
-        return flat(np.array(rows, dtype=np.int16))
-
     top1 = np.empty(len(CODES))
-    top1[places(accuracy["arch"])] = accuracy[key]
+    top1[flat(from_strings(accuracy["arch"]))] = accuracy[key]
     _, of = np.unique(SPACE.network_keys(CODES), axis=0, return_inverse=True)
     means = np.bincount(of.ravel(), weights=top1) / np.bincount(of.ravel())
     order = np.empty(len(CODES), dtype=np.int64)
-    order[places(latency["arch"])] = np.arange(len(CODES))
+    order[flat(from_strings(latency["arch"]))] = np.arange(len(CODES))
     by_device = zip(latency["device"].tolist(), latency["latency_ms"][:, order].astype(float),
                     strict=True)
     return Truth(means[of.ravel()], dict(by_device))
@@ -170,40 +173,63 @@ def fronts(truth: Truth, device: str, seeds: int, evaluations: int) -> None:
           f"({min(theirs):.2%})", flush=True)
 
 
+def test(ours: Floats, theirs: Floats) -> float:
+    """Return the p of a one-sided paired Wilcoxon test that ours are less."""
+    if (ours == theirs).all():
+        return 1.0
+    return float(wilcoxon(ours, theirs, alternative="less").pvalue)
+
+
 def tell(name: str, curves: Floats, random: Floats, at: list[int]) -> str:
     """Return a strategy's part of a row: regret, ratio to random, p."""
     parts = []
     for number in at:
         ours, theirs = curves[:, number - 1], random[:, number - 1]
-        text = f"{np.median(ours):.3f}"
+        mine, other = np.median(ours), np.median(theirs)
+        text = f"{mine:.3f}"
         if name != "random":
-            ratio = np.median(ours) / np.median(theirs) if np.median(theirs) > 0 else np.nan
-            differ = (ours != theirs).any()
-            p = wilcoxon(ours, theirs, alternative="less").pvalue if differ else 1.0
-            text += f" ({ratio:.2f}x, p {p:.0e})"
+            ratio = f"{mine / other:.2f}x" if other > 0 else "both 0" if mine == 0 else "random 0"
+            text += f" ({ratio}, p {test(ours, theirs):.0e})"
         parts.append(f"@{number} {text}")
     return f"{name} " + " ".join(parts)
 
 
-def specialisation(truth: Truth, devices: list[str], percentile: float) -> Floats:
-    """Return ``(devices, devices)``: top-1 lost on the column's device by the row's network.
+def summary(curves: dict[tuple[str, int], dict[str, Floats]]) -> None:
+    """Print for each bar in how many cells it is kept, and the test over all cells."""
+    for (name, number), bar in BARS.items():
+        cells = {cell: (of[name][:, number - 1], of["random"][:, number - 1])
+                 for cell, of in curves.items() if name in of and of[name].shape[1] >= number}
+        if not cells:
+            continue
+        missed = [f"{device} {q}%" for (device, q), (ours, theirs) in cells.items()
+                  if np.median(ours) > bar * np.median(theirs)]
+        every, randoms = (np.concatenate(parts) for parts in zip(*cells.values(), strict=True))
+        print(f"{name} @{number} <= {bar} x random: {len(cells) - len(missed)} of {len(cells)} "
+              f"cells (not {', '.join(missed) or 'any'}); mean regret {every.mean():.3f}, random "
+              f"{randoms.mean():.3f}, p {test(every, randoms):.0e}")
 
-    Each network is the best within its own device's budget, a percentile of that device's
-    latency; NaN where it breaks the budget of the column's device.
+
+def specialisation(
+    truth: Truth, devices: list[str], percentile: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return what the row's network is on the column's device, ``(devices, devices)`` each.
+
+    Its latency, that latency less the column's budget as a share of it, and the top-1 it loses
+    there to the best network that is no slower. Each network is the best within its own device's
+    budget, a percentile of that device's latency; of equals the fastest.
     """
-    budgets = {d: float(np.percentile(truth.latency_ms[d], percentile)) for d in devices}
-    best = {d: int(np.where(truth.latency_ms[d] <= budgets[d], truth.top1, -1).argmax())
-            for d in devices}
-    lost = np.full((len(devices), len(devices)), np.nan)
-    for i, row in enumerate(devices):
-        for j, column in enumerate(devices):
-            if truth.latency_ms[column][best[row]] <= budgets[column]:
-                lost[i, j] = truth.top1[best[column]] - truth.top1[best[row]]
-    return lost
+    timed = np.stack([truth.latency_ms[device] for device in devices])
+    budgets = np.percentile(timed, percentile, axis=1)
+    best = [int(np.lexsort((times, np.where(times <= budget, -truth.top1, 0.0)))[0])
+            for times, budget in zip(timed, budgets, strict=True)]
+    there = timed[:, best].T
+    fronts_there = np.array([[truth.top1[times <= ms].max() for times, ms in zip(
+        timed, row, strict=True)] for row in there])
+    return there, there / budgets - 1, fronts_there - truth.top1[best][:, None]
 
 
 def draw(out: Path, curves: dict[tuple[str, int], dict[str, Floats]],
-         lost: Floats, devices: list[str], percentile: float) -> None:
+         matrix: tuple[Floats, Floats, Floats], devices: list[str], percentile: float) -> None:
     """Write the regret curves and the specialisation matrix as figures."""
     import matplotlib
 
@@ -224,15 +250,19 @@ def draw(out: Path, curves: dict[tuple[str, int], dict[str, Floats]],
         axis.set_yscale("symlog", linthresh=0.02)
     axes[0, 0].legend()
     figure.savefig(out / "regret.png", dpi=120)
-    figure, axis = plt.subplots(figsize=(6, 5), layout="constrained")
-    image = axis.imshow(lost, cmap="viridis_r")
+    there, over, lost = matrix
+    figure, axis = plt.subplots(figsize=(1.7 * len(devices) + 1.5, 1.1 * len(devices) + 1.5),
+                                layout="constrained")
+    image = axis.imshow(lost, cmap="viridis_r", aspect="auto")
     axis.set(xticks=range(len(devices)), yticks=range(len(devices)), xticklabels=devices,
              yticklabels=devices, xlabel="run on", ylabel="searched for",
-             title=f"top-1 lost (points), budgets at the {percentile:g}th percentile")
+             title=f"budgets at the {percentile:g}th percentile: latency and top-1 lost to the "
+                   "exact front there")
     for i, j in np.ndindex(*lost.shape):
-        text = "over budget" if np.isnan(lost[i, j]) else f"{lost[i, j]:.2f}"
-        axis.text(j, i, text, ha="center", va="center", fontsize=8)
-    figure.colorbar(image)
+        dark = lost[i, j] > 0.5 * lost.max()
+        axis.text(j, i, f"{there[i, j]:.1f} ms ({over[i, j]:+.0%})\n{lost[i, j]:.2f} points",
+                  ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    figure.colorbar(image, label="points")
     figure.savefig(out / "specialisation.png", dpi=120)
 
 
@@ -246,7 +276,7 @@ def main() -> None:
     parser.add_argument("--devices", nargs="+", default=list(DEVICES))
     parser.add_argument("--percentiles", nargs="+", type=int, default=[20, 50, 80])
     parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES),
-                        default=["random", "evolution", "surrogate", "local"])
+                        default=["random", "evolution", "surrogate", "local", "rl"])
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--at", nargs="+", type=int, default=[200, 500])
     parser.add_argument("--front-evaluations", type=int, default=1000)
@@ -271,11 +301,15 @@ def main() -> None:
             curves[device, q] = found
         if args.front_evaluations:
             fronts(truth, device, min(args.seeds, 10), args.front_evaluations)
-    lost = specialisation(truth, args.devices, 50)
-    print("top-1 lost (points), rows: searched for, columns: run on; nan: over budget")
-    print(np.array2string(lost, precision=2))
+    summary(curves)
+    matrix = specialisation(truth, args.devices, 50)
+    print("rows: the best within a device's median budget, run on (columns): latency in ms (over "
+          "or below the budget there), top-1 lost to the exact front at that latency")
+    for device, *columns in zip(args.devices, *matrix, strict=True):
+        print(f"{device:12} " + "; ".join(f"{ms:.1f} ({over:+.0%}) {lost:.2f}"
+                                          for ms, over, lost in zip(*columns, strict=True)))
     if args.out is not None:
-        draw(args.out, curves, lost, args.devices, 50)
+        draw(args.out, curves, matrix, args.devices, 50)
 
 
 if __name__ == "__main__":

@@ -57,13 +57,18 @@ def searcher_of(run: Run, limited: LimitedSpace, place: int) -> Asking:
     """
     config = run.config.search
     if config.strategy == "random":
-        searcher = RandomSearch(limited, limited.limits[0].maximum, run.config.seed,
-                                config.low_share)
+        searcher = random_search(limited, run.config.seed, config.low_share)
         return Asking(searcher, config.batch or config.evaluations)
     codes = _code_searcher(run, limited, place)
     usual = config.evaluations if config.strategy == "exhaustive" else min(
         BATCH, max(1, config.evaluations // LEAST_BATCHES))
     return Asking(ArchSearcher(run.space, codes), config.batch or usual)
+
+
+def random_search(limited: LimitedSpace, seed: int, low_share: float) -> ArchSearcher:
+    """Return random search under these limits, the baseline of the others too."""
+    codes = RandomSearch(AdditiveFeasible(limited), seed, low_share)
+    return ArchSearcher(limited.space, codes)
 
 
 def _code_searcher(run: Run, limited: LimitedSpace, place: int) -> CodeSearcher:

@@ -19,7 +19,7 @@ from hwnas.pipeline.evaluators import (
     supernet_evaluator,
 )
 from hwnas.pipeline.published import supernet_start
-from hwnas.pipeline.searchers import Listed, searcher_of
+from hwnas.pipeline.searchers import Listed, random_search, searcher_of
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
 from hwnas.search.combined_moves import CombinedMoves
@@ -30,7 +30,6 @@ from hwnas.search.limits import LimitedSpace
 from hwnas.search.loop import SearchLoop
 from hwnas.search.proxyless import FullGradient, TwoPaths
 from hwnas.search.proxyless_rl import Reinforce
-from hwnas.search.random_search import RandomSearch
 from hwnas.search.supernet_problem import SupernetProblem
 from hwnas.search.supernet_tasks import SupernetTask, train_supernets
 from hwnas.supernet import Supernet
@@ -73,19 +72,26 @@ def carry_out(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
 
 
 def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
-    """Let a strategy ask for networks below each budget, evaluate them, tell it."""
+    """Let a strategy ask for networks below each budget, evaluate them, tell it.
+
+    NSGA-II is asked once, below the largest budget: answers to all are taken from its front.
+    """
     config = run.config.search
     cost = _train_copies(run) if config.evaluator == "supernet" else Cost()
     keep_file(run)
     records: list[list[Record]] = []
     baselines: list[list[Record]] = []
+    loosest = max(range(len(searched)), key=lambda place: searched[place].limits[0].maximum)
     with run.folder.journal() as journal:
         evaluator = search_evaluator(run, journal)
         for place, limited in enumerate(searched):
-            asking = searcher_of(run, limited, place)
-            records.append(_evaluate(run, journal, evaluator, asking.searcher,
-                                     config.evaluations, first_index=sum(map(len, records)),
-                                     place=place, places=len(searched), batch=asking.batch))
+            if config.strategy == "nsga2" and place != loosest:
+                records.append([])  # its one front serves all budgets
+            else:
+                asking = searcher_of(run, limited, place)
+                records.append(_evaluate(run, journal, evaluator, asking.searcher,
+                                         config.evaluations, first_index=sum(map(len, records)),
+                                         place=place, places=len(searched), batch=asking.batch))
             if config.strategy == "random":
                 baselines.append([])
             else:
@@ -143,9 +149,8 @@ def _baseline(
     """
     if not run.config.retrain.random_baseline:
         return []
-    searcher = RandomSearch(limited, limited.limits[0].maximum,
-                            derived_seed(run.config.seed, "random baseline"),
-                            run.config.search.low_share)
+    searcher = random_search(limited, derived_seed(run.config.seed, "random baseline"),
+                             run.config.search.low_share)
     archs = searcher.ask(run.config.retrain.top)
     predictor = run.predictors[0]
     known = {r["arch_id"]: r for r in journal.records()

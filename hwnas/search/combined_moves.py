@@ -53,9 +53,11 @@ class MoveSettings:
 class Found:
     """The best networks so far, best first: ``codes`` (n, num_choices), ``scores`` (n,).
 
+    Of the codes of one network one is kept.
     ``niche`` is the column whose options have elites of their own, None: there is one elite.
     """
 
+    space: SearchSpace
     codes: Codes
     scores: Floats
     niche: int | None = None
@@ -76,7 +78,7 @@ class Found:
         values = np.concatenate([self.scores, scores])
         good = np.isfinite(values)
         every, values = every[good], values[good]
-        first = np.unique(every, axis=0, return_index=True)[1]
+        first = np.unique(self.space.network_keys(every), axis=0, return_index=True)[1]
         order = first[np.argsort(-values[first], kind="stable")]
         self.codes, self.scores = every[order], values[order]
         niches = self.niches
@@ -180,7 +182,7 @@ class CombinedMoves:
             InfeasibleError: no network meets the limits.
         """
         space, settings = self.feasible.space, self.settings
-        found = Found(np.empty((0, len(space.choices)), dtype=np.int16), np.empty(0),
+        found = Found(space, np.empty((0, len(space.choices)), dtype=np.int16), np.empty(0),
                       hub(space))
         starts = np.empty((0, len(space.choices)), dtype=np.int16)
         if known is not None:
@@ -190,6 +192,8 @@ class CombinedMoves:
             starts = np.concatenate([starts, drawn])
         scores = self._score(starts, found)
         found.add(starts, scores, settings.elite)
+        if len(found.codes) == 0:
+            return found  # the evaluator scores none
         best = _spread(found.niches, settings.searches)
         codes, values = found.codes[best], found.scores[best]
         searches = Searches.begin(space, codes, values)

@@ -8,73 +8,45 @@ that no evaluation is spent on a network that breaks a limit or leaves most of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
-from hwnas.arch import Arch
-from hwnas.interfaces import Codes, Evaluation
+import numpy as np
+
+from hwnas.interfaces import Codes
 from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
-from hwnas.search.limits import LimitedSpace
 from hwnas.search.population import LOW_SHARE, Floats, History, draw_new
+
+BLOCK = 64  # networks drawn at a time, so that asking in parts gives what asking at once does
 
 
 @dataclass
 class RandomSearch:
-    """Asks for distinct networks, uniform over the window; learns nothing from being told.
+    """Asks for distinct networks, uniform over the codes of the window; then those below it.
 
-    A window that runs dry (a small space) is followed by the networks below it, down to the
-    fastest. Implements ``interfaces.Searcher``.
-    """
-
-    limited: LimitedSpace
-    high_ms: float
-    seed: int
-    low_share: float = LOW_SHARE
-    _networks: Iterator[Arch] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._networks = self._draw()
-
-    def _draw(self) -> Iterator[Arch]:
-        fastest, _ = self.limited.extremes()
-        low = min(max(fastest, self.low_share * self.high_ms), self.high_ms)
-        seen = set()
-        for number, bounds in enumerate(((low, self.high_ms), (fastest, low))):
-            for arch in self.limited.draws(*bounds, stream(self.seed, "random search", number)):
-                network_id = self.limited.space.network_id(arch)
-                if network_id not in seen:
-                    seen.add(network_id)
-                    yield arch
-
-    def ask(self, count: int) -> list[Arch]:
-        """Return the next ``count`` networks; fewer when all have been asked for."""
-        return list(islice(self._networks, count))
-
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take the evaluations; random search does not use them."""
-
-
-@dataclass
-class RandomCodes:
-    """Random search on codes, under any limits. Implements ``interfaces.CodeSearcher``.
-
-    Networks are distinct and uniform over the codes of the window; then come those below it.
+    Learns nothing from being told. Implements ``interfaces.CodeSearcher``.
     """
 
     feasible: Feasible
     seed: int
     low_share: float = LOW_SHARE
     history: History = field(init=False, repr=False)
+    _drawn: Codes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.history = History(self.feasible.space)
+        self._drawn = np.empty((0, len(self.feasible.space.choices)), dtype=np.int16)
 
     def ask_codes(self, count: int) -> Codes:
         """Return up to ``count`` networks; fewer when all have been asked for."""
-        rng = stream(self.seed, "random codes", self.history.num_asked)
-        return self.history.ask(draw_new(self.feasible, self.history, count, rng, self.low_share))
+        while len(self._drawn) < count:
+            rng = stream(self.seed, "random search", self.history.num_asked)
+            more = draw_new(self.feasible, self.history, BLOCK, rng, self.low_share)
+            if len(more) == 0:
+                break
+            self._drawn = np.concatenate([self._drawn, self.history.ask(more)])
+        asked, self._drawn = self._drawn[:count], self._drawn[count:]
+        return asked
 
     def tell_codes(self, codes: Codes, scores: Floats) -> None:
         """Take the scores; random search does not use them."""

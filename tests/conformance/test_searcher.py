@@ -17,7 +17,7 @@ from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.search.local_search import LocalSearch
 from hwnas.search.nsga2 import Nsga2
 from hwnas.search.population import ArchSearcher, random_codes
-from hwnas.search.random_search import RandomCodes, RandomSearch
+from hwnas.search.random_search import RandomSearch
 from hwnas.search.rl import PolicySearch, PolicySettings
 from hwnas.search.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
@@ -30,8 +30,7 @@ def _codes(make: Callable[..., CodeSearcher]) -> Callable[[LimitedSpace, int], S
 
 
 SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
-    "random": lambda limited, seed: RandomSearch(limited, limited.limits[0].maximum, seed),
-    "random-codes": _codes(RandomCodes),
+    "random": _codes(RandomSearch),
     "evolution": _codes(Evolution),
     "local": _codes(LocalSearch),
     "nsga2": _codes(Nsga2),

@@ -245,3 +245,18 @@ def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses
     # what it predicts best is truly as good as the best of those it was fitted to
     found = first["answers"][0]["best"]["objectives"]["top1"]["value"]
     assert known[best["arch_id"]] >= found - 0.005
+
+
+def test_one_front_of_nsga2_serves_all_budgets(make_config, accuracies, tmp_path):
+    budgets = (BUDGET_MS, 0.8 * BUDGET_MS, 1.2 * BUDGET_MS)
+    config = make_config(search=_search("nsga2", accuracies), data=None)
+    target = config.targets[0].model_copy(update={"budget_ms": budgets})
+    result = search_run(config.model_copy(update={"targets": (target,)}), tmp_path / "run")
+    records = _evaluated(tmp_path / "run")
+    assert len(records) == result["num_evaluations"] == 40
+    assert max(r["latency_ms"] for r in records) > BUDGET_MS
+    for budget_ms, answer in zip(budgets, result["answers"], strict=True):
+        inside = [r for r in records if r["latency_ms"] <= budget_ms * 0.9 + 1e-9]
+        best = max(r["objectives"]["top1"]["value"] for r in inside)
+        assert answer["best"]["objectives"]["top1"]["value"] == best
+        assert answer["best"]["latency_ms"] <= budget_ms

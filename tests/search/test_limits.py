@@ -12,6 +12,7 @@ from hwnas.additive import window as window_module
 from hwnas.additive.graph import Term
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.rng import stream
+from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace, counted, counted_terms, parse_limit
 from hwnas.search.random_search import RandomSearch
 from hwnas.space.catalogue import load_space
@@ -205,7 +206,7 @@ def test_options_without_a_row_are_listed_and_in_no_answer(restricted):
     answers = {
         "draws": list(limited.draws(0.0, most, stream(0, "restricted"))),
         "best": [arch for arch, _ in limited.best(2000)],
-        "ask": RandomSearch(limited, most, seed=0).ask(2000),
+        "ask": TINY.decode(RandomSearch(AdditiveFeasible(limited), 0).ask_codes(2000)),
     }
     everything = {arch.arch_id for arch in TINY.decode(covered.astype(np.int16))}
     for archs in answers.values():

@@ -10,8 +10,10 @@ import pytest
 from hwnas.errors import InputError
 from hwnas.executor import TaskError
 from hwnas.journal import Journal
+from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.search.loop import SearchLoop
+from hwnas.search.population import ArchSearcher
 from hwnas.search.random_search import RandomSearch
 from hwnas.space.catalogue import load_space
 
@@ -26,7 +28,7 @@ def predictor(make_predictor):
 
 def _searcher(predictor, seed=0, budget_ms=1e3):
     limited = LimitedSpace(TINY, (Limit("latency_ms", budget_ms, "t"),), {"t": predictor})
-    return RandomSearch(limited, budget_ms, seed)
+    return ArchSearcher(TINY, RandomSearch(AdditiveFeasible(limited), seed))
 
 
 @pytest.fixture

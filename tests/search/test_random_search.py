@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hwnas.errors import InfeasibleError
+from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.search.random_search import RandomSearch
 from hwnas.space.catalogue import load_space
@@ -27,24 +29,28 @@ def all_ms(predictor):
 
 def _search(predictor, budget_ms, seed=0, **kwargs):
     limited = LimitedSpace(MACRO, (Limit("latency_ms", budget_ms, "t"),), {"t": predictor})
-    return RandomSearch(limited, budget_ms, seed, **kwargs)
+    return RandomSearch(AdditiveFeasible(limited), seed, **kwargs)
+
+
+def _asked(search, count):
+    return MACRO.decode(search.ask_codes(count))
 
 
 def test_a_space_is_exhausted_with_every_network_within_the_budget_once(predictor, all_ms):
     budget = float(np.quantile(list(all_ms.values()), 0.1))
     search = _search(predictor, budget)
-    asked = [MACRO.network_id(arch) for arch in search.ask(10_000)]
+    asked = [MACRO.network_id(arch) for arch in _asked(search, 10_000)]
     inside = {network_id for network_id, ms in all_ms.items() if ms <= budget}
     assert len(asked) == len(set(asked))
     assert set(asked) == inside
     assert 100 < len(inside) < len(all_ms)
-    assert search.ask(1) == []
+    assert len(search.ask_codes(1)) == 0
 
 
 def test_networks_just_below_the_budget_come_first(predictor, all_ms):
     budget = float(np.quantile(list(all_ms.values()), 0.1))
     for low_share in (0.75, 0.9):
-        asked = _search(predictor, budget, low_share=low_share).ask(10_000)
+        asked = _asked(_search(predictor, budget, low_share=low_share), 10_000)
         is_near = [all_ms[MACRO.network_id(arch)] >= low_share * budget for arch in asked]
         num_near = sum(low_share * budget <= ms <= budget for ms in all_ms.values())
         assert is_near == sorted(is_near, reverse=True)
@@ -53,25 +59,25 @@ def test_networks_just_below_the_budget_come_first(predictor, all_ms):
 
 def test_asking_in_parts_gives_the_same_as_asking_at_once_whatever_is_told(predictor, all_ms):
     budget = float(np.median(list(all_ms.values())))
-    at_once = _search(predictor, budget).ask(60)
+    at_once = _asked(_search(predictor, budget), 160)
     search, in_parts = _search(predictor, budget), []
-    for count in (1, 0, 9, 50):
-        in_parts += search.ask(count)
-        search.tell([])
+    for count in (1, 0, 9, 50, 100):
+        codes = search.ask_codes(count)
+        in_parts += MACRO.decode(codes)
+        search.tell_codes(codes, np.zeros((len(codes), 1)))
     assert in_parts == at_once
-    assert len(at_once) == 60
-    assert _search(predictor, budget, seed=1).ask(60) != at_once
+    assert len(at_once) == 160
+    assert _asked(_search(predictor, budget, seed=1), 160) != at_once
 
 
 def test_a_budget_above_every_network_gives_the_whole_space(predictor, all_ms):
     for budget in (max(all_ms.values()), 1e9):
-        asked = _search(predictor, float(budget)).ask(10_000)
+        asked = _asked(_search(predictor, float(budget)), 10_000)
         assert {MACRO.network_id(arch) for arch in asked} == set(all_ms)
 
 
 def test_below_the_fastest_network_there_is_nothing_to_ask(predictor, all_ms):
     fastest = min(all_ms.values())
-    limits = (Limit("latency_ms", 10 * fastest, "t"),)
-    search = RandomSearch(LimitedSpace(MACRO, limits, {"t": predictor}), 0.9 * fastest, seed=0)
-    assert search.ask(5) == []
-    assert len(_search(predictor, fastest).ask(5)) == 1
+    with pytest.raises(InfeasibleError):
+        _search(predictor, 0.9 * fastest).ask_codes(5)
+    assert len(_search(predictor, fastest).ask_codes(5)) == 1

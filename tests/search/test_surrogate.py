@@ -11,7 +11,7 @@ from hwnas.search.evolution import Evolution
 from hwnas.search.feasible import ListedFeasible
 from hwnas.search.gaussian_process import GaussianProcess, Kernel, hamming
 from hwnas.search.population import random_codes, search_codes
-from hwnas.search.random_search import RandomCodes
+from hwnas.search.random_search import RandomSearch
 from hwnas.search.surrogate import Surrogate, clipped
 from hwnas.space.catalogue import load_space
 
@@ -103,7 +103,7 @@ def test_a_surrogate_finds_better_networks_than_its_search_alone_and_than_chance
                                             batch=10)[1].max() for seed in range(6)])
 
     alone = regret(lambda seed: Evolution(feasible, seed))
-    chance = regret(lambda seed: RandomCodes(feasible, seed))
+    chance = regret(lambda seed: RandomSearch(feasible, seed))
     guided = regret(lambda seed: Surrogate(feasible, Evolution(feasible, seed), seed))
     assert guided < 0.5 * alone
     assert alone < chance
