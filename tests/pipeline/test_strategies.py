@@ -14,8 +14,10 @@ from hwnas.errors import InputError, UsageError
 from hwnas.interfaces import Evaluation, Objective
 from hwnas.journal import Journal
 from hwnas.pipeline.run import evaluate_run, retrain_run, search_run
+from hwnas.report.page import write_report
 from hwnas.search.loop import SearchLoop
 from hwnas.space.catalogue import load_space
+from hwnas.space.nasbench201 import all_codes
 
 TINY = load_space("tiny")
 BUDGET_MS = 0.08
@@ -260,3 +262,33 @@ def test_one_front_of_nsga2_serves_all_budgets(make_config, accuracies, tmp_path
         best = max(r["objectives"]["top1"]["value"] for r in inside)
         assert answer["best"]["objectives"]["top1"]["value"] == best
         assert answer["best"]["latency_ms"] <= budget_ms
+
+
+def test_a_space_of_cells_is_searched_by_a_table_of_accuracies(
+    make_config, make_table, tmp_path
+):
+    space = load_space("nasbench201")
+    codes = all_codes()
+    top1 = 0.5 + 0.01 * codes.sum(axis=1) + 0.001 * np.sin(codes @ [3, 5, 7, 11, 13, 17])
+    lines = [json.dumps({"arch": arch.to_json(), "top1": value}) + "\n"
+             for arch, value in zip(space.decode(codes), top1.tolist(), strict=True)]
+    (tmp_path / "known.jsonl").write_text("".join(lines))
+    target = {"device": "host", "runtime": "onnxruntime", "budget_percentile": 30.0,
+              "table": str(make_table(tmp_path / "cells.json", space="nasbench201"))}
+    config = make_config(space="nasbench201", data=None, targets=[target],
+                         search=_search("evolution", tmp_path / "known.jsonl"))
+    result = search_run(config, tmp_path / "run")
+    records, [answer] = _evaluated(tmp_path / "run"), result["answers"]
+    assert len({r["network_id"] for r in records}) == len(records) == 40
+    best = answer["best"]
+    assert best["latency_ms"] <= answer["limits"][0]["max"]
+    # a network has the mean of its codes' accuracies
+    keys = space.network_keys(codes)
+    own = space.network_keys(space.encode([space.arch(best["arch"]["choices"])]))
+    assert best["objectives"]["top1"]["value"] == pytest.approx(
+        top1[(keys == own).all(axis=1)].mean())
+    points = json.loads((tmp_path / "run" / "front.json").read_text())["points"]
+    assert len(points) == 40
+    assert any(point["on_front"] for point in points)
+    write_report(tmp_path / "run")
+    assert "nasbench201" in (tmp_path / "run" / "report.html").read_text()
