@@ -258,6 +258,11 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="The run folder; by default runs/<name>.")
     ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option("--confidence", min=0.5, max=0.9999, help="Shrink budgets so that what is "
+                     "found is within them, when measured, this often; instead of the file's."),
+    ] = None,
     resume: Resume = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the schema of the YAML file and stop.")
@@ -265,7 +270,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Do it all: profile, search, retrain, export, bench, report."""
-    from hwnas.pipeline.config import RunConfig, load_config
+    from hwnas.pipeline.config import RunConfig, load_config, with_confidence
     from hwnas.pipeline.config import preset as load_preset
     from hwnas.pipeline.run import whole_run
 
@@ -275,6 +280,8 @@ def run(
     if (config is None) == (preset is None):
         raise UsageError("hwnas run needs either a YAML file or --preset")
     wanted: RunConfig = load_config(config) if config is not None else load_preset(str(preset))
+    if confidence is not None:
+        wanted = with_confidence(wanted, confidence)
     folder = out or Path("runs") / (config.stem if config is not None else str(preset))
     with Display() as display:
         found = whole_run(wanted, folder, resume=resume, progress=display, say=say)

@@ -38,6 +38,11 @@ Headroom = Annotated[
     typer.Option("--headroom", help="Share of a budget left free for errors of prediction; "
                  "by default from the table's own errors, at most 0.05."),
 ]
+Confidence = Annotated[
+    float | None,
+    typer.Option("--confidence", min=0.5, max=0.9999, help="Instead of --headroom: shrink budgets "
+                 "so that what is found is within them, when measured, this often (0.95)."),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Trainings at a time; by default one per core."),
@@ -106,6 +111,7 @@ def search(
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
     headroom: Headroom = None,
+    confidence: Confidence = None,
     seed: Seed = 0,
     workers: Workers = None,
     torch_device: Annotated[
@@ -123,8 +129,9 @@ def search(
 
     if config is not None:
         given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
-                 headroom, workers, strategy != "random", evaluations != 16, top != 3, seed,
-                 torch_device != "cpu", surrogate, seed_archs, halving, init, init_arch, force]
+                 headroom, confidence, workers, strategy != "random", evaluations != 16, top != 3,
+                 seed, torch_device != "cpu", surrogate, seed_archs, halving, init, init_arch,
+                 force]
         if any(given):
             raise UsageError("--config holds all of the run: beside it only --out, --resume and "
                              "--json may be given, no --space, --seed, --epochs or the like")
@@ -141,6 +148,7 @@ def search(
             "data": data,
             "data_root": str(data_root) if data_root else None,
             "targets": _targets(lut or [], device, budget_ms or [], headroom, force=force),
+            "confidence": confidence,
             "limits": _limits(limit or []),
             "search": {
                 **_search_options(strategy, evaluator, evaluations, epochs, gradient,

@@ -304,13 +304,18 @@ class BenchConfig(FileModel):
 
 
 class RunConfig(FileModel):
-    """Everything that decides a run."""
+    """Everything that decides a run.
+
+    ``confidence`` (0.95) shrinks every latency budget so far that what is found is within it, when
+    measured, with that probability (``latency/guard.py``), instead of a ``headroom``.
+    """
 
     schema_: Literal[1] = Field(alias="schema", default=1)
     space: str
     data: str | None = None
     data_root: str | None = None
     targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1, max_length=8)]
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     limits: dict[Literal["params", "macs", "size_mb"], Positive] = Field(default_factory=dict)
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
@@ -327,6 +332,8 @@ class RunConfig(FileModel):
     def _budget_lists(self) -> RunConfig:
         if any(len(target.budgets_ms) > 1 for target in self.targets[1:]):
             raise ValueError("only the first target may have several budgets")
+        if self.confidence is not None and any(t.headroom is not None for t in self.targets):
+            raise ValueError("confidence decides the headroom: give either of them")
         if self.data is None and self.search.evaluator_file is None:
             raise ValueError(f"data is needed by evaluator {self.search.evaluator}: digits, a "
                              "folder of images, or a torchvision data set")
@@ -336,6 +343,14 @@ class RunConfig(FileModel):
         """Return the file this configuration is read back from."""
         content = self.model_dump(mode="json", by_alias=True)
         return yaml.safe_dump(content, sort_keys=False)
+
+
+def with_confidence(config: RunConfig, confidence: float) -> RunConfig:
+    """Return ``config`` with this confidence, which decides every target's headroom."""
+    content = config.model_dump(mode="json", by_alias=True)
+    for target in content["targets"]:
+        target["headroom"] = None
+    return parse_model(RunConfig, {**content, "confidence": confidence}, what="configuration")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -13,10 +13,18 @@ import torch
 
 from hwnas.arch import Arch
 from hwnas.data import Dataset
-from hwnas.errors import InfeasibleError, InputError, UsageError
+from hwnas.errors import InfeasibleError, InputError, StorageError, UsageError
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.device import load_device
+from hwnas.latency.guard import (
+    Guard,
+    ValidationModel,
+    append_validation,
+    least_networks,
+    make_guard,
+    read_validation,
+)
 from hwnas.latency.lacking import Lacking
 from hwnas.latency.plausible import require_plausible
 from hwnas.latency.predictor import LutPredictor
@@ -119,6 +127,7 @@ class Run:
                 continue
             if target.table is not None:
                 store(self._given(number, Path(target.table)), path.parent, path.stem)
+                append_validation(self.folder.table(number), read_validation(Path(target.table)))
             else:
                 plan = ProfilePlan(self.space, self.target(number), target.calibrate,
                                    target.validate_, self.config.seed)
@@ -223,16 +232,51 @@ class Run:
                     "budget free for errors of prediction; a smaller headroom leaves less"
                 ) from None
 
+    @cached_property
+    def guards(self) -> tuple[Guard | None, ...]:
+        """The confidence guard of each target, None where no confidence is asked for.
+
+        Raises:
+            UsageError: no network of the space was ever measured with a target's table.
+        """
+        confidence = self.config.confidence
+        if confidence is None:
+            return (None,) * len(self.tables)
+        guards = []
+        for number, (tables, predictor) in enumerate(zip(self.tables, self.predictors,
+                                                         strict=True)):
+            benched = read_validation(self._table(number))
+            guard = make_guard(self.space, tables, predictor, benched, confidence)
+            if guard is None:
+                raise UsageError(
+                    f"--confidence {confidence:g} needs measured networks of {self.space.name}, "
+                    f"and {self._names[number]} has none. Next: hwnas profile --resume --calibrate "
+                    f"16 --validate {2 * least_networks(confidence)}, or --headroom")
+            self.say(f"{self._names[number]}: {guard}")
+            guards.append(guard)
+        return tuple(guards)
+
+    def keep_validation(self, lines: Sequence[ValidationModel]) -> None:
+        """Add benched winners to the first target's table, where later searches read them."""
+        given = self.config.targets[0].table
+        table = Path(given) if given is not None else self.folder.table(0)
+        try:
+            append_validation(table, lines)
+        except StorageError as error:
+            self.say(f"not kept beside the table: {error}")
+
     def headroom(self, number: int) -> float:
         """Return the share of a target's budget left free for errors of prediction.
 
         Twice the mean error on validation networks (else calibration networks), between 1 % and
         5 %; none for a table without either, whose error nobody knows. Of several tables the
-        largest.
+        largest. With a confidence it is the guard's.
         """
-        asked = self.config.targets[number].headroom
+        asked, guard = self.config.targets[number].headroom, self.guards[number]
         if asked is not None:
             return asked
+        if guard is not None:
+            return guard.headroom
         return max(self._headroom(table) for table in parts(self.tables[number]))
 
     def _headroom(self, table: LatencyTable) -> float:

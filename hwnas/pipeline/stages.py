@@ -76,6 +76,7 @@ def search(run: Run) -> bool:
             "wall_s": cost.get("wall_s", 0.0),
             "cost": cost,
             "headroom": [run.headroom(n) for n in range(len(run.config.targets))],
+            "guard": [guard.to_json() if guard else None for guard in run.guards],
             "audit": audit(run.limited(asked[0])).to_json(),
             "answers": answers,
         }

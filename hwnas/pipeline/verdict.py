@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hwnas.interfaces import Wiring
 from hwnas.latency.bench import BenchedModel, BenchResult, bench
 from hwnas.latency.check import arch_of, sentinels_of
 from hwnas.latency.device import MODEL_FORMAT
+from hwnas.latency.guard import ValidationModel
 from hwnas.latency.profiler import network_conversion
 from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.network import build, build_layers
@@ -75,6 +77,7 @@ def bench_finalists(run: Run) -> bool:
             _finalist_row(run, row, measured[row["arch_id"]], budget_ms) for row in rows
         ] + [_shelf_row(m, measured[m.name], budget_ms, outcomes[m.name],
                          retrained.get("init")) for m in shelf]
+        run.keep_validation([_validation(run, row, measured[row["arch_id"]]) for row in rows])
         cost = total_cost([{"cost": outcome.cost} for outcome in outcomes.values()])
         device_s = scaling_s + time.perf_counter() - start
         return content, {**cost, "device_s": round(device_s, 3)}
@@ -233,6 +236,18 @@ def _finalist_row(
     }
 
 
+def _validation(run: Run, row: Mapping[str, Any], model: BenchedModel) -> ValidationModel:
+    """Return what a benched finalist tells later searches with this table."""
+    return ValidationModel(
+        space=run.space.name,
+        arch=row["arch"],
+        predicted_ms=row["latency_ms"],
+        measured_ms=model.measurement.to_json()["latency_ms"],
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        run=run.folder.path.name,
+    )
+
+
 def _shelf_row(
     shelf: ShelfModel,
     model: BenchedModel,
@@ -317,6 +332,7 @@ def choose_winner(run: Run) -> bool:
             "val_top1": winner["val_top1"],
             "init": _init(trained, winner["arch_id"]),
             "test": _test_json(score),
+            "first_try": {"within": len(passing), "of": len(ordered)},
             "first_finalist_passed": ordered[0]["within_budget"],
             "rejected": rejected,
             "layers": [op.to_json() for op in run.space.layers(arch)],

@@ -88,7 +88,20 @@ def _origin(facts: RunFacts, winner: Winner) -> list[str]:
     return found
 
 
+def _first_try(winner: Winner) -> list[str]:
+    """Say how many finalists kept the budget when measured, none of them searched for again."""
+    tried = winner.first_try
+    if not tried or not tried.get("of"):
+        return []
+    return [f"First-try hit rate: {tried['within']} of {tried['of']} finalists were within the "
+            "budget when measured."]
+
+
 def _ranks(winner: Winner) -> list[str]:
+    return [*_ranking(winner), *_first_try(winner)]
+
+
+def _ranking(winner: Winner) -> list[str]:
     if not winner.rejected:
         return ["It was the first finalist in rank." if winner.first_finalist_passed else ""]
     listed = "; ".join(

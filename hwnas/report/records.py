@@ -447,6 +447,7 @@ class Winner:
     test: FinalScore | None = None
     init: Init | None = None
     first_finalist_passed: bool | None = None
+    first_try: dict[str, int] | None = None
     rejected: tuple[Rejected, ...] = ()
     macs: int | None = None
     params: int | None = None

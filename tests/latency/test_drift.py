@@ -1,0 +1,70 @@
+"""The drift between two sessions, on synthetic sessions of known drift."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hwnas.latency.drift import FOR_OFFSET, LEAST_NOISE, PRIOR, Anchor, fit_drift
+from hwnas.rng import stream
+
+
+def _anchors(scale, offset_ms, noise, count, seed=0, low=5.0, high=40.0):
+    then = np.geomspace(low, high, count)
+    now = (scale * then + offset_ms) * (1 + noise * stream(seed, "drift").standard_normal(count))
+    return [Anchor(str(i), float(a), float(b), max(noise, LEAST_NOISE))
+            for i, (a, b) in enumerate(zip(then, now, strict=True))]
+
+
+@pytest.mark.parametrize("scale", [0.7, 0.97, 1.0, 1.08, 2.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_without_noise_the_scale_is_found(scale, count):
+    drift = fit_drift(_anchors(scale, 0.0, 0.0, count))
+    assert drift.scale == pytest.approx(scale, rel=1e-9)
+    assert drift.offset_ms == 0.0
+    assert drift.spread < 1e-9
+    then = np.array([3.0, 30.0])
+    np.testing.assert_allclose(drift.correct(then), drift.applied * then)
+
+
+def test_the_uncertainty_is_that_of_repeated_sessions():
+    scales, errors = [], []
+    for seed in range(300):
+        drift = fit_drift(_anchors(1.05, 0.0, 0.01, 3, seed))
+        scales.append(drift.scale)
+        errors.append(drift.uncertainty)
+    assert np.std(scales) == pytest.approx(0.01 / np.sqrt(3), rel=0.35)
+    assert np.mean(errors) == pytest.approx(0.01 / np.sqrt(3), rel=0.4)
+
+
+def test_one_disturbed_anchor_of_three_does_not_pass_for_the_device():
+    anchors = [Anchor("a", 5.0, 5.1, 0.01), Anchor("b", 15.0, 15.3, 0.01),
+               Anchor("c", 30.0, 39.0, 0.01)]
+    drift = fit_drift(anchors)
+    assert drift.scale == pytest.approx(1.02, abs=0.015)
+    assert drift.spread > 0.2
+    assert drift.uncertainty > 0.03  # they disagree, and it says so
+
+
+def test_a_drift_within_its_uncertainty_is_hardly_applied_and_a_sure_one_wholly():
+    small = fit_drift(_anchors(1.01, 0.0, 0.0, 1) + [Anchor("x", 10.0, 9.7, 0.03)])
+    assert abs(np.log(small.applied)) < abs(np.log(small.scale))
+    sure = fit_drift(_anchors(1.10, 0.0, 0.0, 3))
+    trust = PRIOR**2 / (PRIOR**2 + sure.uncertainty**2)
+    assert sure.applied == pytest.approx(1.10**trust)
+    assert sure.applied > 1.09
+
+
+def test_an_offset_needs_enough_anchors_over_a_range_that_tell_it():
+    assert fit_drift(_anchors(1.0, 0.5, 0.0, 3)).offset_ms == 0.0
+    assert fit_drift(_anchors(1.0, 0.5, 0.0, FOR_OFFSET, low=10, high=20)).offset_ms == 0.0
+    drift = fit_drift(_anchors(1.03, 0.5, 0.002, FOR_OFFSET))
+    assert drift.offset_ms == pytest.approx(0.5, rel=0.2)
+    assert drift.scale == pytest.approx(1.03, abs=0.01)
+    found = [fit_drift(_anchors(1.03, 0.0, 0.01, FOR_OFFSET, seed)) for seed in range(50)]
+    assert sum(drift.offset_ms != 0 for drift in found) <= 8  # two standard errors
+
+
+def test_no_anchors_are_no_drift():
+    with pytest.raises(ValueError, match="at least one"):
+        fit_drift([])
