@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InfeasibleError, InputError, UsageError
+from hwnas.latency.guard import ValidationModel, append_validation
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.table import load_table, save_table
-from hwnas.pipeline.config import TargetConfig
+from hwnas.pipeline.config import TargetConfig, with_confidence
 from hwnas.pipeline.setup import check_target, check_torch_device
 from hwnas.space.catalogue import load_space
 
@@ -95,6 +96,46 @@ def test_search_keeps_budgets_less_headroom_and_other_limits_as_they_are(table, 
     ]
     kept = run.searched(asked).limits
     assert [limit.maximum for limit in kept] == pytest.approx([0.225, 0.2, 3e4])
+
+
+def test_a_confidence_shrinks_budgets_by_the_guard_of_searched_networks(table, make_config,
+                                                                        open_run, said, tmp_path):
+    lines = [ValidationModel(space="tiny", arch={"n": n}, predicted_ms=1.0,
+                             measured_ms=1.0 + n / 1000, date="2026-01-01", run="r")
+             for n in range(19)]
+    given = tmp_path / "given.json"
+    given.write_bytes(table.read_bytes())
+    append_validation(given, lines)
+    config = make_config(targets=[target(given)], confidence=0.95)
+    run = open_run(config, tmp_path / "run")
+    assert run.headroom(0) == pytest.approx(1 - 1 / 1.018)
+    (kept,) = run.searched(run.limits(0.25)).limits
+    assert kept.maximum == pytest.approx(0.25 / 1.018)
+    assert any("19 searched networks" in text for text in said)
+    run.prepare_tables()
+    append_validation(given, [lines[0].model_copy(update={"measured_ms": 2.0})])
+    # a run that is resumed keeps what it began with
+    assert open_run(config, tmp_path / "run").headroom(0) == pytest.approx(1 - 1 / 1.018)
+    other = make_config(targets=[target(given)], confidence=0.95)
+    assert open_run(other, tmp_path / "later").headroom(0) == pytest.approx(0.5)
+
+
+def test_a_confidence_without_any_measured_network_is_refused(table, make_config, open_run,
+                                                              tmp_path):
+    bare = tmp_path / "bare.json"
+    loaded = load_table(table)
+    save_table(type(loaded)(loaded.header, loaded.entries), bare)
+    run = open_run(make_config(targets=[target(bare)], confidence=0.9), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"needs measured networks of tiny.*--validate 18"):
+        run.headroom(0)
+
+
+def test_confidence_and_headroom_exclude_each_other(table, make_config):
+    with pytest.raises((InputError, ValueError), match="give either of them"):
+        make_config(targets=[target(table, headroom=0.1)], confidence=0.9)
+    config = make_config(targets=[target(table, headroom=0.1)])
+    changed = with_confidence(config, 0.9)
+    assert (changed.confidence, changed.targets[0].headroom) == (0.9, None)
 
 
 def test_a_budget_nothing_meets_names_the_fastest_network_and_its_latency(every_ms, table,
