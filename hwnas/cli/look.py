@@ -238,20 +238,30 @@ def lut_check(
     space: Annotated[
         str | None, typer.Option("--space", help="Whose sentinels, if the table has several.")
     ] = None,
+    anchors: Annotated[
+        int, typer.Option("--anchors", min=1, max=5, help="Networks to time again.")
+    ] = 3,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write a table of today beside FILE, which stays.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure five sentinel networks again: does the table still hold? Exit 1 if not."""
-    from hwnas.cli.tables import check_file
+    """Time a few networks of a table again: does it still hold? Exit 1 if not."""
+    from hwnas.cli.tables import check_file, state_text
 
     with Display() as display:
-        found = check_file(file, device, space, display)
+        found, out = check_file(file, device, space, anchors, display, update=update)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "updated": str(out) if out else None})
     else:
         print_table(["sentinel", "recorded_ms", "measured_ms", "ratio"],
                     [[s.arch_id, f"{s.recorded_ms:.5g}", f"{s.measured_ms:.5g}", f"{s.ratio:.3f}"]
                      for s in found.sentinels])
+        print_text(f"device before: {state_text(found.state_before)}")
+        print_text(f"device after:  {state_text(found.state_after)}")
         print_text(found.verdict())
+        if out:
+            print_text(f"a table of today, by drift {found.model}: {out}; {file} is as it was")
     if not found.holds:
         raise typer.Exit(1)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,8 +196,16 @@ def diff_tables(old: Path, new: Path, *, as_json: bool) -> None:
             print_text(f"{word}: {op}")
 
 
-def check_file(file: Path, device: str, space: str | None, progress: Progress) -> TableCheck:
-    """Measure a table's sentinels again on ``device``."""
+def state_text(state: Mapping[str, Any]) -> str:
+    """Return what is known of a device's state, in one line."""
+    known = [f"{key} {value}" for key, value in state.items() if value not in (None, [], {}, "")]
+    return ", ".join(known) or "nothing is known"
+
+
+def check_file(
+    file: Path, device: str, space: str | None, anchors: int, progress: Progress, *, update: bool
+) -> tuple[TableCheck, Path | None]:
+    """Time a table's anchors again on ``device``; with ``update`` write a table of today."""
     from hwnas.latency.check import check_table
     from hwnas.latency.device import load_device
     from hwnas.latency.runner import make_target, open_runner
@@ -210,7 +219,15 @@ def check_file(file: Path, device: str, space: str | None, progress: Progress) -
     target = make_target(load_device(device), header.runtime, header.precision, header.threads,
                          header.affinity)
     with open_runner(target) as runner:
-        return check_table(table, load_space(name), target, runner, progress=progress)
+        found = check_table(table, load_space(name), target, runner, num_anchors=anchors,
+                            progress=progress)
+    if not update:
+        return found, None
+    from hwnas.latency.recalibrate import recalibrated, write_beside
+
+    on = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return found, write_beside(
+        recalibrated(table, load_space(name), found.model, found.now, on), file)
 
 
 def _only_space(table: Tables, file: Path) -> str:

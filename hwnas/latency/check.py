@@ -1,9 +1,14 @@
-"""Does a table still hold? Five sentinel networks, measured again, say so in half a minute."""
+"""Does a table still hold? A few anchor networks, timed again, say so in seconds.
+
+The anchors are of the table's sentinels. What they tell of the device as a whole is a Drift
+(``drift.py``); ``recalibrate.py`` writes a table of today from it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +18,8 @@ from hwnas.errors import InputError
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import Runner, SearchSpace
 from hwnas.latency.device import TimingProtocol
-from hwnas.latency.measurement import summarise
+from hwnas.latency.drift import Anchor, Drift, fit_drift
+from hwnas.latency.measurement import Measurement, summarise
 from hwnas.latency.profiler import network_conversion, network_model_id
 from hwnas.latency.runner import LocalRunner, Target
 from hwnas.latency.scoped import Tables
@@ -22,16 +28,18 @@ from hwnas.latency.visits import Progress, no_progress
 from hwnas.rng import stream
 
 CHECK_ROUNDS = 8
+ANCHORS = 3
 TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Sentinel:
-    """One sentinel network: what the table holds and what it takes now."""
+    """One sentinel: what the table holds, what it takes now, how both repeat (relative)."""
 
     arch_id: str
     recorded_ms: float
     measured_ms: float
+    noise: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -41,11 +49,23 @@ class Sentinel:
 
 @dataclass(frozen=True)
 class TableCheck:
-    """The verdict on a table; ``drift`` is the median ratio of now to then."""
+    """The verdict on a table; ``drift`` is the median ratio of now to then.
+
+    ``now`` are the anchors' measurements by arch_id; the device's state before and after them.
+    """
 
     sentinels: tuple[Sentinel, ...]
     version_then: str
     version_now: str
+    now: Mapping[str, Measurement] = field(default_factory=dict)
+    state_before: Mapping[str, Any] = field(default_factory=dict)
+    state_after: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> Drift:
+        """The drift of the device since the table was made, with its uncertainty."""
+        return fit_drift([Anchor(s.arch_id, s.recorded_ms, s.measured_ms, s.noise)
+                          for s in self.sentinels])
 
     @property
     def drift(self) -> float:
@@ -66,15 +86,15 @@ class TableCheck:
         """Return one sentence: whether the table holds, and if not, why and what to do."""
         if self.holds:
             return (f"the table holds: all {len(self.sentinels)} sentinels within "
-                    f"{TOLERANCE:.0%} (drift x{self.drift:.3f})")
+                    f"{TOLERANCE:.0%} (drift {self.model})")
         versions = ""
         if self.version_then != self.version_now:
             versions = (f" The runtime changed from {self.version_then} to {self.version_now}.")
         if self.spread <= TOLERANCE:
-            return (f"the device as a whole is at x{self.drift:.3f} of the table's latencies "
+            return (f"the device as a whole is at {self.model} of the table's latencies "
                     f"(all sentinels alike to {self.spread:.1%}): another load, clock or "
                     f"temperature.{versions} Next: bring the device back to the state in which it "
-                    "was profiled, or profile again")
+                    "was profiled, or add --update for a table of today, or profile again")
         return (f"the table does not hold: the sentinels moved differently (x"
                 f"{min(s.ratio for s in self.sentinels):.3f} to x"
                 f"{max(s.ratio for s in self.sentinels):.3f}).{versions} Next: profile again")
@@ -85,6 +105,9 @@ class TableCheck:
             "holds": self.holds,
             "drift": round(self.drift, 4),
             "spread": round(self.spread, 4),
+            "model": self.model.to_json(),
+            "state_before": dict(self.state_before),
+            "state_after": dict(self.state_after),
             "runtime_version": {"then": self.version_then, "now": self.version_now},
             "sentinels": [
                 {"arch_id": s.arch_id, "recorded_ms": s.recorded_ms,
@@ -111,6 +134,19 @@ def sentinels_of(table: Tables, space: SearchSpace) -> list[NetworkRecord]:
     return found
 
 
+def anchors_of(table: Tables, space: SearchSpace, count: int = ANCHORS) -> list[NetworkRecord]:
+    """Return up to ``count`` sentinels, from the fastest to the slowest.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = sorted(sentinels_of(table, space), key=lambda n: n.measurement.latency_ms)
+    if count >= len(found):
+        return found
+    places = np.linspace(0, len(found) - 1, count).round().astype(int)
+    return [found[place] for place in places]
+
+
 def arch_of(record: NetworkRecord) -> Arch:
     """Return the architecture of a network record."""
     return Arch.make(record.arch["space"], record.arch["choices"])
@@ -122,12 +158,14 @@ def check_table(
     target: Target,
     runner: LocalRunner,
     *,
+    num_anchors: int = ANCHORS,
     cache: ConversionCache | None = None,
     progress: Progress = no_progress,
 ) -> TableCheck:
-    """Measure the sentinels again, in CHECK_ROUNDS interleaved rounds of the table's protocol."""
+    """Time the anchors again, in CHECK_ROUNDS interleaved rounds of the table's protocol."""
     protocol = table.header.protocol or target.device.protocol
-    records = {network_model_id(space, arch_of(r)): r for r in sentinels_of(table, space)}
+    anchors = anchors_of(table, space, num_anchors)
+    records = {network_model_id(space, arch_of(r)): r for r in anchors}
     conversions = {
         name: network_conversion(space, arch_of(record), target)
         for name, record in records.items()
@@ -135,17 +173,27 @@ def check_table(
     paths = (cache or ConversionCache()).fill(list(conversions.values()))
     for name, conversion in conversions.items():
         runner.load(name, paths[conversion])
+    before = runner.state()
     runs = interleaved(runner, sorted(records), CHECK_ROUNDS, protocol,
                        stage="sentinels", progress=progress)
+    now = {name: summarise(runs[name]) for name in records}
     return TableCheck(
         tuple(
-            Sentinel(arch_of(record).arch_id, record.measurement.latency_ms,
-                     summarise(runs[name]).latency_ms)
+            Sentinel(arch_of(record).arch_id, record.measurement.latency_ms, now[name].latency_ms,
+                     _noise(record, now[name]))
             for name, record in records.items()
         ),
         table.header.runtime_version,
         runner.info["runtime_version"],
+        {arch_of(record).arch_id: now[name] for name, record in records.items()},
+        before,
+        runner.state(),
     )
+
+
+def _noise(record: NetworkRecord, now: Measurement) -> float:
+    """Return the standard error of now over then: halves differ twice as much as wholes do."""
+    return 0.5 * float(np.hypot(record.measurement.repeatability or 0.0, now.repeatability))
 
 
 def interleaved(

@@ -129,6 +129,26 @@ def test_a_table_without_what_every_network_needs_is_refused(shop, hwnas, is_gon
         assert "Next: hwnas profile --device host" in answer.err
 
 
+def test_a_check_that_updates_leaves_the_table_and_writes_one_of_today(shop, hwnas):
+    before = (shop / "t.json").read_bytes()
+    answer = hwnas("lut", "check", "t.json", "--device", "host", "--anchors", "2", "--update",
+                   "--json")
+    found = answer.json
+    assert len(found["sentinels"]) == 2
+    assert {"scale", "uncertainty", "applied"} <= set(found["model"])
+    assert found["state_before"] and found["state_after"]
+    assert (shop / "t.json").read_bytes() == before
+    new, old = load_table(shop / found["updated"]), load_table(shop / "t.json")
+    assert "recalibrated" in new.header.provenance
+    assert new.entries == old.entries
+    for name, fit in old.calibration.items():
+        assert new.calibration[name].scale / fit.scale == pytest.approx(
+            found["model"]["scale" if found["model"]["offset_ms"] else "applied"], rel=1e-3)
+    again = hwnas("lut", "check", found["updated"], "--device", "host", "--anchors", "2", "--json")
+    ratios = [sentinel["ratio"] for sentinel in again.json["sentinels"]]
+    assert all(0.2 < ratio < 5 for ratio in ratios)  # of today, whatever the table said before
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hwnas.errors import InputError
@@ -18,8 +19,11 @@ from hwnas.latency.check import (
 )
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.networks import macs_terms, spread_networks
+from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import network_model_id
-from hwnas.latency.table import MeasurementModel, NetworkRecord
+from hwnas.latency.recalibrate import recalibrated, write_beside
+from hwnas.latency.scoped import load_tables
+from hwnas.latency.table import Calibration, MeasurementModel, NetworkRecord, save_table
 
 PROTOCOL = TimingProtocol(rounds=4, min_runs=2, min_visit_ms=0.5)
 
@@ -41,14 +45,14 @@ def check(table, tiny, target, cache, fake_runner):
     recorded = {network_model_id(tiny, arch_of(n)): n.measurement.latency_ms
                 for n in table.networks}
 
-    def make(ratios, version="onnxruntime 1.0"):
+    def make(ratios, version="onnxruntime 1.0", anchors=5):
         now = {name: ms * ratio
                for (name, ms), ratio in zip(recorded.items(), [*ratios, 9.9], strict=True)}
         runner = fake_runner(lambda name, call: [now[name], now[name]])
         runner.info = {"runtime_version": version}
-        found = check_table(table, tiny, target, runner, cache=cache)
-        assert len(runner.calls) == 5 * CHECK_ROUNDS
-        assert len(runner.loaded) == 5  # the sixth network is no sentinel
+        found = check_table(table, tiny, target, runner, num_anchors=anchors, cache=cache)
+        assert len(runner.calls) == anchors * CHECK_ROUNDS
+        assert len(runner.loaded) == anchors  # the sixth network is no sentinel
         assert all(path.suffix == ".onnx" for path in runner.loaded.values())
         return found
 
@@ -59,7 +63,47 @@ def test_a_device_as_it_was_means_the_table_holds(check):
     found = check([1.0] * 5)
     assert found.holds
     assert (found.drift, found.spread) == (pytest.approx(1.0), pytest.approx(0.0))
-    assert "the table holds: all 5 sentinels within 5% (drift x1.000)" in found.verdict()
+    assert "the table holds: all 5 sentinels within 5% (drift x1.000 (± " in found.verdict()
+
+
+def test_three_anchors_from_the_fastest_to_the_slowest_are_timed_by_default(check, table):
+    found = check([1.02] * 5, anchors=3)
+    assert [s.recorded_ms for s in found.sentinels] == [1.0, 3.0, 5.0]
+    assert found.model.scale == pytest.approx(1.02)
+    assert 0 < found.model.uncertainty < 0.02
+    assert set(found.now) == {s.arch_id for s in found.sentinels}
+
+
+def test_a_table_of_today_predicts_what_the_device_takes_now(check, table, tiny, tmp_path):
+    found = check([1.1] * 5, anchors=3)
+    fit = Calibration(scale=0.9, per_op_ms=0.01, constant_ms=0.2, per_mparam_ms=0.3,
+                      corrections={"se": 0.02}, num_networks=8, mean_abs_rel_error=0.0,
+                      max_abs_rel_error=0.0)
+    old = replace(table, calibration={"tiny": fit})
+    new = recalibrated(old, tiny, found.model, found.now, "2026-01-01")
+    archs = [arch_of(n) for n in table.networks]
+    codes = tiny.encode(archs)
+    np.testing.assert_allclose(LutPredictor(tiny, new).predict_ms(codes),
+                               found.model.applied * LutPredictor(tiny, old).predict_ms(codes))
+    assert found.model.applied == pytest.approx(1.1, abs=0.005)
+    assert new.entries == old.entries
+    # the anchors as timed, the others as they would be
+    assert [n.measurement.latency_ms for n in new.networks] == pytest.approx(
+        [1.1 * (1.0 + place) for place in range(6)], rel=0.005)
+    file = tmp_path / "t.json"
+    save_table(old, file)
+    before = file.read_bytes()
+    out = write_beside(new, file)
+    assert file.read_bytes() == before
+    assert out.parent == tmp_path
+    assert load_tables(out).calibration["tiny"].scale == pytest.approx(0.9 * found.model.applied)
+    assert "drift x1.100" in load_tables(out).header.provenance["recalibrated"]
+
+
+def test_a_table_without_a_calibration_gets_the_drift_as_one(check, table, tiny):
+    found = check([1.1] * 5, anchors=3)
+    new = recalibrated(table, tiny, found.model, found.now, "2026-01-01")
+    assert new.calibration["tiny"].scale == pytest.approx(found.model.applied)
 
 
 def test_small_deviations_of_either_sign_are_within_the_tolerance(check):
@@ -72,7 +116,7 @@ def test_a_device_that_is_slower_or_faster_as_a_whole_is_told_from_a_wrong_table
     found = check([ratio] * 5)
     assert not found.holds
     assert found.drift == pytest.approx(ratio)
-    assert found.verdict().startswith(f"the device as a whole is at x{ratio:.3f}")
+    assert found.verdict().startswith(f"the device as a whole is at x{ratio:.3f} (± ")
     assert "runtime changed" not in found.verdict()
 
 

@@ -47,7 +47,7 @@ def test_one_disturbed_anchor_of_three_does_not_pass_for_the_device():
 
 
 def test_a_drift_within_its_uncertainty_is_hardly_applied_and_a_sure_one_wholly():
-    small = fit_drift(_anchors(1.01, 0.0, 0.0, 1) + [Anchor("x", 10.0, 9.7, 0.03)])
+    small = fit_drift([*_anchors(1.01, 0.0, 0.0, 1), Anchor("x", 10.0, 9.7, 0.03)])
     assert abs(np.log(small.applied)) < abs(np.log(small.scale))
     sure = fit_drift(_anchors(1.10, 0.0, 0.0, 3))
     trust = PRIOR**2 / (PRIOR**2 + sure.uncertainty**2)
