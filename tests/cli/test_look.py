@@ -136,7 +136,8 @@ def test_a_check_that_updates_leaves_the_table_and_writes_one_of_today(shop, hwn
     found = answer.json
     assert len(found["sentinels"]) == 2
     assert {"scale", "uncertainty", "applied"} <= set(found["model"])
-    assert found["state_before"] and found["state_after"]
+    assert found["state_before"]
+    assert found["state_after"]
     assert (shop / "t.json").read_bytes() == before
     new, old = load_table(shop / found["updated"]), load_table(shop / "t.json")
     assert "recalibrated" in new.header.provenance
