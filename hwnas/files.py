@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwnas.errors import InputError
+from hwnas.journal import MAX_DEPTH, is_deep
 
 
 class FileModel(BaseModel):
@@ -24,13 +25,31 @@ Model = TypeVar("Model", bound=BaseModel)
 _QUOTE = "'"  # pydantic quotes the values it lists with it
 
 
+MAX_YAML_BYTES = 1 << 20  # of settings and descriptions; a YAML reader in Python is slow
+MAX_NODES = 100_000  # with every alias written out
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, refusing a key given twice instead of taking the last."""
+    """The safe loader, refusing a key given twice instead of taking the last.
+
+    It also refuses a document that is large once its aliases are written out, or that holds itself.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _num_nodes(node, {}) > MAX_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"holds more than {MAX_NODES} values, its aliases written out",
+                node.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be text or a number", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is given twice", key_node.start_mark
@@ -39,20 +58,56 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _num_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of nodes with aliases written out; an error of one that holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise yaml.constructor.ConstructorError(None, None, "an alias holds itself",
+                                                    node.start_mark)
+        return known[id(node)]
+    known[id(node)] = 0
+    children = [child for pair in node.value for child in pair] if isinstance(
+        node, yaml.MappingNode) else node.value
+    known[id(node)] = 1 + sum(_num_nodes(child, known) for child in children)
+    return known[id(node)]
+
+
 def read_yaml(path: Path) -> Any:
-    """Read one YAML document with the safe loader.
+    """Read one YAML document of at most MAX_YAML_BYTES with the safe loader.
 
     Raises:
         InputError: the file is absent, unreadable, not text, or not YAML (names line and column).
     """
+    text = read_text(path, MAX_YAML_BYTES)
     try:
-        return yaml.load(path.read_text(), _StrictLoader)  # noqa: S506 - a safe loader
-    except FileNotFoundError:
-        raise InputError(str(path), ["there is no such file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(path), [f"cannot be read as text: {error}"]) from error
+        value = yaml.load(text, _StrictLoader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise InputError(str(path), [f"not YAML: {error}"]) from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        # values that only look right, as the date 2001-02-31 or the number 1__e
+        raise InputError(str(path), [f"holds a value that cannot be read: {error}"]) from error
+    except RecursionError:
+        raise InputError(str(path), ["is nested too deeply"]) from None
+    if is_deep(value):
+        raise InputError(str(path), [f"is nested more than {MAX_DEPTH} deep"])
+    return value
+
+
+def read_text(path: Path, max_bytes: int) -> str:
+    """Return the text of a file; InputError if there is none, or more than ``max_bytes``."""
+    try:
+        with path.open("rb") as stream:
+            payload = stream.read(max_bytes + 1)
+        if len(payload) > max_bytes:
+            raise InputError(str(path), [f"is larger than {max_bytes >> 20} MB, the most that is "
+                                         "read of such a file"])
+        return payload.decode()
+    except FileNotFoundError:
+        raise InputError(str(path), ["there is no such file"]) from None
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), [f"cannot be read as text: {error}"]) from error
 
 
 def load_model(model: type[Model], path: Path, *, next_step: str = "") -> Model:
@@ -69,7 +124,7 @@ def parse_model(model: type[Model], value: Any, *, what: str, next_step: str = "
         text = json.dumps(value)
         # through JSON, so that tuples accept lists in strict mode
         return model.model_validate_json(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise InputError(what, [f"holds a value that is not plain data: {error}"],
                              next_step) from error

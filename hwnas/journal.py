@@ -14,6 +14,10 @@ from typing import Any
 from hwnas.errors import InputError, StorageError
 
 
+MAX_JSON_BYTES = 256 << 20  # a table of a million rows has 250 MB
+MAX_DEPTH = 64
+
+
 def canonical_json(value: Any) -> str:
     """Return the one spelling of ``value`` that hashes are taken of: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -77,17 +81,42 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file of at most MAX_JSON_BYTES, nested at most MAX_DEPTH deep.
 
     Raises:
-        InputError: the file is absent or is not JSON; the message names the line.
+        InputError: the file is absent, unreadable, or not such JSON; the message names the line.
     """
     try:
-        return json.loads(path.read_text())
+        with path.open("rb") as stream:
+            payload = stream.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError:
         raise InputError(str(path), ["there is no such file"]) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(path), [f"not JSON: {error}"]) from error
+    except (OSError, ValueError) as error:  # a path that holds a NUL is a ValueError
+        raise InputError(str(path), [f"cannot be read: {error}"]) from error
+    if len(payload) > MAX_JSON_BYTES:
+        raise InputError(str(path), [f"is larger than {MAX_JSON_BYTES >> 20} MB, which no file of "
+                                     "hwnas is"])
+    try:
+        value = json.loads(payload.decode())
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(str(path), [f"not JSON: {reason}"]) from error
+    if is_deep(value):
+        raise InputError(str(path), [f"is nested more than {MAX_DEPTH} deep, which no file of "
+                                     "hwnas is"])
+    return value
+
+
+def is_deep(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether containers of plain data lie within one another more than ``depth`` deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth):
+        level = [item for container in level
+                 for item in (container.values() if isinstance(container, dict) else container)
+                 if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 class Journal:
@@ -110,14 +139,18 @@ class Journal:
             return [], 0
         records: list[dict[str, Any]] = []
         whole_bytes = 0
-        raw_lines = self.path.read_bytes().splitlines(keepends=True)
+        try:
+            raw_lines = self.path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise InputError(str(self.path), [f"cannot be read: {error}"]) from error
         for number, raw in enumerate(raw_lines, start=1):
             is_last = number == len(raw_lines)
             try:
                 record = json.loads(raw)
-                if not isinstance(record, dict):
-                    raise ValueError("a line must be a JSON object")
-            except ValueError as error:
+                if not isinstance(record, dict) or is_deep(record):
+                    raise ValueError("a line must be a JSON object, nested at most "
+                                     f"{MAX_DEPTH} deep")
+            except (ValueError, RecursionError) as error:
                 if is_last:
                     break
                 raise InputError(

@@ -32,6 +32,9 @@ from hwnas.ops_mobile import MOBILE_OPS
 __all__ = ["ACTIVATIONS", "OPS", "SE_GATES", "Attr", "OpSpec", "Shape", "make_divisible"]
 
 
+MAX_SIZE = 2**20  # of a shape or an attribute in a file
+
+
 def make_divisible(value: float, divisor: int = 8) -> int:
     """Round a channel count to a multiple of ``divisor``, never below 90 % of ``value``.
 
@@ -143,6 +146,9 @@ class OpSpec:
         if not isinstance(value["kind"], str) or reserved:
             raise ValueError(f"kind must be text, and no attribute may be called {reserved}, got "
                              f"{value}")
+        sizes = [*shape, value["out_channels"], *(v for v in attrs.values() if type(v) is int)]
+        if max(sizes) > MAX_SIZE:
+            raise ValueError(f"no size may be above {MAX_SIZE}, got {str(max(sizes))[:30]}")
         return OpSpec.make(value["kind"], tuple(shape), value["out_channels"], **attrs)
 
     def __str__(self) -> str:

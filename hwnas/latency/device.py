@@ -18,7 +18,8 @@ MODEL_FORMAT: Mapping[str, Format] = {"litert": "tflite", "onnxruntime": "onnx"}
 LAYOUT: Mapping[str, Layout] = {"litert": "nhwc", "onnxruntime": "nchw"}
 
 DEVICE_NAME = r"[a-z0-9][a-z0-9.-]{0,40}"
-_CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+# numbers of four digits at most: a range is written out
+_CPU_LIST = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?){0,63}", re.ASCII)
 
 
 def cpu_numbers(text: str) -> list[int]:

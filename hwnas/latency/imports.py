@@ -30,6 +30,7 @@ import yaml
 
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import PRECISIONS
+from hwnas.files import read_text
 from hwnas.latency.device import DEVICE_NAME, LAYOUT, cpu_list
 from hwnas.latency.measurement import Measurement
 from hwnas.latency.plausible import implausible
@@ -42,6 +43,7 @@ VALUE_KEYS = {"ofa": {"count", "mean", "std"}, "proxyless": {"count", "mean", "v
 FORMATS = tuple(VALUE_KEYS)
 
 LARGEST = 1e12  # of any number in a row
+MAX_BYTES = 4 << 20  # of a table: published ones have 40 kB
 
 _BLOCK = re.compile(
     r"expanded_conv-input:(\d+)x(\d+)x(\d+)-output:(\d+)x(\d+)x(\d+)"
@@ -135,13 +137,14 @@ def _import(
     file: Path, table_format: str, header: TableHeader, problems: list[str], *, force: bool
 ) -> LatencyTable | None:
     try:
-        content = file.read_bytes()
-        rows = dict(_rows(content.decode(), VALUE_KEYS[table_format], problems))
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"cannot be read as text: {error}")
+        text = read_text(file, MAX_BYTES)
+        rows = dict(_rows(text, VALUE_KEYS[table_format], problems))
+    except InputError as error:
+        problems += error.problems
         return None
-    except yaml.YAMLError as error:
-        problems.append(f"not YAML: {error}")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        problems.append(f"not YAML: {reason}")
         return None
     other = _other_format(rows, table_format)
     if other is not None:
@@ -156,7 +159,7 @@ def _import(
     if problems:
         return None
     provenance = {"format": table_format, "file": file.name,
-                  "sha256": hashlib.sha256(content).hexdigest(),
+                  "sha256": hashlib.sha256(text.encode()).hexdigest(),
                   "latency_ms": "mean of the file's rows; those of the head are added"}
     scope = {"resolution": resolution} if table_format == "ofa" else {}
     own = header.model_copy(update={"scope": scope, "provenance": provenance})

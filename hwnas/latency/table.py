@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hwnas.errors import InputError, MissingRowError
 from hwnas.files import FileModel, parse_model
@@ -22,6 +22,10 @@ KEYS = ("schema", "header", "calibration", "validation", "networks", "entries")
 STATISTICS = ("p5_ms", "p50_ms", "p90_ms", "p95_ms", "repeatability")
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
+
+
 class TableHeader(FileModel):
     """Where a table's numbers are from; tables with different headers do not merge."""
 
@@ -29,7 +33,7 @@ class TableHeader(FileModel):
     runtime: str
     runtime_version: str
     precision: str
-    threads: int
+    threads: Annotated[int, Field(ge=1, le=4096)]
     affinity: str | None
     layout: str
     protocol: TimingProtocol | None  # None: numbers of others, measured in ways not recorded
@@ -54,14 +58,14 @@ class TableHeader(FileModel):
 class MeasurementModel(FileModel):
     """A Measurement in a file; a published number (``num_rounds`` 0) has no statistics."""
 
-    latency_ms: float = Field(gt=0, allow_inf_nan=False)
-    p5_ms: float | None = None
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    p95_ms: float | None = None
-    num_rounds: int
-    num_runs: int
-    repeatability: float | None = None
+    latency_ms: Milliseconds
+    p5_ms: Milliseconds | None = None
+    p50_ms: Milliseconds | None = None
+    p90_ms: Milliseconds | None = None
+    p95_ms: Milliseconds | None = None
+    num_rounds: Annotated[int, Field(ge=0, le=10**9)]
+    num_runs: Annotated[int, Field(ge=0, le=10**12)]
+    repeatability: Annotated[float, Field(ge=0, le=2)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> MeasurementModel:
@@ -96,17 +100,47 @@ class Calibration(FileModel):
     reliably). Tables written before forms were compared have none.
     """
 
-    scale: float
-    per_op_ms: float
-    constant_ms: float
-    per_mparam_ms: float = 0.0
-    corrections: dict[str, float] = Field(default_factory=dict)
-    num_networks: int
-    mean_abs_rel_error: float
-    max_abs_rel_error: float
+    scale: Finite
+    per_op_ms: Finite
+    constant_ms: Finite
+    per_mparam_ms: Finite = 0.0
+    corrections: dict[str, Finite] = Field(default_factory=dict)
+    num_networks: Annotated[int, Field(ge=0, le=10**9)]
+    mean_abs_rel_error: Finite
+    max_abs_rel_error: Finite
     form: str | None = None
     left_out: dict[str, FormError] = Field(default_factory=dict)
     margin: float | None = None
+
+
+class ErrorsModel(BaseModel):
+    """What is shown of a validation's errors; a block may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+    mean_abs_rel_error: Finite
+    max_abs_rel_error: Finite
+    within_5_percent: Finite
+    kendall_tau: Finite
+
+
+class ValidationModel(ErrorsModel):
+    """What is shown of a space's validation; the block may hold more."""
+
+    num_networks: int
+    fastest_ms: Finite
+    slowest_ms: Finite
+    repeatability_mean: Finite
+    macs_line: ErrorsModel
+    op_count_line: ErrorsModel
+
+
+class ArchModel(FileModel):
+    """An architecture in a table: the object an arch file holds."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    space: str
+    choices: dict[str, str | int]
 
 
 class NetworkRecord(FileModel):
@@ -117,6 +151,12 @@ class NetworkRecord(FileModel):
     is_sentinel: bool
     arch: dict[str, Any]
     measurement: MeasurementModel
+
+    @field_validator("arch")
+    @classmethod
+    def _is_arch(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ArchModel.model_validate(value)
+        return value
 
 
 @dataclass(frozen=True)
@@ -208,6 +248,8 @@ def load_table(path: Path) -> LatencyTable:
         for name, value in _section(content, "calibration", dict, problems).items()
     }
     validation = _section(content, "validation", dict, problems)
+    for name, value in validation.items():
+        _parsed(ValidationModel, value, f"validation.{name}", problems)
     networks = [
         _parsed(NetworkRecord, value, f"networks.{i}", problems)
         for i, value in enumerate(_section(content, "networks", list, problems))

@@ -139,4 +139,8 @@ def read_arch(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or set(value) != {"schema", "space", "choices"}:
         raise InputError(str(path), ["an architecture has exactly the keys schema, space and "
                                      f"choices, got {canonical_json(value)[:80]}"])
+    if value["schema"] != SCHEMA or not isinstance(value["space"], str) or not isinstance(
+            value["choices"], dict):
+        raise InputError(str(path), [f"schema must be {SCHEMA}, space a name and choices an object "
+                                     f"of choice: option, got {canonical_json(value)[:80]}"])
     return value

@@ -237,15 +237,20 @@ def load_space(name: str) -> SearchSpace:
     if base.endswith(FILE_ENDINGS):
         sizes = _parse_params(name, FILE_PARAMS, text)
         return load_chain_space(Path(base), **{k: int(v) for k, v in sizes.items()})
-    if base not in CATALOGUE:
-        raise InputError(
-            f"space {name!r}",
-            [f"there is no space {base!r}; built in: {', '.join(CATALOGUE)}"],
-            "choose one of these, or give the path of a space file ending in .yaml",
-        )
-    entry = CATALOGUE[base]
+    entry = _entry(name, base)
     params = {**entry.defaults, **_parse_params(name, entry.defaults, text)}
     return entry.make(canonical_name(base, params), params)
+
+
+def _entry(name: str, base: str) -> Entry:
+    """Return the built-in space called ``base``; InputError if there is none."""
+    if base not in CATALOGUE:
+        raise InputError(
+            f"space {name[:80]!r}",
+            [f"there is no space {base[:80]!r}; built in: {', '.join(CATALOGUE)}"],
+            "choose one of these, or give the path of a space file ending in .yaml",
+        )
+    return CATALOGUE[base]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -271,7 +276,7 @@ def with_params(name: str, **params: int) -> str:
     if base.endswith(FILE_ENDINGS):
         merged = {**_parse_params(name, FILE_PARAMS, text), **params}
         return f"{base}:{','.join(f'{key}={merged[key]}' for key in sorted(merged))}"
-    defaults = CATALOGUE[base].defaults
+    defaults = _entry(name, base).defaults
     unknown = sorted(set(params) - set(defaults))
     if unknown:
         allowed = ", ".join(f"{key}={value}" for key, value in defaults.items())
