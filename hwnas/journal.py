@@ -13,7 +13,6 @@ from typing import Any
 
 from hwnas.errors import InputError, StorageError
 
-
 MAX_JSON_BYTES = 256 << 20  # a table of a million rows has 250 MB
 MAX_DEPTH = 64
 

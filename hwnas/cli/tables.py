@@ -116,16 +116,21 @@ def _print_table(table: LatencyTable, *, hot: bool) -> None:
 def print_validation(table: LatencyTable) -> None:
     """Print each space's validation beside its repeatability, the MACs line and the op count."""
     for space, v in table.validation.items():
-        print_text(f"validation {space}: {v['num_networks']} networks, {v['fastest_ms']:.4g} to "
-                   f"{v['slowest_ms']:.4g} ms; repeatability {v['repeatability_mean']:.2%}")
+        print_text(f"validation {space}: {v['num_networks']} networks, "
+                   f"{_shown(v.get('fastest_ms'), '.4g')} to {_shown(v.get('slowest_ms'), '.4g')} "
+                   f"ms; repeatability {v['repeatability_mean']:.2%}")
         rows = [
-            [name, f"{e['mean_abs_rel_error']:.2%}", f"{e['max_abs_rel_error']:.2%}",
-             f"{e['within_5_percent']:.1%}", f"{e['kendall_tau']:.4f}"]
+            [name, f"{e['mean_abs_rel_error']:.2%}", _shown(e.get("max_abs_rel_error"), ".2%"),
+             _shown(e.get("within_5_percent"), ".1%"), f"{e['kendall_tau']:.4f}"]
             for name, e in (("table", v), *([("table, winners", v["winners"])]
                                             if "winners" in v else []),
                             ("MACs line", v["macs_line"]), ("op count", v["op_count_line"]))
         ]
         print_table(["predictor", "mean error", "largest", "within 5 %", "Kendall tau"], rows)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def import_files(

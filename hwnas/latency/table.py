@@ -119,8 +119,8 @@ class ErrorsModel(BaseModel):
     model_config = ConfigDict(strict=True)
 
     mean_abs_rel_error: Finite
-    max_abs_rel_error: Finite
-    within_5_percent: Finite
+    max_abs_rel_error: Finite | None = None
+    within_5_percent: Finite | None = None
     kendall_tau: Finite
 
 
@@ -128,11 +128,13 @@ class ValidationModel(ErrorsModel):
     """What is shown of a space's validation; the block may hold more."""
 
     num_networks: int
-    fastest_ms: Finite
-    slowest_ms: Finite
+    fastest_ms: Finite | None = None
+    slowest_ms: Finite | None = None
     repeatability_mean: Finite
     macs_line: ErrorsModel
     op_count_line: ErrorsModel
+    winners: ErrorsModel = Field(default_factory=lambda: ErrorsModel(
+        mean_abs_rel_error=0.0, kendall_tau=0.0))
 
 
 class ArchModel(FileModel):

@@ -18,6 +18,7 @@ from hwnas.executor import available_cores
 from hwnas.journal import Journal, read_json, write_json, write_whole
 from hwnas.latency.scoped import stored
 from hwnas.pipeline.config import RunConfig, load_config, require_same
+from hwnas.pipeline.stage_files import check_file
 from hwnas.search.journal_records import now, stage_record
 
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "litert-torch",
@@ -141,6 +142,7 @@ class RunFolder:
         if not isinstance(content, dict) or content.get("schema") != 1:
             raise InputError(str(path), ["is not a run's file: it must hold schema: 1"],
                              "remove it and repeat the command that made it")
+        check_file(name, content, str(path))
         return content
 
     def stage(

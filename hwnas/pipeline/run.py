@@ -244,7 +244,7 @@ def export_run(
     config = run.config.model_copy(update={"formats": _formats(formats)})
     if not stages.export(Run(run.folder, config, progress, say)):
         say(f"{path} holds export/index.json already: nothing to do")
-    index = read_json(run.folder.file("export/index.json"))
+    index = run.folder.read("export/index.json", stages.EXPORTED)
     return {"models": [
         {"path": str(run.folder.file(f"export/{network['arch_id']}/{entry['file']}")), **entry}
         for network in index["networks"] for entry in network["formats"].values()

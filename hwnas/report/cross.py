@@ -6,6 +6,7 @@ network found for one device, on the others. Latencies are predictions by each r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,15 @@ def _found(run: Path, trained: bool, problems: list[str]) -> Found | None:
     if not (run / "result.json").is_file():
         problems.append(f"{run} has no result.json: no search has ended there")
         return None
+    try:
+        return _best(run, trained, problems)
+    except (KeyError, IndexError, TypeError) as error:
+        problems.append(f"{run}: its files are not those of a search: {type(error).__name__} "
+                        f"{error}")
+        return None
+
+
+def _best(run: Path, trained: bool, problems: list[str]) -> Found | None:
     result = read_json(run / "result.json")
     answer = result["answers"][0]
     best = answer["best"]
@@ -147,8 +157,17 @@ def _found(run: Path, trained: bool, problems: list[str]) -> Found | None:
     measured = load_tables(stored(run, "table"))
     header = measured.header
     target = f"{header.device}, {header.runtime} {header.precision}, {header.threads} thread(s)"
-    return Found(run, target, answer["limits"][0]["max"], result["space"], best["arch"],
-                 best["arch_id"], top1, source, measured)
+    found = Found(run, target, answer["limits"][0]["max"], result["space"], best["arch"],
+                  best["arch_id"], top1, source, measured)
+    numbers = (found.budget_ms, found.top1)
+    if not all(type(value) in (int, float) and math.isfinite(value) and value >= 0
+               for value in numbers) or found.budget_ms == 0:
+        raise TypeError(f"a budget and an accuracy must be numbers, got {numbers}")
+    if not all(isinstance(text, str) for text in (found.space, found.arch_id, found.source)):
+        raise TypeError("space, arch_id and source must be text")
+    if not isinstance(found.arch, dict) or not isinstance(found.arch.get("choices"), dict):
+        raise TypeError("arch must be an architecture")
+    return found
 
 
 def _finalists(run: Path) -> list[dict[str, Any]]:

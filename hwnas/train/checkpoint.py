@@ -193,7 +193,8 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint {path}", [f"has schema {schema}, this version of hwnas reads "
                                                 f"schema {SCHEMA}"],
                          "continue with the version that wrote it, or remove it to start anew")
-    if schema is None or set(state) != keys:
+    if schema != SCHEMA or set(state) != keys or not isinstance(
+            state["identity"], dict) or not isinstance(state["progress"], dict):
         raise InputError(f"checkpoint {path}", [f"is not a training checkpoint of schema {SCHEMA}"],
                          "remove it to start anew")
     return dict(state)
