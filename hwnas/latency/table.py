@@ -133,8 +133,7 @@ class ValidationModel(ErrorsModel):
     repeatability_mean: Finite
     macs_line: ErrorsModel
     op_count_line: ErrorsModel
-    winners: ErrorsModel = Field(default_factory=lambda: ErrorsModel(
-        mean_abs_rel_error=0.0, kendall_tau=0.0))
+    winners: ErrorsModel | None = None
 
 
 class ArchModel(FileModel):

@@ -23,6 +23,9 @@ from hwnas.space.catalogue import load_space
 
 CALIBRATION = Calibration(scale=0.9, per_op_ms=-0.01, constant_ms=0.02, num_networks=8,
                           mean_abs_rel_error=0.01, max_abs_rel_error=0.03)
+ERRORS = {"mean_abs_rel_error": 0.01, "kendall_tau": 0.9}
+VALIDATION = {**ERRORS, "num_networks": 9, "repeatability_mean": 0.01, "macs_line": ERRORS,
+              "op_count_line": ERRORS, "bias": 0.01}
 
 
 def _network(space, measurement, ms=1.5, role="sentinel"):
@@ -35,7 +38,7 @@ def _network(space, measurement, ms=1.5, role="sentinel"):
 @pytest.fixture
 def table(tiny, random_table, measurement):
     return random_table(tiny, calibration={"tiny": CALIBRATION},
-                        validation={"tiny": {"bias": 0.01}},
+                        validation={"tiny": VALIDATION},
                         networks=(_network(tiny, measurement),))
 
 
