@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from hwnas.cli.host_facts import FACTS, readable
 from hwnas.errors import HwnasError
+
+LEAST_DISK_BYTES = 2 * 10**9
 
 
 @dataclass(frozen=True)
@@ -20,16 +25,24 @@ class Check:
     says: str
 
 
-def examine() -> list[Check]:
-    """Carry out every check; none raises."""
-    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+def examine(device: str | None = None) -> list[Check]:
+    """Carry out every check of this host, or of ``device`` and what reaches it; none raises."""
+    if device is not None:
+        return _carried_out(_device_checks(device))
+    return _carried_out((
         ("cores", _cores),
+        *((name, partial(found, Path("/"))) for name, found in FACTS),
+        ("disk", _disk),
         ("torch", _torch),
         ("onnxruntime agent", lambda: _agent("onnxruntime")),
         ("litert agent", lambda: _agent("litert")),
         ("litert converter", _converter),
         ("conversion cache", _cache),
-    )
+        ("precisions", _precisions),
+    ))
+
+
+def _carried_out(checks: Iterable[tuple[str, Callable[[], str]]]) -> list[Check]:
     found = []
     for name, check in checks:
         try:
@@ -37,6 +50,55 @@ def examine() -> list[Check]:
         except (ImportError, OSError, HwnasError) as error:
             found.append(Check(name, False, f"{type(error).__name__}: {error}"))
     return found
+
+
+def _device_checks(name: str) -> list[tuple[str, Callable[[], str]]]:
+    from hwnas.latency.device import load_device
+    from hwnas.latency.runner import make_target, open_runner
+
+    device = load_device(name)  # no such device is a wrong use, told as such
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("device file", lambda: f"{device.description}; {device.transport}, {device.abi}; "
+                                + ("tested" if device.tested else "not run on the device yet"))]
+    client = {"ssh": "ssh", "adb": "adb"}.get(device.transport)
+    if client is not None:
+        checks.append((client, partial(_client, client)))
+    for runtime in device.runtimes:
+        def reached(runtime: str = runtime) -> str:
+            with open_runner(make_target(device, runtime)) as runner:
+                info, state = runner.info, runner.state()
+            return (f"{info['runtime_version']}, python {info['python']} on {info['cpu']}, CPUs "
+                    f"{','.join(map(str, info['cpus']))}; {readable(state)}")
+
+        checks.append((f"{runtime} agent", reached))
+    return checks
+
+
+def _client(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        package = {"ssh": "openssh-client", "adb": "adb (Android platform tools)"}[name]
+        raise OSError(f"{name} is not installed. Next: install {package}")
+    return found
+
+
+def _disk() -> str:
+    from hwnas.export.cache import ConversionCache
+
+    root = Path(ConversionCache().root)
+    place = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < LEAST_DISK_BYTES:
+        raise OSError(f"{free / 1e9:.1f} GB are free at {place}, conversions and checkpoints need "
+                      f"{LEAST_DISK_BYTES / 1e9:.0f}. Next: free space, or set HWNAS_CACHE to a "
+                      "folder elsewhere")
+    return f"{free / 1e9:.1f} GB free at {place}"
+
+
+def _precisions() -> str:
+    from hwnas.export.formats import PRECISIONS
+
+    return ", ".join(PRECISIONS)
 
 
 def _cores() -> str:

@@ -158,13 +158,27 @@ TableFile = Annotated[Path, typer.Argument(help="A latency table.")]
 @guarded
 def lut_show(
     file: Annotated[Path, typer.Argument(help="A latency table, or a folder of scoped ones.")],
-    hot: Annotated[bool, typer.Option("--hot", help="Slowest operations first.")] = False,
+    hot: Annotated[
+        bool, typer.Option("--hot", help="Slowest operations first, and where time goes.")
+    ] = False,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Hot: of whose networks; by default the table's.")
+    ] = None,
+    arch: Annotated[
+        Path | None, typer.Option("--arch", help="Hot: of one network, in a JSON file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a table: where it is from, its rows, calibration and validation."""
+    """Show a table: where it is from, its rows, calibration and validation.
+
+    With --hot also where the time of a space's networks goes: by operation, kind, size and
+    option, with the MACs per second of each.
+    """
     from hwnas.cli.tables import show_table
 
-    show_table(file, hot=hot, as_json=as_json)
+    if (space is not None or arch is not None) and not hot:
+        raise UsageError("--space and --arch belong to --hot")
+    show_table(file, hot=hot, as_json=as_json, space=space, arch=arch)
 
 
 @lut_app.command(
@@ -288,11 +302,16 @@ def predict(
                          "under its error key")
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Say whether everything hwnas needs is here: packages, runtimes, cores, cache."""
+def doctor(
+    device: Annotated[
+        str | None, typer.Option("--device", help="Check this device and the way to it instead.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this host, or a device, can do, what is missing, and what mends it."""
     from hwnas.cli.doctor import examine
 
-    found = examine()
+    found = examine(device)
     if as_json:
         print_json([{"check": c.name, "ok": c.ok, "says": c.says} for c in found])
     else:

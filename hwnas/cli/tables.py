@@ -20,11 +20,12 @@ from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
 from hwnas.ops import OpSpec
 from hwnas.pipeline.prediction import predictor_of
-from hwnas.space.archfile import arch_ids, read_archs
+from hwnas.space.archfile import arch_ids, read_arch, read_archs
 from hwnas.space.catalogue import load_space
 
 if TYPE_CHECKING:
     from hwnas.latency.check import TableCheck
+    from hwnas.latency.hot import Hot
 
 
 def predict_file(
@@ -60,21 +61,65 @@ def predict_file(
     return "\n".join(lines) + ("\n" if lines else ""), len(errors)
 
 
-def show_table(file: Path, *, hot: bool, as_json: bool) -> None:
+def show_table(
+    file: Path, *, hot: bool, as_json: bool, space: str | None = None, arch: Path | None = None
+) -> None:
     """Print provenance, rows, calibration and validation of a table or a folder of scoped ones.
 
-    As JSON a folder is ``{"tables": [...]}`` of what a single table gives.
+    As JSON a folder is ``{"tables": [...]}`` of what a single table gives. ``hot`` adds where the
+    time of networks goes, where their space is known: ``space``, or the only one of the table.
     """
     tables = load_tables(file)
     for problem in problems_of(tables):
         say(f"warning: {file}: {problem}")
     if as_json:
         shown = [_table_json(table, hot=hot) for table in parts(tables)]
-        print_json({"tables": shown} if file.is_dir() and isinstance(tables, ScopedTables)
-                   else shown[0])
+        content = {"tables": shown} if file.is_dir() and isinstance(tables, ScopedTables) else (
+            shown[0])
+        where = _hot_of(tables, space, arch) if hot else None
+        print_json(content if where is None else {**content, "hot": where.to_json()})
         return
     for table in parts(tables):
         _print_table(table, hot=hot)
+    if hot:
+        _print_hot(_hot_of(tables, space, arch))
+
+
+HOTTEST = 15  # rows shown
+
+
+def _hot_of(tables: Tables, space: str | None, arch: Path | None) -> Hot | None:
+    from hwnas.latency.hot import hot
+
+    known = {name for table in parts(tables) for name in table.calibration}
+    known |= {network.space for network in tables.networks}
+    archs = None
+    if arch is not None:
+        value = read_arch(arch)
+        loaded = load_space(space or value["space"])
+        archs = [loaded.arch(value["choices"])]
+    elif space is not None or len(known) == 1:
+        loaded = load_space(space or next(iter(known)))
+    else:
+        return None
+    return hot(loaded, tables, archs)
+
+
+def _print_hot(found: Hot | None) -> None:
+    if found is None:
+        say("Next: --space NAME (or --arch FILE) says where the time of its networks goes")
+        return
+    print_text(f"where the time of {found.num_networks} network(s) of {found.space} goes "
+               f"({found.mean_ms:.4g} ms in the mean); cost is share of time over share of MACs")
+    for title, listed in (("option", found.options), ("kind", found.kinds),
+                          ("feature map", found.sizes), ("operation", found.rows)):
+        if listed:
+            print_table(
+                ["mean_ms", "share", "cumulative", "GMAC/s", "cost", title],
+                [[f"{part.mean_ms:.4g}", f"{part.share:.1%}",
+                  "-" if title == "option" else f"{part.cumulative:.1%}",
+                  f"{part.gmacs_per_s:.3g}", _shown(part.cost, ".2f"), part.name]
+                 for part in listed[:HOTTEST]])
 
 
 def _rows(table: LatencyTable, *, hot: bool) -> list[tuple[OpSpec, Measurement]]:

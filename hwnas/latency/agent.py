@@ -238,7 +238,7 @@ def hello(request: dict[str, Any]) -> dict[str, Any]:
     if request["runtime"] not in MODELS:
         raise ValueError(f"unknown runtime {request['runtime']!r}; known: {', '.join(MODELS)}")
     if request.get("affinity"):
-        os.sched_setaffinity(0, request["affinity"])
+        pin(request["affinity"])
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return {
         "protocol": PROTOCOL,
@@ -250,6 +250,21 @@ def hello(request: dict[str, Any]) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cpus": cpus,
     }
+
+
+def pin(cpus: Sequence[int]) -> None:
+    """Bind the process to these CPUs; ValueError names those that it cannot have."""
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError:
+        absent = set(cpus) - allowed
+    else:  # the kernel leaves out what is not there, if anything is
+        absent = set(cpus) - os.sched_getaffinity(0)
+    if absent:
+        raise ValueError("CPU " + ", ".join(map(str, sorted(absent))) + " is not there or may not "
+                         "be used; this process may use " + ", ".join(map(str, sorted(allowed)))
+                         + ". Next: another affinity")
 
 
 def cpu_name() -> str:
