@@ -86,7 +86,7 @@ class Lacking:
         try:
             runner = open_runner(self.target)
         except HwnasError as error:
-            raise self._cannot(str(error)) from error
+            raise self._cannot(str(error).partition(". Next:")[0]) from error
         with runner:
             header = make_header(ProfilePlan(self.space, self.target), runner)
             differing = [f"its {line} in the table"
