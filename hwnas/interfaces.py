@@ -187,7 +187,7 @@ class LatencyModel(Protocol):
 
     @property
     def source(self) -> str:
-        """What the predictions are called in files: lut, lut-uncalibrated, predictor."""
+        """What predictions are called in files: lut, kernel, each with -uncalibrated; predictor."""
 
     def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` predicted milliseconds."""

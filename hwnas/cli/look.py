@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.door import Display, guarded, print_json, print_table, print_text, say
+from hwnas.cli.options import PredictorOption
 from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
@@ -98,9 +99,11 @@ def audit(
     space: Annotated[str, typer.Argument(help="NAME[:key=value,...] or a .yaml file.")],
     lut: LutPath,
     budget_ms: Annotated[float, typer.Option("--budget-ms", help="Latency budget in ms.")],
+    predictor: PredictorOption = "lut",
     as_json: AsJson = False,
 ) -> None:
     """Say what a budget leaves: feasible share, latencies, choices that never matter."""
+    from hwnas.cli.tables import predictor_name
     from hwnas.latency.scoped import load_tables
     from hwnas.pipeline.prediction import predictor_of
     from hwnas.search.audit import audit as audit_space
@@ -109,16 +112,17 @@ def audit(
 
     if not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
-    predictor = predictor_of(load_space(space), load_tables(lut), say)
+    name = predictor_name(predictor)
+    model = predictor_of(load_space(space), load_tables(lut), say, name)
     limit = Limit("latency_ms", budget_ms, str(lut))
-    limited = LimitedSpace(predictor.space, (limit,), {str(lut): predictor})
+    limited = LimitedSpace(model.space, (limit,), {str(lut): model})
     found = audit_space(limited)
     if as_json:
-        restricted = [str(r) for r in predictor.restricted]
-        print_json({**found.to_json(), "source": predictor.source, "restricted": restricted})
+        restricted = [str(r) for r in model.restricted]
+        print_json({**found.to_json(), "source": model.source, "restricted": restricted})
     else:
         _print_audit(found)
-        for restriction in predictor.restricted:
+        for restriction in model.restricted:
             print_text(f"not covered by the table: {restriction}")
     limited.check()
 
@@ -284,18 +288,17 @@ def predict(
     space: SpaceName,
     lut: LutPath,
     archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
-    predictor: Annotated[str, typer.Option("--predictor", help="lut")] = "lut",
+    predictor: PredictorOption = "lut",
     force: Annotated[
         bool, typer.Option("--force", help="Use a table that looks as if not in ms.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the latency of a list of architectures: one line out per line in."""
-    from hwnas.cli.tables import predict_file
+    from hwnas.cli.tables import predict_file, predictor_name
 
-    if predictor != "lut":
-        raise UsageError(f"--predictor {predictor!r} is not there; allowed: lut")
-    text, num_errors = predict_file(space, lut, archs, force=force, as_json=as_json)
+    text, num_errors = predict_file(space, lut, archs, predictor_name(predictor), force=force,
+                                    as_json=as_json)
     typer.echo(text, nl=False)
     if num_errors:
         raise HwnasError(f"{num_errors} line(s) of {archs} could not be predicted; each says why "

@@ -11,3 +11,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was begun.")]
 RunPath = Annotated[Path, typer.Option("--run", help="A run folder.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
+PredictorOption = Annotated[
+    str,
+    typer.Option("--predictor", help="lut: measured rows only; kernel: rows that the table lacks "
+                 "are predicted from those it has."),
+]

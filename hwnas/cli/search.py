@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.door import Display, print_json, print_text, say
-from hwnas.cli.options import AsJson, Resume, RunPath, Seed
+from hwnas.cli.options import AsJson, PredictorOption, Resume, RunPath, Seed
 from hwnas.errors import HwnasError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def search(
     top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
     headroom: Headroom = None,
     confidence: Confidence = None,
+    predictor: PredictorOption = "lut",
     seed: Seed = 0,
     workers: Workers = None,
     torch_device: Annotated[
@@ -131,7 +132,7 @@ def search(
         given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
                  headroom, confidence, workers, strategy != "random", evaluations != 16, top != 3,
                  seed, torch_device != "cpu", surrogate, seed_archs, halving, init, init_arch,
-                 force]
+                 force, predictor != "lut"]
         if any(given):
             raise UsageError("--config holds all of the run: beside it only --out, --resume and "
                              "--json may be given, no --space, --seed, --epochs or the like")
@@ -147,7 +148,8 @@ def search(
             "space": space,
             "data": data,
             "data_root": str(data_root) if data_root else None,
-            "targets": _targets(lut or [], device, budget_ms or [], headroom, force=force),
+            "targets": _targets(lut or [], device, budget_ms or [], headroom, predictor,
+                                force=force),
             "confidence": confidence,
             "limits": _limits(limit or []),
             "search": {
@@ -255,8 +257,8 @@ def _price_text(price: dict[str, Any]) -> str:
 
 
 def _targets(
-    lut: list[Path], device: list[str] | None, budget_ms: list[str], headroom: float | None, *,
-    force: bool,
+    lut: list[Path], device: list[str] | None, budget_ms: list[str], headroom: float | None,
+    predictor: str, *, force: bool,
 ) -> list[dict[str, Any]]:
     """Return the targets that --lut, --device and --budget-ms describe in the same order."""
     devices: list[str | None] = [*device] if device else [None] * len(lut)
@@ -265,7 +267,7 @@ def _targets(
                          f"{len(lut)}, {len(budget_ms)} and {len(device or [])}")
     return [
         {**_target_of(table, name), "table": str(table), "budget_ms": _budgets(text),
-         "headroom": headroom, "force": force}
+         "headroom": headroom, "predictor": predictor, "force": force}
         for table, name, text in zip(lut, devices, budget_ms, strict=True)
     ]
 

@@ -19,7 +19,7 @@ from hwnas.latency.scoped import ScopedTables, Tables, load_tables, parts, scope
 from hwnas.latency.table import LatencyTable, load_table, save_table
 from hwnas.latency.visits import Progress
 from hwnas.ops import OpSpec
-from hwnas.pipeline.prediction import predictor_of
+from hwnas.pipeline.prediction import PREDICTORS, PredictorName, predictor_of
 from hwnas.space.archfile import arch_ids, read_arch, read_archs
 from hwnas.space.catalogue import load_space
 
@@ -29,17 +29,21 @@ if TYPE_CHECKING:
 
 
 def predict_file(
-    space: str, lut: Path, archs: Path, *, force: bool, as_json: bool
+    space: str, lut: Path, archs: Path, name: PredictorName, *, force: bool, as_json: bool
 ) -> tuple[str, int]:
-    """Return one line per architecture, in order, and how many of them are errors."""
+    """Return one line per architecture, in order, and how many of them are errors.
+
+    Of a network all of whose rows are measured the source is the table's, whatever predictor.
+    """
     tables = load_tables(lut)
     if not force:
         require_plausible(tables, str(lut))
-    predictor = predictor_of(load_space(space), tables, say)
+    predictor = predictor_of(load_space(space), tables, say, name)
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)
-    source = predictor.source
+    measured = predictor.source.replace("kernel", "lut")
+    sources = np.where(predictor.num_predicted(listed.codes) > 0, predictor.source, measured)
     lines: list[str] = [""] * listed.num_lines
     errors = dict(listed.errors)
     covered = np.isfinite(predicted)
@@ -47,8 +51,9 @@ def predict_file(
         arch = predictor.space.decode(listed.codes[index : index + 1])[0]
         errors[int(listed.rows[index])] = str(predictor.missing_of(arch)).replace("\n", " ")
     rounded = np.round(predicted, 12)  # as in files: exact sums stay exact
-    for row, arch_id, latency_ms, good in zip(
-        listed.rows.tolist(), ids, rounded.tolist(), covered.tolist(), strict=True
+    for row, arch_id, latency_ms, source, good in zip(
+        listed.rows.tolist(), ids, rounded.tolist(), sources.tolist(), covered.tolist(),
+        strict=True
     ):
         if good:
             lines[row] = (
@@ -59,6 +64,14 @@ def predict_file(
         lines[row] = (orjson.dumps({"error": problem}).decode() if as_json
                       else f"error: {problem}")
     return "\n".join(lines) + ("\n" if lines else ""), len(errors)
+
+
+def predictor_name(text: str) -> PredictorName:
+    """Return the predictor called ``text``; UsageError says which there are."""
+    for name in PREDICTORS:
+        if name == text:
+            return name
+    raise UsageError(f"--predictor {text!r} is not there; allowed: {', '.join(PREDICTORS)}")
 
 
 def show_table(

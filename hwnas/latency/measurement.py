@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,8 @@ class Measurement:
     ``|a - b| / mean(a, b)`` of the latencies of the odd and the even rounds.
 
     A number published by others has ``num_rounds`` 0: ``latency_ms`` is the mean of ``num_runs``
-    runs, and what is not published is NaN.
+    runs, and what is not published is NaN. A number with ``source`` ``kernel`` was measured by
+    nobody: a model of other rows predicts it (``kernel_rows.py``).
     """
 
     latency_ms: float
@@ -30,21 +31,31 @@ class Measurement:
     num_rounds: int
     num_runs: int
     repeatability: float
+    source: Literal["measured", "published", "kernel"] = "measured"
 
     @staticmethod
     def published(mean_ms: float, num_runs: int) -> Measurement:
         """Return the measurement of which others published the mean and the number of runs."""
         nan = float("nan")
-        return Measurement(mean_ms, nan, nan, nan, nan, 0, num_runs, nan)
+        return Measurement(mean_ms, nan, nan, nan, nan, 0, num_runs, nan, "published")
+
+    @staticmethod
+    def predicted(latency_ms: float) -> Measurement:
+        """Return the row that a model of other rows predicts."""
+        nan = float("nan")
+        return Measurement(latency_ms, nan, nan, nan, nan, 0, 0, nan, "kernel")
 
     def to_json(self) -> dict[str, Any]:
         """Return the object a table or bench file holds (nanosecond resolution).
 
-        A published number is kept as it was published.
+        A published number is kept as it was published; a predicted one says so.
         """
+        if self.source == "kernel":
+            return {"latency_ms": self.latency_ms, "source": self.source}
         if self.num_rounds == 0:
             return {"latency_ms": self.latency_ms, "num_rounds": 0, "num_runs": self.num_runs}
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__
+                  if name != "source"}
         return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
 
 

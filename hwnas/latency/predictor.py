@@ -7,7 +7,12 @@ a prediction is a sum over a space's factors.
 from __future__ import annotations
 
 import warnings
+<<<<<<< HEAD
 from collections.abc import Sequence
+=======
+from collections.abc import Callable, Sequence
+from typing import Any
+>>>>>>> 31b4eb8 (Rows that no table holds, predicted from its rows: --predictor kernel)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +122,18 @@ class LutPredictor:
         if np.isnan(latency_ms):
             raise self.missing_of(arch)
         return latency_ms
+
+    def num_predicted(self, codes: Codes) -> NDArray[np.int64]:
+        """Return ``(num_archs,)``: of how many operations the row is predicted; here none."""
+        return np.zeros(len(codes), dtype=np.int64)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return what files hold of models that predict rows, one entry a table; here nothing."""
+        return []
+
+    def statements(self) -> list[str]:
+        """Return :meth:`report` in words."""
+        return []
 
     def missing_of(self, arch: Arch) -> MissingRowError:
         """Return the error that names the operations of ``arch`` without a row."""

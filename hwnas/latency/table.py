@@ -210,7 +210,15 @@ def _distance(wanted: OpSpec, row: OpSpec) -> float:
 
 
 def save_table(table: LatencyTable, path: Path) -> None:
-    """Write a table, whole; rows sorted by operation, one a line."""
+    """Write a table, whole; rows sorted by operation, one a line.
+
+    Raises:
+        ValueError: a row is predicted: tables hold what was measured.
+    """
+    predicted = [op for op, row in table.entries.items() if row.source == "kernel"]
+    if predicted:
+        raise ValueError(f"{len(predicted)} rows are predicted, such as {predicted[0]}: a table "
+                         "file holds measured rows only")
     rows = sorted(table.entries.items(), key=lambda item: item[0].key)
     lines = [
         canonical_json({"op": op.to_json(), **measurement.to_json()}) for op, measurement in rows

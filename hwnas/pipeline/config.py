@@ -31,6 +31,7 @@ class TargetConfig(FileModel):
     latencies. Without ``table`` the device is profiled. ``headroom`` is the share of the budget
     that search leaves free for errors of prediction; null derives it from the table's errors.
     ``force`` takes a table whose latencies look as if they were not in ms.
+    ``predictor`` kernel predicts operations without a row from the rows there are.
     """
 
     device: str = "host"
@@ -45,6 +46,7 @@ class TargetConfig(FileModel):
     budget_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     headroom: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     force: bool = False
+    predictor: Literal["lut", "kernel"] = "lut"
 
     @field_validator("budget_ms", mode="before")
     @classmethod

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.scoped import Tables
 
+PredictorName: TypeAlias = Literal["lut", "kernel"]
+PREDICTORS: tuple[PredictorName, ...] = ("lut", "kernel")
+
 
 def predictor_of(
-    space: SearchSpace, table: Tables, say: Callable[[str], None]
+    space: SearchSpace, table: Tables, say: Callable[[str], None], name: PredictorName = "lut"
 ) -> LutPredictor:
-    """Return the predictor of a space from a table; ``say`` is told what it warns of."""
+    """Return the predictor of a space from a table; ``say`` is told what it warns of.
+
+    ``kernel`` predicts the rows that the table lacks, and says how many and how well.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        predictor = LutPredictor(space, table)
+        predictor = _made(space, table, name)
     for warning in caught:
         say(f"warning: {warning.message}")
+    for statement in predictor.statements():
+        say(statement)
     return predictor
+
+
+def _made(space: SearchSpace, table: Tables, name: PredictorName) -> LutPredictor:
+    if name == "lut":
+        return LutPredictor(space, table)
+    from hwnas.latency.kernel_rows import KernelPredictor  # scipy takes a while to import
+
+    return KernelPredictor(space, table)

@@ -168,7 +168,8 @@ class Run:
     @cached_property
     def predictors(self) -> tuple[LutPredictor, ...]:
         """The predictors of the targets, in order."""
-        return tuple(predictor_of(self.space, table, self.say) for table in self.tables)
+        return tuple(predictor_of(self.space, table, self.say, target.predictor)
+                     for table, target in zip(self.tables, self.config.targets, strict=True))
 
     @cached_property
     def budgets_ms(self) -> tuple[float, ...]:

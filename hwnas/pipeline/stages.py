@@ -72,6 +72,7 @@ def search(run: Run) -> bool:
             "space": run.space.name,
             "seed": run.config.seed,
             "restricted": [r.to_json() for r in searched[0].restricted],
+            "predicted_rows": [predictor.report() for predictor in run.predictors],
             "num_evaluations": len(records),
             "wall_s": cost.get("wall_s", 0.0),
             "cost": cost,

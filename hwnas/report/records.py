@@ -179,6 +179,19 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class PredictedRows:
+    """Rows of a table (of a scope) that were predicted from its measured ones, with their errors.
+
+    ``kinds``: what ``KernelPredictor.report`` says of each kind of operation.
+    """
+
+    scope: str
+    num_measured: Count
+    num_predicted: Count
+    kinds: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Result:
     """``result.json``: what the search answered."""
 
@@ -189,6 +202,7 @@ class Result:
     answers: tuple[Answer, ...]
     restricted: tuple[Any, ...] = ()
     audit: Audit | None = None
+    predicted_rows: tuple[tuple[PredictedRows, ...], ...] = ()
 
 
 @dataclass(frozen=True)

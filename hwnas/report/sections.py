@@ -274,8 +274,22 @@ def space_section(facts: RunFacts) -> Body:
          large(low) if low == high else f"{large(low)} to {large(high)}"),
         ("fastest", ms(audit.fastest_ms)), ("slowest", ms(audit.slowest_ms)),
         ("options left out, no table row", _listed(restricted)),
+        *_predicted_rows(facts),
     ]
     return _drawn(drawing, definitions(pairs))
+
+
+def _predicted_rows(facts: RunFacts) -> list[tuple[str, str]]:
+    """Say of each target's table how many rows were predicted instead of measured, and how well."""
+    targets = facts.result.predicted_rows if facts.result else ()
+    return [
+        (f"rows of {one.scope} predicted, not measured",
+         f"{one.num_predicted} beside {one.num_measured} measured; cross-validated mean errors on "
+         "channels never seen: " + ", ".join(
+             f"{kind} {percent(model['new_channels']['mean_abs_rel_error'])}"
+             for kind, model in one.kinds.items() if model["num_predicted"]))
+        for target in targets for one in target if one.num_predicted
+    ]
 
 
 def _listed(values: Sequence[Any]) -> str:

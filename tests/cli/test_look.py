@@ -110,6 +110,18 @@ def test_a_row_that_is_missing_is_told_for_each_line_that_needs_it(shop, hwnas):
             assert "hwnas profile --device host --runtime onnxruntime --space tiny" in line
 
 
+def test_predict_by_kernel_predicts_missing_rows_and_marks_their_networks(shop, hwnas):
+    without(shop / "t.json", lambda op: op["attrs"].get("kernel") == 5
+            and op["in_shape"][0] == 16)
+    answer = hwnas("predict", "--space", "tiny", "--lut", "t.json", "--archs", "archs.jsonl",
+                   "--predictor", "kernel", "--json")
+    assert answer.code == 0
+    assert "rows are predicted (mbconv: " in answer.err
+    printed = [json.loads(line) for line in answer.out.splitlines()]
+    assert "kernel" in {line["source"] for line in printed} <= {"lut", "kernel"}
+    assert all(line["latency_ms"] > 0 for line in printed)
+
+
 @pytest.mark.parametrize(
     ("is_gone", "named"),
     [
@@ -207,7 +219,7 @@ def test_all_problems_of_a_table_are_told_at_once(shop, hwnas):
         (("predict", "--space", "tiny", "--lut", "t.json", "--archs", "absent.jsonl"), 1,
          "cannot be read"),
         (("predict", "--space", "tiny", "--lut", "t.json", "--archs", "archs.jsonl",
-          "--predictor", "kernel"), 2, "allowed: lut"),
+          "--predictor", "magic"), 2, "allowed: lut, kernel"),
         (("spaces", "audit", "tiny", "--lut", "t.json", "--budget-ms", "inf"), 2, "got inf"),
         (("spaces", "audit", "tiny", "--lut", "t.json", "--budget-ms", "0"), 2, "got 0"),
         (("predict", "--space", "tiny"), 2, "Missing option"),
