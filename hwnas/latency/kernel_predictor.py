@@ -1,11 +1,12 @@
 """Latency of operations that no table holds, predicted from the rows of one that holds others.
 
 One model a kind of operation, on the logarithm of the latency, as in nn-Meter (Zhang et al.,
-MobiSys 2021, section 5), which fits random forests. Here a model is a product: a sum of physical costs with
-factors that are not negative (``kernel_costs.costs``), fitted in relative least squares, times the
-exponential of a Gaussian process over ``kernel_costs.features`` that knows where a kernel is better
-or worse than its costs. Its length scale and noise, or the sum of costs alone, are chosen by
-cross-validation a kind. Models are fitted from the rows when a table is loaded: no file holds them.
+MobiSys 2021, section 5), which fits random forests. Here a model is a product: a sum of physical
+costs with factors that are not negative (``kernel_costs.costs``), fitted in relative least squares,
+times the exponential of a Gaussian process over ``kernel_costs.features`` that knows where a kernel
+is better or worse than its costs. Its length scale and noise, or the sum of costs alone, are chosen
+by cross-validation a kind. Models are fitted from the rows when a table is loaded: no file holds
+them.
 
 Departures from nn-Meter: no forests; whole blocks instead of fused kernels are the unit; hundreds
 of rows instead of thousands.
