@@ -75,7 +75,7 @@ def fit_costs(table: Sequence[Mapping[str, float]], times_ms: Floats) -> CostMod
 
     No operation is faster than half the fastest row.
     """
-    names = sorted({name for row in table for name in row})
+    names = sorted({name for row in table for name, cost in row.items() if cost > 0})
     x = _matrix(table, names) / times_ms[:, None]
     size = np.sqrt((x**2).mean(axis=0))
     solution, _ = nnls(x / size, np.ones(len(x)))
