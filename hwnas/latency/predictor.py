@@ -7,12 +7,8 @@ a prediction is a sum over a space's factors.
 from __future__ import annotations
 
 import warnings
-<<<<<<< HEAD
-from collections.abc import Sequence
-=======
 from collections.abc import Callable, Sequence
 from typing import Any
->>>>>>> 31b4eb8 (Rows that no table holds, predicted from its rows: --predictor kernel)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,9 +80,12 @@ class LutPredictor:
         for part, place in zip(parts(self.table), self._places, strict=True):
             where = (*(place.get(choice, slice(None)) for choice in factor.choices), ...)
             possible = None if factor.possible is None else factor.possible[where]
-            values[where] = Factor((), factor.ops[where], possible).values(
-                row_value(part, part.calibration.get(self.space.name)))
+            values[where] = Factor((), factor.ops[where], possible).values(self._row(part))
         return values
+
+    def _row(self, table: LatencyTable) -> Callable[[OpSpec | None], float]:
+        """Return the function from an operation to its calibrated ms by this table."""
+        return row_value(table, table.calibration.get(self.space.name))
 
     def _constants(self) -> Factor:
         sizes = symbol_counts(self.space)
