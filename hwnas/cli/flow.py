@@ -41,11 +41,20 @@ def profile(
         str | None,
         typer.Option("--scope", help="Only networks of this option, as in resolution=160."),
     ] = None,
+    ops: Annotated[
+        int | None,
+        typer.Option("--ops", min=1, help="Measure at most so many of the space's operations, "
+                     "chosen; --predictor kernel predicts the others."),
+    ] = None,
+    likes: Annotated[
+        int, typer.Option("--likes", min=0, help="Measure so many operations of other widths, too, "
+                          "to predict spaces like this one.")
+    ] = 0,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure every operation of a space on a device; write a latency table."""
+    """Measure the operations of a space on a device; write a latency table."""
     from hwnas.cli.tables import print_validation, summary
     from hwnas.export.cache import ConversionCache
     from hwnas.latency.device import load_device
@@ -57,7 +66,10 @@ def profile(
 
     target = make_target(load_device(device), runtime, precision, threads, affinity)
     plan = ProfilePlan(load_space(space), target, calibrate, validate, seed,
-                       parse_scope(scope) if scope else {})
+                       parse_scope(scope) if scope else {}, ops, likes)
+    if plan.is_partial and likes:
+        raise UsageError("--likes goes with all operations of a space: give no --ops that leaves "
+                         "some out")
     cache = ConversionCache()
     with Display() as display:
         table = measure(plan, out, resume=resume, cache=cache, progress=display)
@@ -68,6 +80,9 @@ def profile(
         return
     print_text(f"{out}: {len(table.entries)} operations on {target.device.name} "
                f"({table.header.runtime_version}, {target.precision}, {target.threads} thread(s))")
+    if plan.is_partial:
+        print_text(f"of {len(plan.ops)} operations of {plan.space.name}; use it with "
+                   "--predictor kernel")
     print_validation(table)
 
 

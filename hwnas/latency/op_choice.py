@@ -72,7 +72,7 @@ def _farthest(x: Floats, weights: Floats, count: int, taken: Sequence[int] = ())
     for index in found:
         distance = np.minimum(distance, ((x - x[index]) ** 2).sum(axis=1))
     while len(found) < len(taken) + count:
-        found.append(int(np.argmax(distance * weights)))
+        found.append(int(np.argmax(distance * weights**2)))
         distance = np.minimum(distance, ((x - x[found[-1]]) ** 2).sum(axis=1))
     return found[len(taken):]
 

@@ -27,12 +27,15 @@ from hwnas.interfaces import SearchSpace, Wiring
 from hwnas.latency.accuracy import Floats, validation_report
 from hwnas.latency.composition import fit_calibration, predicted_ms
 from hwnas.latency.device import LAYOUT, MODEL_FORMAT
+from hwnas.latency.kernel_predictor import fit_kernels
+from hwnas.latency.kernel_rows import complete
 from hwnas.latency.networks import (
     calibration_networks,
     macs_terms,
     spread_networks,
     winner_networks,
 )
+from hwnas.latency.op_choice import likes, spread_ops, worst_ops
 from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.latency.scoped import Scope, ops_in_scope, scope_terms
 from hwnas.latency.structure import terms_of
@@ -48,6 +51,8 @@ from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_roun
 from hwnas.ops import OpSpec
 
 PILOT_ROUND = -1
+CHOICE_ROUNDS = (-4, -3, -2)
+LIKES_DRAWN = 20  # candidates for each like that is measured
 NUM_SENTINELS = 5
 VALIDATING = ("validate", "winner")
 
@@ -57,7 +62,9 @@ class ProfilePlan:
     """What to measure: a space on a target, and how many whole networks beside its operations.
 
     ``scope`` (``{"resolution": 160}``) leaves out all networks of other options, and operations
-    that only those have.
+    that only those have. ``most_ops`` measures no more than so many of the space's operations, and
+    ``likes`` so many of other widths beside them, both chosen by ``op_choice.py`` for models that
+    predict the rest (``kernel_predictor.py``).
     """
 
     space: SearchSpace
@@ -66,6 +73,13 @@ class ProfilePlan:
     validate: int = 0
     seed: int = 0
     scope: Scope = field(default_factory=dict)
+    most_ops: int | None = None
+    likes: int = 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some of the space's operations are left to be predicted."""
+        return self.most_ops is not None and self.most_ops < len(self.ops)
 
     @property
     def ops(self) -> list[OpSpec]:
@@ -187,7 +201,7 @@ class _Session:
     def measure(self, header: TableHeader, earlier: LatencyTable | None) -> LatencyTable:
         """Convert, visit and summarise everything of the plan."""
         plan, rounds = self.plan, range(self.plan.target.device.protocol.rounds)
-        ops = {op_id(op): op for op in plan.ops}
+        ops = {op_id(op): op for op in self._chosen(earlier)}
         roles = self._calibrating(earlier)
         known = {network_model_id(plan.space, role.arch): role.arch for role in roles}
         paths = self._convert({
@@ -220,6 +234,41 @@ class _Session:
             networks=others + tuple(self._record(role, rounds) for role in roles),
         )
         return self._with_calibration(table, roles)
+
+    def _chosen(self, earlier: LatencyTable | None) -> list[OpSpec]:
+        """Return the operations to measure: the space's, or some of them, and others' likes.
+
+        Half lie far from each other, half are where models of CHOICE_ROUNDS err most. Rows of the
+        table that is resumed count as chosen. Rounds on record make the choice the same again.
+        """
+        plan = self.plan
+        if not plan.is_partial and not plan.likes:
+            return plan.ops
+        base = [] if plan.is_partial else plan.ops
+        candidates = plan.ops if plan.is_partial else likes(
+            plan.ops, LIKES_DRAWN * plan.likes, seed=plan.seed)
+        count = plan.most_ops if plan.is_partial and plan.most_ops is not None else plan.likes
+        known = earlier.entries if earlier else {}
+        have = [op for op in candidates if op in known]
+        left = [op for op in candidates if op not in known]
+        if len(have) >= count:
+            return [*base, *have]
+        try:
+            first = [] if have else spread_ops(left, count // 2)
+        except ValueError as error:
+            raise UsageError(f"{error}. Next: raise --ops or --likes to twice that") from error
+        brief = {op_id(op): op for op in [*base, *have, *first]}
+        paths = self._convert({name: conversion_of((op,), plan.target)
+                               for name, op in brief.items()})
+        self._visit(paths, CHOICE_ROUNDS, "choosing operations")
+        rows = {op: self._brief_ms(name) for name, op in brief.items()}
+        left = [op for op in left if op not in set(first)]
+        worst = worst_ops(left, count - len(have) - len(first), fit_kernels(rows))
+        return [*base, *have, *first, *worst]
+
+    def _brief_ms(self, name: str) -> float:
+        runs = self.log.rounds(name)
+        return float(np.median([np.median(runs[number]) for number in CHOICE_ROUNDS]))
 
     def _convert(self, wanted: Mapping[str, Conversion]) -> dict[str, Path]:
         done = 0
@@ -280,6 +329,8 @@ class _Session:
         pilot = {
             op: float(np.median(self.log.rounds(name)[PILOT_ROUND])) for name, op in ops.items()
         }
+        if self.plan.is_partial:
+            pilot |= fit_kernels(pilot).predict_ms([op for op in self.plan.ops if op not in pilot])
         terms = terms_of(self.plan.space.factors(), lambda op: pilot.get(op, 0.0))
         num_winners = self.plan.validate // 2
         uniform = self._spread(terms, self.plan.validate - num_winners, "validate", known)
@@ -312,6 +363,7 @@ class _Session:
     def _with_calibration(self, table: LatencyTable, roles: Sequence[Role]) -> LatencyTable:
         """Return ``table`` with this space's calibration and validation blocks."""
         space, rounds = self.plan.space, range(self.plan.target.device.protocol.rounds)
+        whole = complete(table, self.plan.ops).table if self.plan.is_partial else table
 
         def measured(*names: str) -> tuple[list[Arch], Floats, Floats]:
             archs = [role.arch for role in roles if role.name in names]
@@ -324,14 +376,14 @@ class _Session:
         fitted = None
         calibrated_on = None
         if archs:
-            fitted = fit_calibration(space, table, archs, times_ms)
+            fitted = fit_calibration(space, whole, archs, times_ms)
             calibration[space.name] = fitted
             calibrated_on = (archs, times_ms)
         archs, times_ms, repeatability = measured(*VALIDATING)
         if archs:
             winners = {role.arch for role in roles if role.name == "winner"}
             validation[space.name] = validation_report(
-                space, archs, predicted_ms(space, table, fitted, archs), times_ms, repeatability,
+                space, archs, predicted_ms(space, whole, fitted, archs), times_ms, repeatability,
                 calibrated_on, [arch in winners for arch in archs],
             )
         return LatencyTable(table.header, table.entries, calibration, validation, table.networks)

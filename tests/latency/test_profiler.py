@@ -393,3 +393,35 @@ def test_a_scope_leaves_out_other_networks_and_their_operations(target, cache, t
     assert {n.role for n in table.networks} == {"calibrate", "sentinel", "validate",
                                                 "winner"}
     assert {n.arch["choices"]["resolution"] for n in table.networks} == {128}
+
+
+def test_some_operations_are_chosen_and_a_second_run_measures_nothing(tmp_path, target, cache):
+    space = load_space("proxyless:input_size=32,num_classes=10")
+    plan = _plan(space, target, most_ops=40, calibrate=3, validate=2)
+    out = tmp_path / "t.json"
+    table = profile(plan, out, cache=cache)
+    assert plan.is_partial
+    assert len(table.entries) <= 40 < len(plan.ops)
+    assert set(table.entries) < set(plan.ops)
+    assert table.calibration[space.name].num_networks >= 2
+    assert table.validation[space.name]["num_networks"] > 0
+    visits = _visits(out)
+    assert set(visits.values()) == {1}
+    again = profile(plan, out, resume=True, cache=cache)
+    assert again.entries == table.entries
+    assert _visits(out) == visits
+
+
+def test_likes_of_other_widths_are_measured_beside_all_operations(tmp_path, target, tiny, cache,
+                                                                  monkeypatch):
+    monkeypatch.setattr("hwnas.latency.op_choice.LEAST_OF_KIND", 4)
+    plan = _plan(tiny, target, likes=24)
+    table = profile(plan, tmp_path / "t.json", cache=cache)
+    assert set(plan.ops) < set(table.entries)
+    assert len(table.entries) <= len(plan.ops) + 24
+
+
+def test_too_few_operations_to_choose_are_refused(tmp_path, target, cache):
+    plan = _plan(load_space("proxyless:input_size=32,num_classes=10"), target, most_ops=6)
+    with pytest.raises(UsageError, match=r"at least \d+ are needed.*raise --ops"):
+        profile(plan, tmp_path / "t.json", cache=cache)
