@@ -28,6 +28,7 @@ from hwnas.errors import InfeasibleError
 LISTED_CODES = 100_000  # a superset up to this size is listed rather than sampled
 FIRST_CELLS = 1 << 12
 MOST_CELLS = 1 << 19  # cells of the finest grid, shared between the states of a layer
+MOST_COUNTS = 2**31  # of a grid, over all layers: 16 GiB of 64-bit numbers
 MOST_DRAWS = 1_000  # draws per wanted code before sampling gives up (a window narrower than a cell)
 
 
@@ -85,11 +86,23 @@ def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
         weights = tuple(step.weights[function] for step in graph.steps)
         states = map(graph.num_states, range(len(graph.steps) + 1))
         return Grid(1, 0, 0, 0, weights, tuple(np.zeros((n, 1), dtype=np.int64) for n in states))
+    _require_memory(graph, num_cells)
     empty = _laid(graph, function, num_cells)
     # counts beyond int64 are held as Python integers
     counts = _counts(graph, empty.cells, np.int64 if total < 2**62 else object)
     cumulative = tuple(np.cumsum(c, axis=1) for c in reversed(list(counts)))
     return replace(empty, cumulative=cumulative)
+
+
+def _require_memory(graph: Graph, num_cells: int) -> None:
+    """Raise InfeasibleError where the counts of a grid would not fit into memory."""
+    counts = sum(graph.num_states(step) for step in range(len(graph.steps) + 1)) * num_cells
+    if counts > MOST_COUNTS:
+        raise InfeasibleError(
+            f"a window of this space has {counts:.2g} counts to keep, more than {MOST_COUNTS:.2g}: "
+            "it cannot be sampled uniformly. Next: restrict the space to fewer choices that are "
+            "shared by many operations"
+        )
 
 
 def _laid(graph: Graph, function: int, num_cells: int) -> Grid:

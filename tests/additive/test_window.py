@@ -310,3 +310,12 @@ def _assert_no_code(problem):
     assert open_window(problem.graph, 0, -100, 2**51).is_empty
     with pytest.raises(InfeasibleError, match="no network is allowed"):
         quantile(problem.graph, 0, np.array([0.5]))
+
+
+def test_a_grid_beyond_memory_is_refused_before_it_is_made(monkeypatch):
+    graph = build_graph((3,) * 12, [[Term((i,), np.arange(3.0) * 1.1**i) for i in range(12)]])
+    monkeypatch.setattr(module, "LISTED_CODES", 10)
+    assert not open_window(graph, 0, 0, 2**40).is_empty
+    monkeypatch.setattr(module, "MOST_COUNTS", 1000)
+    with pytest.raises(InfeasibleError, match=r"counts to keep.*cannot be sampled"):
+        open_window(graph, 0, 0, 2**40)
