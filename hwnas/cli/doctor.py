@@ -37,6 +37,7 @@ def examine(device: str | None = None) -> list[Check]:
         ("onnxruntime agent", lambda: _agent("onnxruntime")),
         ("litert agent", lambda: _agent("litert")),
         ("litert converter", _converter),
+        ("int8", _quantizers),
         ("conversion cache", _cache),
         ("precisions", _precisions),
     ))
@@ -133,6 +134,23 @@ def _converter() -> str:
     if find_spec("litert_torch") is None:
         raise ImportError("litert-torch is not installed. Next: pip install litert-torch")
     return f"litert-torch {version('litert-torch')}"
+
+
+def _quantizers() -> str:
+    """Quantise one small operation for ONNX Runtime; LiteRT's takes seconds to be imported."""
+    from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+    from hwnas.export.formats import LAYOUTS, quantizer_versions
+    from hwnas.export.leftovers import float_operations
+    from hwnas.ops import OpSpec
+
+    op = OpSpec.make("conv", (3, 8, 8), 8, kernel=3, act="relu")
+    conversion = Conversion.make([op], InitWeights(), "onnx", precision="int8")
+    left = float_operations(ConversionCache().fill([conversion])[conversion])
+    if left:
+        raise HwnasError(f"ONNX Runtime computes a quantised convolution in float: {left}")
+    return "; ".join(f"{model_format} by " + ", ".join(
+        f"{name} {version}" for name, version in quantizer_versions(model_format).items())
+        for model_format in LAYOUTS)
 
 
 def _cache() -> str:

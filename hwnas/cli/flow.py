@@ -144,7 +144,11 @@ def export(
         Path | None, typer.Option("--arch", help="An architecture file (untrained weights).")
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="onnx,tflite")] = "onnx,tflite",
-    precision: Annotated[str, typer.Option("--precision", help="fp32")] = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="fp32,int8; by default fp32, and what a run's targets "
+                     "execute."),
+    ] = None,
     space: Annotated[
         str | None, typer.Option("--space", help="The space file of --arch, if it has one.")
     ] = None,
@@ -161,11 +165,9 @@ def export(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write ONNX and TFLite models whose outputs equal torch's."""
+    """Write ONNX and TFLite models whose outputs equal torch's, in int8 as nearly as is said."""
     from hwnas.pipeline.run import export_arch, export_run
 
-    if precision != "fp32":
-        raise UsageError(f"--precision {precision!r} is not supported; allowed: fp32")
     if (run is None) == (arch is None):
         raise UsageError("hwnas export needs either --run or --arch")
     if run is not None and (space, weights, weights_of, out) != (None, None, None, None):
@@ -174,19 +176,31 @@ def export(
     if weights_of is not None and weights is None:
         raise UsageError("--weights-of says whose the file of --weights is: give --weights, too")
     wanted = tuple(formats.split(","))
+    precisions = None if precision is None else tuple(precision.split(","))
     with Display() as display:
         if run is not None:
-            found = export_run(run, formats=wanted, progress=display, say=say)
+            found = export_run(run, formats=wanted, precisions=precisions, progress=display,
+                               say=say)
         else:
             assert arch is not None
             found = export_arch(arch, wanted, space=space, weights=weights,
-                                out=out or Path("export"), weights_of=weights_of)
+                                out=out or Path("export"), weights_of=weights_of,
+                                precisions=precisions or ("fp32",))
     if as_json:
         print_json(found)
         return
-    print_table(["model", "kB", "parity max|a-b|/max|torch|", "images"],
-                [[m["path"], f"{m['bytes'] / 1e3:.0f}", f"{m['parity']['max_rel']:.2e}",
-                  str(m["parity"]["num_images"])] for m in found["models"]])
+    print_table(["model", "kB", "parity with torch", "same class", "images", "val top-1"],
+                [[m["path"], f"{m['bytes'] / 1e3:.0f}", _parity_text(m["parity"]),
+                  f"{m['parity']['top1_agreement']:.1%}", str(m["parity"]["num_images"]),
+                  f"{m['val']['top1']:.4f}" if "val" in m else ""] for m in found["models"]])
+
+
+def _parity_text(parity: dict[str, Any]) -> str:
+    if "max_rel" in parity:
+        return f"{parity['max_rel']:.2e} of the largest"
+    left = sum(parity["float_operations"].values())
+    sqnr = "exact" if parity["sqnr_db"] is None else f"{parity['sqnr_db']:.1f} dB"
+    return f"{sqnr}, {left} float operation(s)" if left else sqnr
 
 
 def bench(
@@ -325,6 +339,10 @@ def _print_run(folder: Path, found: dict[str, Any]) -> None:
              for s in winner["shelf"]]
     print_table(["same rounds", "measured_ms", "test top-1", "M MACs", "k params", "note"], rows)
     for name, parity in winner["parity"].items():
-        print_text(f"parity {name}: {parity['max_rel']:.2e} over {parity['num_images']} images")
+        print_text(f"parity {name}: {_parity_text(parity)}, {parity['num_images']} images")
+    for name, one in winner["precisions"].items():
+        measured = f"measured {one['measured_ms']:.4g} ms" if one["measured_ms"] else "not measured"
+        print_text(f"{name}: {measured}, val top-1 {one['val_top1']:.4f}, test top-1 "
+                   f"{one['test']['top1']:.4f}")
     for path in (*winner["files"].values(), "report.html"):
         print_text(str(folder / path))

@@ -67,6 +67,11 @@ def search(
     ] = None,
     data_root: DataRoot = None,
     device: TableDevices = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="What the tables must be of: fp32 or int8; by default "
+                     "what they are of."),
+    ] = None,
     limit: Limits = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="random, evolution, nsga2, local, rl, exhaustive, "
@@ -132,7 +137,7 @@ def search(
         given = [space, lut, budget_ms, data, data_root, limit, device, evaluator, epochs, gradient,
                  headroom, confidence, workers, strategy != "random", evaluations != 16, top != 3,
                  seed, torch_device != "cpu", surrogate, seed_archs, halving, init, init_arch,
-                 force, predictor != "lut"]
+                 force, precision, predictor != "lut"]
         if any(given):
             raise UsageError("--config holds all of the run: beside it only --out, --resume and "
                              "--json may be given, no --space, --seed, --epochs or the like")
@@ -148,8 +153,8 @@ def search(
             "space": space,
             "data": data,
             "data_root": str(data_root) if data_root else None,
-            "targets": _targets(lut or [], device, budget_ms or [], headroom, predictor,
-                                force=force),
+            "targets": _of_precision(precision, lut or [], _targets(
+                lut or [], device, budget_ms or [], headroom, predictor, force=force)),
             "confidence": confidence,
             "limits": _limits(limit or []),
             "search": {
@@ -270,6 +275,22 @@ def _targets(
          "headroom": headroom, "predictor": predictor, "force": force}
         for table, name, text in zip(lut, devices, budget_ms, strict=True)
     ]
+
+
+def _of_precision(
+    precision: str | None, lut: list[Path], targets: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return ``targets`` if their tables are all of ``precision``; None: whatever they are of."""
+    from hwnas.export.formats import precision_of
+
+    wanted = None if precision is None else precision_of(precision)
+    for table, target in zip(lut, targets, strict=True):
+        if wanted not in (None, target["precision"]):
+            raise UsageError(
+                f"{table} holds latencies of {target['precision']}, --precision asks for {wanted}. "
+                f"Next: hwnas profile --device {target['device']} --runtime {target['runtime']} "
+                f"--precision {wanted} measures such a table")
+    return targets
 
 
 def _limits(texts: list[str]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, RootModel, ValidationError
 
 from hwnas.errors import InputError
-from hwnas.export.formats import QUANTIZATION_KEY, format_of
+from hwnas.export.formats import QUANTIZATION_KEY, Precision, format_of
 from hwnas.files import FileModel
 
 Array = NDArray[Any]
@@ -90,6 +90,16 @@ def model_io(model: Path) -> dict[str, list[dict[str, Any]]]:
         "inputs": [info.to_json() for info in session.inputs],
         "outputs": [info.to_json() for info in session.outputs],
     }
+
+
+def file_precision(model: Path) -> Precision:
+    """Return the precision a model file executes in, as its inputs tell.
+
+    Raises:
+        InputError: see :func:`open_session`.
+    """
+    kinds = {info.dtype for info in open_session(model).inputs}
+    return "int8" if kinds <= {"int8", "uint8"} else "fp32"
 
 
 def _open_onnx(model: Path) -> Session:

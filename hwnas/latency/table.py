@@ -191,7 +191,8 @@ class LatencyTable:
             lines.append(f"  - and {len(ops) - 5} more")
         lines.append(
             f"Next: hwnas profile --device {self.header.device} --runtime {self.header.runtime} "
-            f"--space {space} --out FILE --resume measures what FILE lacks"
+            f"--precision {self.header.precision} --space {space} --out FILE --resume measures "
+            "what FILE lacks"
         )
         return MissingRowError("\n".join(lines))
 

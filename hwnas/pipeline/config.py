@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from hwnas.errors import InputError, UsageError
+from hwnas.export.formats import Precision
 from hwnas.files import FileModel, load_model, parse_model
 from hwnas.latency.device import Runtime
 from hwnas.train.recipe import RecipeModel
@@ -36,7 +37,7 @@ class TargetConfig(FileModel):
 
     device: str = "host"
     runtime: Runtime = "litert"
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     threads: Annotated[int, Field(ge=1, le=64)] | None = None
     affinity: str | None = None
     table: str | None = None
@@ -326,6 +327,7 @@ class RunConfig(FileModel):
         "onnx",
         "tflite",
     )
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     torch_device: str = "cpu"
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -340,6 +342,13 @@ class RunConfig(FileModel):
             raise ValueError(f"data is needed by evaluator {self.search.evaluator}: digits, a "
                              "folder of images, or a torchvision data set")
         return self
+
+    @property
+    def exported_precisions(self) -> tuple[Precision, ...]:
+        """The precisions of exported files: ``precisions``; null: fp32, and those of targets."""
+        if self.precisions is not None:
+            return self.precisions
+        return tuple(dict.fromkeys(("fp32", *(target.precision for target in self.targets))))
 
     def to_yaml(self) -> str:
         """Return the file this configuration is read back from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from hwnas.errors import InputError, UsageError
 from hwnas.executor import TaskError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.cache import ConversionCache
+from hwnas.export.calibration import NormalData
+from hwnas.export.formats import precision_of
+from hwnas.export.session import file_precision
 from hwnas.files import parse_model
 from hwnas.interfaces import Evaluation, SearchSpace
 from hwnas.journal import read_json
@@ -237,11 +241,22 @@ def retrain_run(
 
 
 def export_run(
-    path: Path, *, formats: Sequence[str], progress: Progress = no_progress, say: Say = _silent
+    path: Path,
+    *,
+    formats: Sequence[str],
+    precisions: Sequence[str] | None = None,
+    progress: Progress = no_progress,
+    say: Say = _silent,
 ) -> dict[str, Any]:
-    """Export a run's trained finalists; return their model files and parity."""
+    """Export a run's trained finalists; return their model files and parity.
+
+    ``precisions`` None: fp32, and those of the run's targets.
+    """
     run = _reopen(path, progress=progress, say=say, trained=True)
-    config = run.config.model_copy(update={"formats": _formats(formats)})
+    changes: dict[str, Any] = {"formats": _formats(formats)}
+    if precisions is not None:
+        changes["precisions"] = tuple(precision_of(name) for name in precisions)
+    config = run.config.model_copy(update=changes)
     if not stages.export(Run(run.folder, config, progress, say)):
         say(f"{path} holds export/index.json already: nothing to do")
     index = run.folder.read("export/index.json", stages.EXPORTED)
@@ -266,15 +281,24 @@ def export_arch(
     weights: Path | None,
     out: Path,
     weights_of: str | None = None,
+    precisions: Sequence[str] = ("fp32",),
 ) -> dict[str, Any]:
     """Export one architecture with given weights, or its initial ones; return its model files.
 
     With ``weights_of`` the weights are a published model's of that name, a state dict of
     torchvision or timm; the network must be that model's.
 
-    Without images of its own, parity is measured on fixed noise, and the preprocessing says
-    mean 0 and deviation 1.
+    Without images of its own, parity is measured on fixed noise, and int8 calibrated on other
+    noise; the preprocessing says mean 0 and deviation 1.
+
+    Raises:
+        UsageError: int8 of given weights, whose ranges noise does not tell.
     """
+    wanted = tuple(precision_of(name) for name in precisions)
+    if "int8" in wanted and weights is not None:
+        raise UsageError("--precision int8 with --weights needs training images to measure ranges "
+                         "on, which an architecture file does not bring. Next: export the run the "
+                         "weights were trained in, with --run")
     value = read_arch(path)
     loaded = load_space(space or value["space"])
     if loaded.name != value["space"]:
@@ -307,6 +331,8 @@ def export_arch(
         },
         cache=ConversionCache(),
         formats=_formats(formats),
+        precisions=wanted,
+        calibration=NormalData() if "int8" in wanted else None,
     )
     return {"models": [{"path": str(out / arch.arch_id / entry["file"]), **entry}
                        for entry in written["formats"].values()]}
@@ -359,11 +385,16 @@ def bench_models(
                          affinity)
     names = {str(path): path for path in models}
     check_models(names, target)
+    precisions = {path: file_precision(path) for path in models}
+    if lut is not None and len(set(precisions.values())) > 1:
+        raise UsageError("--lut holds latencies of one precision, the models are of several: "
+                         + ", ".join(f"{path} {found}" for path, found in precisions.items()))
+    target = replace(target, precision=precisions[models[0]])
     predicted = _predictions(models, lut, target, say) if lut else {}
     with open_runner(target) as runner:
         found = bench(names, target, runner, rounds=rounds, progress=progress)
     rows = [
-        {"name": model.name, "model": model.model.name,
+        {"name": model.name, "model": model.model.name, "precision": precisions[model.model],
          "measurement": model.measurement.to_json(),
          "round_medians_ms": list(model.round_medians_ms),
          "predicted_ms": predicted.get(model.model)}

@@ -12,6 +12,7 @@ from hwnas.data import Dataset
 from hwnas.export.bundle import write_bundle
 from hwnas.journal import write_json
 from hwnas.network import build
+from hwnas.pipeline.quantised import calibration_data, file_score
 from hwnas.pipeline.searching import carry_out
 from hwnas.pipeline.setup import Run
 from hwnas.search.audit import audit
@@ -137,6 +138,7 @@ def _export_one(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     network = build(run.space, arch)
     weights = run.folder.weights(row["network_id"])
     load_weights(network, weights)
+    precisions = run.config.exported_precisions
     written = write_bundle(
         run.folder.file("export"),
         network=network,
@@ -148,9 +150,17 @@ def _export_one(run: Run, row: dict[str, Any]) -> dict[str, Any]:
         preprocessing=dataset.preprocessing.to_json(),
         cache=run.cache,
         formats=run.config.formats,
+        precisions=precisions,
+        calibration=calibration_data(dataset) if "int8" in precisions else None,
     )
-    return {"arch_id": arch.arch_id, "network_id": row["network_id"],
-            "formats": written["formats"]}
+    # what quantisation costs is told by the file that runs, not by the network it is made of
+    folder = run.folder.file(f"export/{arch.arch_id}")
+    files = {
+        key: {**entry, "val": file_score(folder / entry["file"], dataset.without_test(), "val")}
+        if entry["precision"] == "int8" else entry
+        for key, entry in written["formats"].items()
+    }
+    return {"arch_id": arch.arch_id, "network_id": row["network_id"], "formats": files}
 
 
 def _parity_images(dataset: Dataset) -> torch.Tensor:

@@ -13,7 +13,9 @@ from torch import nn
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
+from hwnas.export.bundle import file_key, file_name
 from hwnas.export.cache import Conversion, FileWeights
+from hwnas.export.formats import PRECISIONS
 from hwnas.interfaces import Wiring
 from hwnas.latency.bench import BenchedModel, BenchResult, bench
 from hwnas.latency.check import arch_of, sentinels_of
@@ -24,6 +26,7 @@ from hwnas.latency.runner import LocalRunner, Target, open_runner
 from hwnas.network import build, build_layers
 from hwnas.ops import OpSpec
 from hwnas.pipeline.folder import checked_id
+from hwnas.pipeline.quantised import calibration_data, file_score
 from hwnas.pipeline.retraining import RETRAIN_SPLITS, searched_id, train_networks
 from hwnas.pipeline.setup import Run
 from hwnas.pipeline.shelf import ShelfModel, scale_to_budget
@@ -57,7 +60,8 @@ def bench_finalists(run: Run) -> bool:
     target = run.target(0)
     retrained = run.folder.read("retrained.json", RETRAINED)
     rows = retrained["finalists"]
-    run.folder.read("export/index.json", EXPORTED)
+    exported = run.folder.read("export/index.json", EXPORTED)["networks"]
+    int8_val = _int8_val(exported, target)
     budget_ms = run.budgets_ms[0]
 
     def work() -> Content:
@@ -67,14 +71,17 @@ def bench_finalists(run: Run) -> bool:
         scaling_s = time.perf_counter() - start
         outcomes = _train_shelf(run, shelf, retrained)
         models = _model_files(run, rows, shelf, target)
+        beside = _other_files(run, rows, target)
         start = time.perf_counter()
         with open_runner(target) as runner:
-            sessions = _sessions(run, models, target, runner)
+            sessions = _sessions(run, models | beside, target, runner)
         chosen = min(sessions, key=lambda s: abs((s.drift or 1.0) - 1.0))
         measured = {model.name: model for model in chosen.models}
         content = _bench_json(target, chosen, sessions)
         content["rows"] = [
-            _finalist_row(run, row, measured[row["arch_id"]], budget_ms) for row in rows
+            {**_finalist_row(run, row, measured[row["arch_id"]], budget_ms),
+             "val_top1_int8": int8_val.get(row["arch_id"]),
+             "also": _also(row["arch_id"], measured)} for row in rows
         ] + [_shelf_row(m, measured[m.name], budget_ms, outcomes[m.name],
                          retrained.get("init")) for m in shelf]
         run.keep_validation([_validation(run, row, measured[row["arch_id"]]) for row in rows])
@@ -139,7 +146,8 @@ def _model_files(
     files: dict[str, Path] = {}
     conversions: dict[str, Conversion] = {}
     for row in rows:
-        exported = run.folder.file(f"export/{checked_id(row['arch_id'])}/model.{model_format}")
+        exported = run.folder.file(f"export/{checked_id(row['arch_id'])}/"
+                                   f"{file_name(model_format, target.precision)}")
         if exported.is_file():
             files[row["arch_id"]] = exported
         else:
@@ -162,7 +170,37 @@ def _trained(
     wiring: Wiring | None = None,
 ) -> Conversion:
     weights = FileWeights.of(run.folder.weights(network_id))
-    return Conversion.make(layers, weights, MODEL_FORMAT[target.runtime], wiring=wiring)
+    ranges = calibration_data(run.dataset_for(layers)) if target.precision == "int8" else None
+    return Conversion.make(layers, weights, MODEL_FORMAT[target.runtime], wiring=wiring,
+                           precision=target.precision, calibration=ranges)
+
+
+def _other_files(
+    run: Run, rows: Sequence[Mapping[str, Any]], target: Target
+) -> dict[str, Path]:
+    """Return the finalists' exported files of other precisions, measured beside: by their names."""
+    model_format = MODEL_FORMAT[target.runtime]
+    found = {}
+    for precision in PRECISIONS:
+        for row in rows if precision != target.precision else ():
+            path = run.folder.file(f"export/{checked_id(row['arch_id'])}/"
+                                   f"{file_name(model_format, precision)}")
+            if path.is_file():
+                found[f"{row['arch_id']} {precision}"] = path
+    return found
+
+
+def _also(arch_id: str, measured: Mapping[str, BenchedModel]) -> dict[str, Any]:
+    """Return the measurements of a finalist's files of other precisions, by precision."""
+    return {name.removeprefix(f"{arch_id} "): model.measurement.to_json()
+            for name, model in measured.items() if name.startswith(f"{arch_id} ")}
+
+
+def _int8_val(exported: Sequence[Mapping[str, Any]], target: Target) -> dict[str, float]:
+    """Return the finalists' top-1 on ``val`` of the int8 file that the target's runtime takes."""
+    key = file_key(MODEL_FORMAT[target.runtime], "int8")
+    return {network["arch_id"]: network["formats"][key]["val"]["top1"]
+            for network in exported if key in network["formats"]}
 
 
 def _sessions(
@@ -307,6 +345,8 @@ def choose_winner(run: Run) -> bool:
         _require_together(run, [f["arch_id"] for f in retrained], list(rows), exported)
         eligible = {finalist["network_id"] for finalist in first}
         ordered = [rows[f["arch_id"]] for f in retrained if searched_id(f) in eligible]
+        if target.precision == "int8":  # what is handed over is judged by its own accuracy
+            ordered.sort(key=lambda row: -(row.get("val_top1_int8") or 0.0))
         passing = [row for row in ordered if row["within_budget"]]
         fastest = min(ordered, key=lambda row: row["measurement"]["latency_ms"])
         winner = passing[0] if passing else fastest
@@ -339,8 +379,10 @@ def choose_winner(run: Run) -> bool:
             "macs": winner["macs"],
             "params": winner["params"],
             "parity": {name: entry["parity"] for name, entry in formats.items()},
-            "files": {**{name: f"{folder}/model.{name}" for name in formats},
+            "files": {**{name: f"{folder}/{entry['file']}" for name, entry in formats.items()},
                       "arch": f"{folder}/arch.json"},
+            "precision": target.precision,
+            "precisions": _precisions(run, winner, score, formats, target),
             "random_baseline": _random_baseline(
                 run, [row for row in trained.get("random", ()) if searched_id(row) in drawn]),
             "shelf": [_shelf_result(run, row) for row in benched["rows"] if row["kind"] == "shelf"],
@@ -354,6 +396,47 @@ def _init(trained: Mapping[str, Any], arch_id: str) -> dict[str, Any] | None:
     row = next(row for row in trained["finalists"] if row["arch_id"] == arch_id)
     found: dict[str, Any] | None = trained.get("init")
     return found if row["val"].get("source") == "published" else None
+
+
+def _precisions(
+    run: Run,
+    winner: Mapping[str, Any],
+    fp32: Score,
+    formats: Mapping[str, Mapping[str, Any]],
+    target: Target,
+) -> dict[str, Any]:
+    """Return latency and accuracy of the winner in each precision it was exported to.
+
+    For int8 the file is scored that the target's runtime executes, on ``test`` this once.
+    """
+    found: dict[str, Any] = {}
+    for precision in PRECISIONS:
+        entry = formats.get(file_key(MODEL_FORMAT[target.runtime], precision))
+        measured = (winner["measurement"] if precision == target.precision
+                    else winner.get("also", {}).get(precision))
+        if entry is None and measured is None:
+            continue
+        if precision == "fp32":
+            val, test = winner["val_top1"], _test_json(fp32)
+        else:
+            if entry is None:
+                continue
+            layers = run.space.layers(run.arch(_arch_json(run, winner["arch_id"])))
+            path = run.folder.file(f"export/{winner['arch_id']}/{entry['file']}")
+            scored = file_score(path, run.dataset_for(layers), "test")
+            correct = round(scored["top1"] * scored["num_images"])
+            val = entry["val"]["top1"]
+            test = {"top1": scored["top1"], "num_images": scored["num_images"],
+                    "ci95": binomial_interval(correct, scored["num_images"])}
+        found[precision] = {"measured_ms": measured["latency_ms"] if measured else None,
+                            "val_top1": val, "test": test}
+    return found
+
+
+def _arch_json(run: Run, arch_id: str) -> dict[str, Any]:
+    rows = run.folder.read("retrained.json", RETRAINED)["finalists"]
+    arch: dict[str, Any] = next(row["arch"] for row in rows if row["arch_id"] == arch_id)
+    return arch
 
 
 def _search_top1(retrained: Sequence[Mapping[str, Any]], arch_id: str) -> dict[str, Any]:

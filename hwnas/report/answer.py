@@ -21,7 +21,7 @@ from hwnas.report.formats import (
     tiny,
 )
 from hwnas.report.markup import Column, Html, element, join, table
-from hwnas.report.records import FinalScore, ShelfModel, Winner
+from hwnas.report.records import FinalScore, Parity, ShelfModel, Winner
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def _files(facts: RunFacts, winner: Winner) -> Html:
         return missing(f"export/{winner.arch_id}/export.json",
                        f"hwnas export --run {facts.run} --format onnx,tflite")
     columns = [Column("format", False), Column("file", False), Column("size"),
-               Column("max rel. difference"), Column("max abs. difference"),
-               Column("same class"), Column("images")]
+               Column("max rel. difference"), Column("max abs. difference"), Column("SQNR"),
+               Column("float operations"), Column("same class"), Column("images")]
     rows = []
     for name, made in export.formats.items():
         parity = made.parity
@@ -251,13 +251,33 @@ def _files(facts: RunFacts, winner: Winner) -> Html:
         rows.append([
             name, _link(facts, file), size(made.bytes),
             tiny(parity.max_rel if parity else None), tiny(parity.max_abs if parity else None),
-            percent(parity.top1_agreement if parity else None),
+            f"{parity.sqnr_db:.1f} dB" if parity and parity.sqnr_db is not None else ABSENT,
+            _left(parity), percent(parity.top1_agreement if parity else None),
             integer(parity.num_images if parity else None),
         ])
     arch = winner.files.get("arch")
     note = element("p", "Architecture: ", _link(facts, arch)) if arch else Html()
     return join([element("h3", "Files, and their parity with the trained network"),
-                 table(columns, rows), note])
+                 table(columns, rows), note, _precisions(winner)])
+
+
+def _left(parity: Parity | None) -> str:
+    """Say which operations of an int8 file its runtime computes in float."""
+    if parity is None or parity.float_operations is None:
+        return ABSENT
+    return ", ".join(f"{number} {kind}" for kind, number in parity.float_operations.items()) or "0"
+
+
+def _precisions(winner: Winner) -> Html:
+    """Return latency and accuracy in each precision, where the winner has more than one."""
+    if len(winner.precisions) < 2:
+        return Html()
+    columns = [Column("precision", False), Column("measured"), Column("val top-1"),
+               Column("test top-1")]
+    rows = [[name, ms(one.measured_ms), percent(one.val_top1),
+             percent(one.test.top1 if one.test else None)]
+            for name, one in winner.precisions.items()]
+    return join([element("h3", "In fp32 and in int8"), table(columns, rows)])
 
 
 def _link(facts: RunFacts, file: str) -> Html:

@@ -320,12 +320,14 @@ class Retrained:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the exported file's outputs are from the trained network's."""
+    """How far the exported file's outputs are from the trained network's; int8 by ``sqnr_db``."""
 
     max_rel: float | None = None
     max_abs: float | None = None
     num_images: int | None = None
     top1_agreement: float | None = None
+    sqnr_db: float | None = None
+    float_operations: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -445,6 +447,15 @@ class RandomBaseline:
 
 
 @dataclass(frozen=True)
+class InPrecision:
+    """The winner in one precision: measured on the device, accuracy of what executes there."""
+
+    measured_ms: Positive | None = None
+    val_top1: float | None = None
+    test: FinalScore | None = None
+
+
+@dataclass(frozen=True)
 class Winner:
     """``winner.json``: the network that is handed over."""
 
@@ -466,4 +477,5 @@ class Winner:
     macs: int | None = None
     params: int | None = None
     files: dict[str, str | None] = field(default_factory=dict)
+    precisions: dict[str, InPrecision] = field(default_factory=dict)
     shelf: tuple[ShelfModel, ...] = ()

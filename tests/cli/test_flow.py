@@ -258,7 +258,7 @@ def test_verbs_out_of_order_name_the_one_that_is_missing(shop, hwnas):
         (("export", "--run", "r", "--out", "x"), "belong to --arch"),
         (("export", "--arch", "a.json", "--weights-of", "mobilenet_v2"), "give --weights, too"),
         (("export", "--run", "r", "--format", "onx"), "allowed are onnx, tflite or both"),
-        (("export", "--run", "r", "--precision", "int8"), "allowed: fp32"),
+        (("export", "--run", "r", "--precision", "int4"), "allowed: fp32, int8"),
         (("bench", "r", "--rounds", "3"), "measured on its own device"),
         (("bench", "r", "r"), "cannot tell the runtime"),
         (("run",), "either a YAML file or --preset"),

@@ -274,4 +274,5 @@ def test_doctor_prints_a_line_per_check(hwnas):
     checks = {check["check"]: check["ok"] for check in answer.json}
     assert answer.code == (0 if all(checks.values()) else 1)
     assert checks["onnxruntime agent"]
+    assert checks["int8"]
     assert checks["conversion cache"]
