@@ -45,6 +45,13 @@ def read_archs(path: Path, space: SearchSpace, *, names: Sequence[str] = ()) -> 
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    return parse_archs(lines, space, names=names)
+
+
+def parse_archs(
+    lines: Sequence[bytes], space: SearchSpace, *, names: Sequence[str] = ()
+) -> ArchList:
+    """Return the architectures of these lines, as :func:`read_archs` does those of a file."""
     tables = [
         (choice.name, {option: i for i, option in enumerate(choice.options)})
         for choice in space.choices

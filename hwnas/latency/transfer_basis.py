@@ -1,0 +1,170 @@
+"""The columns of the transfer predictor: source devices and structure, all in the same units.
+
+A source device is a ridge regression of its latencies on the features of networks; the block set
+(all, code only, executed only) and the strength are chosen by leave-one-out error. Every component
+is divided so that its mean square over a random population of the space is one, so that weights of
+components can be compared between spaces; latencies are in units of their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.interfaces import Codes, SearchSpace
+from hwnas.latency.transfer_features import MACS, Features, features
+from hwnas.rng import stream
+
+Floats = NDArray[np.float64]
+
+POPULATION = 1000
+STRUCTURE = ("totals", "families", "options", "code", "network")
+VIEWS = (STRUCTURE, ("options", "code"), ("totals", "families", "network"))
+"""All that is known of a network, its code alone, and what it executes alone."""
+
+STRENGTHS = np.logspace(-4, 4, 17)
+LEAST_SHARE = 0.05
+"""The common column is at least this share of its mean, where noise is in proportion to it."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Networks timed on one device: ``codes`` ``(n, num_choices)`` and ``latency_ms`` ``(n,)``."""
+
+    device: str
+    codes: Codes
+    latency_ms: Floats
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Networks in the columns of a basis: ``components`` by name ``(n, columns)``, and symbols."""
+
+    components: dict[str, Floats]
+    sources: Floats
+    structure: Features
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+    def take(self, rows: NDArray[np.intp]) -> Pool:
+        """Return these rows."""
+        return Pool({name: block[rows] for name, block in self.components.items()},
+                    self.sources[rows], self.structure.take(rows))
+
+    @property
+    def common(self) -> Floats:
+        """``(n,)`` the size of a network: mean over sources, or MACs; positive, mean about 1."""
+        return np.maximum(self.components["common"][:, 0], LEAST_SHARE)
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A linear model ``x @ coefficients + constant``; ``loo`` is its squared error left out."""
+
+    coefficients: Floats
+    constant: float
+    loo: float
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return the predictions for ``(n, columns)``."""
+        return np.asarray(x @ self.coefficients + self.constant)
+
+
+def fit_ridge(x: Floats, y: Floats, strengths: Sequence[float] | Floats = STRENGTHS) -> Ridge:
+    """Return the ridge regression, its strength chosen by leave-one-out error (in closed form).
+
+    Columns are taken as they are (scaled by the caller) and centred here.
+    """
+    centre, mean = x.mean(axis=0), float(y.mean())
+    left, singular, right = np.linalg.svd(x - centre, full_matrices=False)
+    projected = left.T @ (y - mean)
+    best: Ridge | None = None
+    for strength in strengths:
+        shrunk = singular**2 / (singular**2 + strength)
+        residual = (y - mean) - left @ (shrunk * projected)
+        leverage = np.minimum((left**2) @ shrunk + 1 / len(y), 0.999)
+        loo = float(np.mean((residual / (1 - leverage)) ** 2))
+        if best is None or loo < best.loo:
+            coefficients = right.T @ (singular / (singular**2 + strength) * projected)
+            best = Ridge(coefficients, mean - float(centre @ coefficients), loo)
+    assert best is not None
+    return best
+
+
+class Basis:
+    """The components for ``space`` and ``sources`` (device name to what was timed on it)."""
+
+    def __init__(self, space: SearchSpace, sources: Mapping[str, Measured]) -> None:
+        self.space = space
+        self.devices = tuple(sources)
+        sizes = [len(choice.options) for choice in space.choices]
+        drawn = stream(0, "transfer population").integers(0, sizes, (POPULATION, len(sizes)))
+        self._population = features(space, space.repair(drawn.astype(np.int16)))
+        self._source_models = [self._fit_source(one) for one in sources.values()]
+        scores = self._raw_sources(self._population)
+        self._source_mean = np.maximum(scores.mean(axis=0), 1e-12)
+        relative = scores / self._source_mean
+        self._deviation_centre = (relative - relative.mean(axis=1, keepdims=True)).mean(axis=0)
+        deviations = relative - relative.mean(axis=1, keepdims=True) - self._deviation_centre
+        self._deviation_scale = _root_mean_square(deviations)
+
+    @cached_property
+    def _scales(self) -> dict[str, tuple[Floats, Floats]]:
+        """Return centre and divisor of each structural block's columns; divisor 0: constant."""
+        found = {}
+        for name, block in self._population.blocks.items():
+            spread = block.std(axis=0)
+            varying = spread > 1e-9 * np.maximum(np.abs(block).max(axis=0), 1e-12)
+            num_varying = max(int(varying.sum()), 1)
+            found[name] = block.mean(axis=0), np.where(varying, spread * num_varying**0.5, 0.0)
+        return found
+
+    def standard(self, what: Features, blocks: Sequence[str]) -> Floats:
+        """Return these blocks side by side ``(n, columns)``, each of mean square 1."""
+        parts = []
+        for name in blocks:
+            if name in what.blocks:
+                centre, divisor = self._scales[name]
+                varying = divisor > 0
+                parts.append((what.blocks[name][:, varying] - centre[varying]) / divisor[varying])
+        return np.concatenate(parts, axis=1)
+
+    def _fit_source(self, source: Measured) -> tuple[tuple[str, ...], Ridge]:
+        return fit_view(self, features(self.space, source.codes), source.latency_ms)
+
+    def _raw_sources(self, what: Features) -> Floats:
+        if not self._source_models:
+            macs = what.blocks["totals"][:, [MACS]]
+            return np.asarray(macs)
+        designs = {view: self.standard(what, view) for view, _ in self._source_models}
+        return np.stack([model(designs[view]) for view, model in self._source_models], axis=1)
+
+    def pool(self, codes: Codes) -> Pool:
+        """Return ``(num_archs, num_choices)`` codes in the columns of this basis."""
+        what = features(self.space, codes)
+        relative = self._raw_sources(what) / self._source_mean
+        common = relative.mean(axis=1, keepdims=True)
+        components = {"common": common, "constant": np.ones((len(codes), 1))}
+        if len(self.devices) > 1:
+            deviations = relative - common - self._deviation_centre
+            components["deviations"] = deviations / self._deviation_scale
+        for name in STRUCTURE:
+            if name in what.blocks:
+                components[name] = self.standard(what, [name])
+        return Pool(components, relative if self.devices else relative[:, :0], what)
+
+
+def fit_view(basis: Basis, what: Features, latency_ms: Floats) -> tuple[tuple[str, ...], Ridge]:
+    """Return the view of networks that predicts these latencies best, left one out, and its fit."""
+    fits = {view: fit_ridge(basis.standard(what, view), latency_ms) for view in VIEWS}
+    best = min(fits, key=lambda view: fits[view].loo)
+    return best, fits[best]
+
+
+def _root_mean_square(block: Floats) -> float:
+    return max(float(np.sqrt((block**2).sum(axis=1).mean())), 1e-9)

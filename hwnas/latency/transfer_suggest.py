@@ -1,0 +1,53 @@
+"""Which networks to time on a new device.
+
+Greedy choice of the network whose measurement lowers the mean variance of all networks most
+(the A-optimal or "integrated variance" criterion: Cohn, Ghahramani and Jordan, "Active learning
+with statistical models", JAIR 1996, §3), under the transfer predictor's covariance averaged over
+its weightings: what can be known before anything is timed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.latency.transfer import NUM_WEIGHTINGS, covariances, draw_weightings
+from hwnas.latency.transfer_basis import Pool
+from hwnas.rng import stream
+
+MOST_CANDIDATES = 2000
+
+
+def suggest(
+    pool: Pool, count: int, *, timed: Pool | None = None, seed: int = 0
+) -> NDArray[np.intp]:
+    """Return up to ``count`` rows of ``pool`` to time, in order of use; none that builds one of ``timed``.
+
+    Of a pool of more than MOST_CANDIDATES networks a random part is considered (by ``seed``).
+    No two build one network. Fewer come back where the pool holds fewer networks.
+    """
+    _, first = np.unique(pool.structure.symbols[1], axis=0, return_index=True)
+    rows = np.sort(first)
+    if len(rows) > MOST_CANDIDATES:
+        rng = stream(seed, "transfer candidates")
+        rows = np.sort(rng.choice(rows, MOST_CANDIDATES, replace=False))
+    candidates = pool.take(rows)
+    weightings = draw_weightings(NUM_WEIGHTINGS)
+    variances, noise = weightings.variances.mean(axis=0), float(weightings.noise.mean())
+    left = np.tensordot(variances, covariances(candidates, candidates), 1)
+    free = np.ones(len(rows), dtype=bool)
+    if timed is not None and len(timed):
+        across = np.tensordot(variances, covariances(candidates, timed), 1)
+        among = np.tensordot(variances, covariances(timed, timed), 1) + noise * np.eye(len(timed))
+        left -= across @ np.linalg.solve(among, across.T)
+        known = set(map(bytes, timed.structure.symbols[1]))
+        free = np.array([bytes(key) not in known for key in candidates.structure.symbols[1]])
+    chosen: list[int] = []
+    while len(chosen) < count and free.any():
+        gain = (left**2).sum(axis=0) / (np.diag(left) + noise)
+        best = int(np.argmax(np.where(free, gain, -np.inf)))
+        chosen.append(best)
+        free[best] = False
+        column = left[:, best].copy()
+        left -= np.outer(column, column) / (column[best] + noise)
+    return np.asarray(rows[chosen], dtype=np.intp)
