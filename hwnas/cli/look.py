@@ -268,20 +268,57 @@ def lut_check(
 
 def predict(
     space: SpaceName,
-    lut: LutPath,
     archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
+    lut: Annotated[
+        Path | None, typer.Option("--lut", help="A latency table, or a folder of them.")
+    ] = None,
     predictor: Annotated[str, typer.Option("--predictor", help="lut")] = "lut",
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", help="Networks timed on a device without a table, JSON lines."),
+    ] = None,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--sources", help="Networks timed on other devices, JSON lines."),
+    ] = None,
+    more_sources: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files of --sources.")
+    ] = None,
+    suggest: Annotated[
+        int | None, typer.Option("--suggest", help="Say which so many of --archs to time.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Use a table that looks as if not in ms.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the latency of a list of architectures: one line out per line in."""
-    from hwnas.cli.tables import predict_file
+    """Predict the latency of a list of architectures: one line out per line in.
 
-    if predictor != "lut":
-        raise UsageError(f"--predictor {predictor!r} is not there; allowed: lut")
-    text, num_errors = predict_file(space, lut, archs, force=force, as_json=as_json)
+    From a table; or, for a device without one, from a few networks timed on it and other devices.
+    """
+    others = [*(sources or []), *(more_sources or [])]
+    if more_sources and not sources:
+        raise UsageError(f"what is {more_sources[0]}? Files of other devices follow --sources")
+    if lut is not None:
+        if measured or others or suggest is not None:
+            raise UsageError("--lut predicts from a table, --measured, --sources and --suggest "
+                             "are for a device without one: use one or the others")
+        if predictor != "lut":
+            raise UsageError(f"--predictor {predictor!r} is not there; allowed: lut")
+        from hwnas.cli.tables import predict_file
+
+        text, num_errors = predict_file(space, lut, archs, force=force, as_json=as_json)
+    else:
+        from hwnas.cli.transfer import suggest_file, transfer_file
+
+        if suggest is not None:
+            text, num_errors = suggest_file(space, suggest, measured, others, archs,
+                                            as_json=as_json)
+        elif measured is not None:
+            text, num_errors = transfer_file(space, measured, others, archs, as_json=as_json)
+        else:
+            raise UsageError("predict needs --lut TABLE, or --measured FILE of networks timed on "
+                             "the device (--suggest 10 says which to time)")
     typer.echo(text, nl=False)
     if num_errors:
         raise HwnasError(f"{num_errors} line(s) of {archs} could not be predicted; each says why "

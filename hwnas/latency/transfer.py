@@ -26,15 +26,15 @@ Floats = NDArray[np.float64]
 
 AMPLITUDES = {
     "common": (1.0, 1.0), "constant": (0.03, 1.0), "deviations": (0.01, 0.5),
-    "totals": (0.005, 0.3), "families": (0.005, 0.3), "options": (0.005, 0.3),
-    "code": (0.003, 0.2), "network": (0.003, 0.2),
-    "code interactions": (0.003, 0.1), "network interactions": (0.003, 0.1),
+    "totals": (0.0025, 0.15), "families": (0.0025, 0.15), "options": (0.0025, 0.15),
+    "code": (0.0015, 0.1), "network": (0.0015, 0.1),
+    "code interactions": (0.0015, 0.05), "network interactions": (0.0015, 0.05),
 }
 """Range of each component's standard deviation, in units of the mean latency."""
 
 ALWAYS = 2  # of the components; each of the others is left out of a weighting with this chance:
-LEFT_OUT = 0.35
-NOISE = (0.005, 0.2)
+LEFT_OUT = 0.6
+NOISE = (0.005, 0.3)
 LENGTH = 0.5  # of the interactions, as a share of columns that differ
 NUM_WEIGHTINGS = 400
 SCALE_FREEDOM = 4.0
@@ -65,10 +65,11 @@ def draw_weightings(count: int) -> Weightings:
     """Return the first ``count`` random weightings: always the same ones."""
     rng = stream(0, "transfer weightings")
     ranges = np.log(np.array(list(AMPLITUDES.values())))
-    amplitudes = np.exp(rng.uniform(ranges[:, 0], ranges[:, 1], (count, len(ranges))))
+    low, high = ranges.T
+    amplitudes = np.exp(low + (high - low) * rng.random((count, len(ranges))))
     out = rng.random(amplitudes.shape) < LEFT_OUT
     out[:, :ALWAYS] = False
-    noise = np.exp(rng.uniform(*np.log(NOISE), count))
+    noise = np.exp(rng.uniform(np.log(NOISE[0]), np.log(NOISE[1]), count))
     return Weightings(np.where(out, 0.0, amplitudes**2), noise**2, rng.random(count) < 0.5)
 
 
@@ -159,6 +160,7 @@ class TransferPredictor:
             k = np.tensordot(kept.variances[number], across, 1)
             reduced = ((k @ self._inverse[place]) * k).sum(axis=1)
             variance = self._scale[place] * np.maximum(prior[number] - reduced, 1e-12)
+            variance = np.maximum(variance, self._tick)
             square += share * (variance + (k @ self._solved[place] - mean) ** 2)
         return self.mean_ms * mean, self.mean_ms * np.sqrt(square)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.interfaces import Codes, SearchSpace
-from hwnas.latency.transfer_features import MACS, Features, features
+from hwnas.latency.transfer_features import MACS, FeatureReader, Features
 from hwnas.rng import stream
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,8 @@ class Basis:
         self.devices = tuple(sources)
         sizes = [len(choice.options) for choice in space.choices]
         drawn = stream(0, "transfer population").integers(0, sizes, (POPULATION, len(sizes)))
-        self._population = features(space, space.repair(drawn.astype(np.int16)))
+        self._read = FeatureReader(space)
+        self._population = self._read(space.repair(drawn.astype(np.int16)))
         self._source_models = [self._fit_source(one) for one in sources.values()]
         scores = self._raw_sources(self._population)
         self._source_mean = np.maximum(scores.mean(axis=0), 1e-12)
@@ -135,7 +136,7 @@ class Basis:
         return np.concatenate(parts, axis=1)
 
     def _fit_source(self, source: Measured) -> tuple[tuple[str, ...], Ridge]:
-        return fit_view(self, features(self.space, source.codes), source.latency_ms)
+        return fit_view(self, self._read(source.codes), source.latency_ms)
 
     def _raw_sources(self, what: Features) -> Floats:
         if not self._source_models:
@@ -146,7 +147,7 @@ class Basis:
 
     def pool(self, codes: Codes) -> Pool:
         """Return ``(num_archs, num_choices)`` codes in the columns of this basis."""
-        what = features(self.space, codes)
+        what = self._read(codes)
         relative = self._raw_sources(what) / self._source_mean
         common = relative.mean(axis=1, keepdims=True)
         components = {"common": common, "constant": np.ones((len(codes), 1))}

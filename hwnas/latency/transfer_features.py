@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,47 +61,69 @@ class Features:
                         (self.symbols[0][rows], self.symbols[1][rows]))
 
 
+class FeatureReader:
+    """Reads the features of a space's networks; made once, as large spaces hold many operations."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        ops = distinct_ops(space)
+        number = {op: i for i, op in enumerate(ops)}
+        sizes = np.array([[op.macs, op.params, _values(op), 1.0] for op in ops])
+        names = [_family(op) for op in ops]
+        columns = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self._num_families = len(columns)
+        # the last of both: nothing is executed
+        self._family = np.array([*(columns[name] for name in names), len(columns)])
+        self._sizes = np.concatenate([sizes, np.zeros((1, len(TOTALS)))])
+        self._factors = [
+            (factor.choices, times,
+             factor.values(lambda op: len(ops) if op is None else number[op]))
+            for factor, times in _repeated(space.factors())
+        ]
+
+    def __call__(self, codes: Codes) -> Features:
+        """Return the features of ``(num_archs, num_choices)`` codes."""
+        space = self.space
+        keys = space.network_keys(codes)
+        totals, families, executed = self._executed(codes)
+        one_hot = [len(choice.options) for choice in space.choices]
+        blocks = {"totals": totals, "families": families, "options": _options(space, codes),
+                  "code": _one_hot(codes, one_hot)}
+        if self._is_cell:
+            # the keys of a cell keep an edge's place, those of a chain close up
+            blocks["network"] = _one_hot(keys, one_hot)
+        elif executed is not None:
+            blocks["network"] = executed
+        return Features(blocks, (codes, keys))
+
+    @cached_property
+    def _is_cell(self) -> bool:
+        first = self.space.repair(np.zeros((1, len(self.space.choices)), dtype=np.int16))
+        return self.space.wiring(self.space.decode(first)[0]) is not None
+
+    def _executed(self, codes: Codes) -> tuple[Floats, Floats, Floats | None]:
+        """Return totals, families and numbers of each operation, sums over the factors."""
+        num_ops = len(self._sizes)
+        totals = np.zeros((len(codes), len(TOTALS)))
+        families = np.zeros((2, len(codes), self._num_families + 1))
+        every = np.zeros((len(codes), num_ops)) if num_ops <= MOST_OPS else None
+        rows = np.arange(len(codes))
+        columns = np.ascontiguousarray(codes.T)
+        for choices, times, numbers in self._factors:
+            chosen = numbers[tuple(columns[choice] for choice in choices)].astype(np.intp)
+            chosen = np.broadcast_to(chosen, len(codes))
+            totals += times * self._sizes[chosen]
+            families[0, rows, self._family[chosen]] += times
+            families[1, rows, self._family[chosen]] += times * self._sizes[chosen, MACS]
+            if every is not None:
+                every[rows, chosen] += times
+        both = np.concatenate([families[0, :, :-1], families[1, :, :-1]], axis=1)
+        return totals, both, None if every is None else every[:, :-1]
+
+
 def features(space: SearchSpace, codes: Codes) -> Features:
-    """Return the features of ``(num_archs, num_choices)`` codes; columns depend on the space only."""
-    keys = space.network_keys(codes)
-    totals, families, executed = _executed(space, codes)
-    blocks = {
-        "totals": totals, "families": families, "options": _options(space, codes),
-        "code": _one_hot(codes, [len(choice.options) for choice in space.choices]),
-    }
-    if len(codes) and space.wiring(space.decode(codes[:1])[0]) is not None:
-        # the keys of a cell keep an edge's place, those of a chain close up
-        blocks["network"] = _one_hot(keys, [len(choice.options) for choice in space.choices])
-    elif executed is not None:
-        blocks["network"] = executed
-    return Features(blocks, (codes, keys))
-
-
-def _executed(space: SearchSpace, codes: Codes) -> tuple[Floats, Floats, Floats | None]:
-    """Return totals, families and numbers of each operation, sums over the space's factors."""
-    ops = distinct_ops(space)
-    number = {op: i for i, op in enumerate(ops)}
-    sizes = np.array([[op.macs, op.params, _values(op), 1.0] for op in ops])
-    names = [_family(op) for op in ops]
-    columns = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    family = np.array([columns[name] for name in names] + [len(columns)])  # the last: nothing
-    sizes = np.concatenate([sizes, np.zeros((1, len(TOTALS)))])
-    totals = np.zeros((len(codes), len(TOTALS)))
-    per_family = np.zeros((2, len(codes), len(columns) + 1))
-    every = np.zeros((len(codes), len(ops) + 1)) if len(ops) <= MOST_OPS else None
-    rows = np.arange(len(codes))
-    transposed = np.ascontiguousarray(codes.T)
-    for factor, times in _repeated(space.factors()):
-        numbers = factor.values(lambda op: len(ops) if op is None else number[op])
-        chosen = numbers[tuple(transposed[choice] for choice in factor.choices)].astype(np.intp)
-        chosen = np.broadcast_to(chosen, len(codes))
-        totals += times * sizes[chosen]
-        per_family[0, rows, family[chosen]] += times
-        per_family[1, rows, family[chosen]] += times * sizes[chosen, MACS]
-        if every is not None:
-            every[rows, chosen] += times
-    both = np.concatenate([per_family[0, :, :-1], per_family[1, :, :-1]], axis=1)
-    return totals, both, None if every is None else every[:, :-1]
+    """Return the features of ``(num_archs, num_choices)`` codes; the space decides the columns."""
+    return FeatureReader(space)(codes)
 
 
 def _repeated(factors: Sequence[Factor]) -> list[tuple[Factor, int]]:

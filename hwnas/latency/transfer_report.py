@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.latency.transfer import LEAST_NETWORKS, TransferPredictor
-from hwnas.latency.transfer_basis import Basis, Pool, fit_ridge
+from hwnas.latency.transfer_basis import Basis, Pool, fit_ridge, fit_view
 from hwnas.latency.transfer_features import MACS, NUM_OPS
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def accuracy_of(predicted_ms: Floats, measured_ms: Floats) -> Accuracy:
 
 
 def baselines(timed: Pool, timed_ms: Floats, asked: Pool) -> dict[str, Floats]:
-    """Return what simpler predictors fitted to the same networks give ``asked``, ``(n,)`` ms each."""
+    """Return what simpler predictors fitted to the same networks give ``asked``: ``(n,)`` ms."""
     def by_ridge(block: str) -> Floats:
         return fit_ridge(timed.components[block], timed_ms)(asked.components[block])
 
@@ -70,9 +70,7 @@ def baselines(timed: Pool, timed_ms: Floats, asked: Pool) -> dict[str, Floats]:
 
 
 def ceiling(basis: Basis, timed: Pool, timed_ms: Floats, asked: Pool) -> Floats:
-    """Return what the best ridge on all features, fitted to many networks alone, gives ``asked``."""
-    from hwnas.latency.transfer_basis import fit_view
-
+    """Return what the best ridge on all features, fitted to many networks, gives ``asked``."""
     view, model = fit_view(basis, timed.structure, timed_ms)
     return model(basis.standard(asked.structure, view))
 

@@ -21,7 +21,7 @@ MOST_CANDIDATES = 2000
 def suggest(
     pool: Pool, count: int, *, timed: Pool | None = None, seed: int = 0
 ) -> NDArray[np.intp]:
-    """Return up to ``count`` rows of ``pool`` to time, in order of use; none that builds one of ``timed``.
+    """Return up to ``count`` rows of ``pool`` to time, most useful first, none of ``timed``.
 
     Of a pool of more than MOST_CANDIDATES networks a random part is considered (by ``seed``).
     No two build one network. Fewer come back where the pool holds fewer networks.
