@@ -7,7 +7,7 @@ Data: whole-network latencies of HELP (Lee et al., NeurIPS 2021), 27 devices, in
 next 1,000, and target networks from the first 900, both cut to the target's 10 to 90 % band.
 ``fbnet``: the six tasks of NASFLAT (Akhauri and Abdelfattah, MLSys 2024; device sets of the file
 correlation_trainer/device_task_list.py of abdelfattah-lab/nasflat_latency, numbers 0 to 5).
-Sources: 800 random networks; 20 random target networks; all other networks are tested (NASFLAT tests the
+Sources: 800 random networks; 20 random target networks; all others are tested (NASFLAT tests the
 timed ones, too).
 A timed network is never in the test set, and no source's latency of a tested network of nasbench201
 is used. ``suggested`` rows: the networks to time are chosen by ``hwnas predict --suggest`` from a

@@ -8,7 +8,9 @@ known before it is timed, so nothing is chosen: a fixed set of random weightings
 sparse, is averaged by marginal likelihood (Bayesian model averaging, §5.2), each with its scale
 integrated out. Runtimes that prune dead edges thus move the average to the executed graph, others
 to the code. The noise is constant or in proportion to latency, and at least that of the timer's
-tick.
+tick. A timing far from what the others predict, such as one that another program disturbed, is
+given the noise that explains it, and the fit is repeated (Huber, "Robust estimation of a location
+parameter", 1964, by one step of reweighting).
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ LENGTH = 0.5  # of the interactions, as a share of columns that differ
 NUM_WEIGHTINGS = 400
 SCALE_FREEDOM = 4.0
 """Degrees of freedom of the prior by which the scale of a weighting is about 1."""
+
+OUTLYING = 1.5
+"""A network further than so many deviations from what the others predict counts less."""
 
 LEAST_NETWORKS = 5
 MOST_NETWORKS = 400
@@ -111,7 +116,8 @@ def timer_tick_ms(latency_ms: Floats) -> float:
 class TransferPredictor:
     """Fitted to the networks ``timed`` (of one Basis) and their ``latency_ms`` ``(n,)``.
 
-    ``evidence`` are the shares ``(weightings,)`` of the weightings in the average.
+    ``evidence`` are the shares ``(weightings,)`` of the weightings in the average; ``noise_factor``
+    ``(n,)`` is by how much each timing's noise was widened, 1 for most.
     """
 
     source = "predictor"
@@ -120,17 +126,24 @@ class TransferPredictor:
         if not LEAST_NETWORKS <= len(timed) <= MOST_NETWORKS:
             raise ValueError(f"the transfer predictor is fitted to {LEAST_NETWORKS} to "
                              f"{MOST_NETWORKS} timed networks, got {len(timed)}")
-        num_timed = len(timed)
         self.timed = timed
         self.mean_ms = float(latency_ms.mean())
         self._tick = (timer_tick_ms(latency_ms) / self.mean_ms) ** 2 / 12
         # a weighting costs n^3; many networks need fewer, as they tell them apart anyhow
-        count = int(np.clip(NUM_WEIGHTINGS * (60 / num_timed) ** 2, 2 * UNCERTAIN, NUM_WEIGHTINGS))
+        count = int(np.clip(NUM_WEIGHTINGS * (60 / len(timed)) ** 2, 2 * UNCERTAIN,
+                            NUM_WEIGHTINGS))
         self._weightings = draw_weightings(count)
+        self._covariance = np.tensordot(self._weightings.variances, covariances(timed, timed), 1)
+        noise = _noise(self._weightings, timed, self._tick)
         target = latency_ms / self.mean_ms
-        matrix = np.tensordot(self._weightings.variances, covariances(timed, timed), 1)
-        matrix[:, np.arange(num_timed), np.arange(num_timed)] += _noise(
-            self._weightings, timed, self._tick)
+        self._fit(target, noise)
+        self.noise_factor = np.maximum(np.abs(self._left_out()) / OUTLYING, 1)
+        self._fit(target, noise * self.noise_factor**2)
+
+    def _fit(self, target: Floats, noise: Floats) -> None:
+        num_timed = len(target)
+        matrix = self._covariance.copy()
+        matrix[:, np.arange(num_timed), np.arange(num_timed)] += noise
         self._inverse = np.linalg.inv(matrix)
         self._solved = self._inverse @ target
         misfit = self._solved @ target
@@ -140,6 +153,15 @@ class TransferPredictor:
         likelihood = -0.5 * log_determinant - 0.5 * freedom * np.log(self._scale)
         shares = np.exp(likelihood - likelihood.max())
         self.evidence: Floats = shares / shares.sum()
+
+    def _left_out(self) -> Floats:
+        """Return ``(n,)`` how far each network is from what the others predict, in deviations.
+
+        Of each weighting in closed form (Rasmussen and Williams, eq. 5.12), averaged.
+        """
+        precision = np.einsum("mii->mi", self._inverse)
+        residual = self.evidence @ (self._solved / precision)
+        return np.asarray(residual / np.sqrt(self.evidence @ (self._scale[:, None] / precision)))
 
     def predict_ms(self, pool: Pool) -> Floats:
         """Return ``(n,)`` expected milliseconds."""

@@ -3,7 +3,7 @@
 Greedy choice of the network whose measurement lowers the mean variance of all networks most
 (the A-optimal or "integrated variance" criterion: Cohn, Ghahramani and Jordan, "Active learning
 with statistical models", JAIR 1996, §3), under the transfer predictor's covariance averaged over
-its weightings: what can be known before anything is timed.
+its weightings, with the noise of a quiet timer: what can be known before anything is timed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hwnas.latency.transfer_basis import Pool
 from hwnas.rng import stream
 
 MOST_CANDIDATES = 2000
+NOISE = 0.03**2  # of a timing, in units of the mean latency
 
 
 def suggest(
@@ -32,22 +33,21 @@ def suggest(
         rng = stream(seed, "transfer candidates")
         rows = np.sort(rng.choice(rows, MOST_CANDIDATES, replace=False))
     candidates = pool.take(rows)
-    weightings = draw_weightings(NUM_WEIGHTINGS)
-    variances, noise = weightings.variances.mean(axis=0), float(weightings.noise.mean())
+    variances = draw_weightings(NUM_WEIGHTINGS).variances.mean(axis=0)
     left = np.tensordot(variances, covariances(candidates, candidates), 1)
     free = np.ones(len(rows), dtype=bool)
     if timed is not None and len(timed):
         across = np.tensordot(variances, covariances(candidates, timed), 1)
-        among = np.tensordot(variances, covariances(timed, timed), 1) + noise * np.eye(len(timed))
+        among = np.tensordot(variances, covariances(timed, timed), 1) + NOISE * np.eye(len(timed))
         left -= across @ np.linalg.solve(among, across.T)
         known = set(map(bytes, timed.structure.symbols[1]))
         free = np.array([bytes(key) not in known for key in candidates.structure.symbols[1]])
     chosen: list[int] = []
     while len(chosen) < count and free.any():
-        gain = (left**2).sum(axis=0) / (np.diag(left) + noise)
+        gain = (left**2).sum(axis=0) / (np.diag(left) + NOISE)
         best = int(np.argmax(np.where(free, gain, -np.inf)))
         chosen.append(best)
         free[best] = False
         column = left[:, best].copy()
-        left -= np.outer(column, column) / (column[best] + noise)
+        left -= np.outer(column, column) / (column[best] + NOISE)
     return np.asarray(rows[chosen], dtype=np.intp)
