@@ -75,25 +75,37 @@ class Ridge:
         return np.asarray(x @ self.coefficients + self.constant)
 
 
-def fit_ridge(x: Floats, y: Floats, strengths: Sequence[float] | Floats = STRENGTHS) -> Ridge:
-    """Return the ridge regression, its strength chosen by leave-one-out error (in closed form).
+class RidgeDesign:
+    """Columns ``x`` ``(n, columns)`` made ready for ridge regressions of several devices on them.
 
     Columns are taken as they are (scaled by the caller) and centred here.
     """
-    centre, mean = x.mean(axis=0), float(y.mean())
-    left, singular, right = np.linalg.svd(x - centre, full_matrices=False)
-    projected = left.T @ (y - mean)
-    best: Ridge | None = None
-    for strength in strengths:
-        shrunk = singular**2 / (singular**2 + strength)
-        residual = (y - mean) - left @ (shrunk * projected)
-        leverage = np.minimum((left**2) @ shrunk + 1 / len(y), 0.999)
-        loo = float(np.mean((residual / (1 - leverage)) ** 2))
-        if best is None or loo < best.loo:
-            coefficients = right.T @ (singular / (singular**2 + strength) * projected)
-            best = Ridge(coefficients, mean - float(centre @ coefficients), loo)
-    assert best is not None
-    return best
+
+    def __init__(self, x: Floats) -> None:
+        self.centre = x.mean(axis=0)
+        self._left, self._singular, self._right = np.linalg.svd(x - self.centre,
+                                                                full_matrices=False)
+
+    def fit(self, y: Floats, strengths: Sequence[float] | Floats = STRENGTHS) -> Ridge:
+        """Return the regression of ``y``, its strength of least leave-one-out error."""
+        mean, singular = float(y.mean()), self._singular
+        projected = self._left.T @ (y - mean)
+        best: Ridge | None = None
+        for strength in strengths:
+            shrunk = singular**2 / (singular**2 + strength)
+            residual = (y - mean) - self._left @ (shrunk * projected)
+            leverage = np.minimum((self._left**2) @ shrunk + 1 / len(y), 0.999)
+            loo = float(np.mean((residual / (1 - leverage)) ** 2))
+            if best is None or loo < best.loo:
+                coefficients = self._right.T @ (singular / (singular**2 + strength) * projected)
+                best = Ridge(coefficients, mean - float(self.centre @ coefficients), loo)
+        assert best is not None
+        return best
+
+
+def fit_ridge(x: Floats, y: Floats, strengths: Sequence[float] | Floats = STRENGTHS) -> Ridge:
+    """Return the ridge regression of ``y`` on ``x``: see :class:`RidgeDesign`."""
+    return RidgeDesign(x).fit(y, strengths)
 
 
 class Basis:
@@ -106,7 +118,7 @@ class Basis:
         drawn = stream(0, "transfer population").integers(0, sizes, (POPULATION, len(sizes)))
         self._read = FeatureReader(space)
         self._population = self._read(space.repair(drawn.astype(np.int16)))
-        self._source_models = [self._fit_source(one) for one in sources.values()]
+        self._source_models = self._fit_sources(list(sources.values()))
         scores = self._raw_sources(self._population)
         self._source_mean = np.maximum(scores.mean(axis=0), 1e-12)
         relative = scores / self._source_mean
@@ -135,8 +147,20 @@ class Basis:
                 parts.append((what.blocks[name][:, varying] - centre[varying]) / divisor[varying])
         return np.concatenate(parts, axis=1)
 
-    def _fit_source(self, source: Measured) -> tuple[tuple[str, ...], Ridge]:
-        return fit_view(self, self._read(source.codes), source.latency_ms)
+    def _fit_sources(self, sources: Sequence[Measured]) -> list[tuple[tuple[str, ...], Ridge]]:
+        """Return the view and fit of each source; sources of equal networks share their columns."""
+        known: dict[bytes, dict[tuple[str, ...], RidgeDesign]] = {}
+        fits = []
+        for source in sources:
+            key = source.codes.tobytes()
+            if key not in known:
+                known[key] = self.designs(self._read(source.codes))
+            fits.append(best_view(known[key], source.latency_ms))
+        return fits
+
+    def designs(self, what: Features) -> dict[tuple[str, ...], RidgeDesign]:
+        """Return the columns of each view of these networks."""
+        return {view: RidgeDesign(self.standard(what, view)) for view in VIEWS}
 
     def _raw_sources(self, what: Features) -> Floats:
         if not self._source_models:
@@ -160,9 +184,11 @@ class Basis:
         return Pool(components, relative if self.devices else relative[:, :0], what)
 
 
-def fit_view(basis: Basis, what: Features, latency_ms: Floats) -> tuple[tuple[str, ...], Ridge]:
-    """Return the view of networks that predicts these latencies best, left one out, and its fit."""
-    fits = {view: fit_ridge(basis.standard(what, view), latency_ms) for view in VIEWS}
+def best_view(
+    designs: Mapping[tuple[str, ...], RidgeDesign], latency_ms: Floats
+) -> tuple[tuple[str, ...], Ridge]:
+    """Return the view that predicts these latencies best, left one out, and its fit."""
+    fits = {view: design.fit(latency_ms) for view, design in designs.items()}
     best = min(fits, key=lambda view: fits[view].loo)
     return best, fits[best]
 

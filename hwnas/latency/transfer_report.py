@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.latency.transfer import LEAST_NETWORKS, TransferPredictor
-from hwnas.latency.transfer_basis import Basis, Pool, fit_ridge, fit_view
+from hwnas.latency.transfer_basis import Basis, Pool, best_view, fit_ridge
 from hwnas.latency.transfer_features import MACS, NUM_OPS
 
 Floats = NDArray[np.float64]
@@ -71,7 +71,7 @@ def baselines(timed: Pool, timed_ms: Floats, asked: Pool) -> dict[str, Floats]:
 
 def ceiling(basis: Basis, timed: Pool, timed_ms: Floats, asked: Pool) -> Floats:
     """Return what the best ridge on all features, fitted to many networks, gives ``asked``."""
-    view, model = fit_view(basis, timed.structure, timed_ms)
+    view, model = best_view(basis.designs(timed.structure), timed_ms)
     return model(basis.standard(asked.structure, view))
 
 
