@@ -22,7 +22,14 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class TaskError(HwnasError):
-    """A task failed in its process; the other tasks' results were kept."""
+    """Tasks failed in their processes; the other tasks' results were kept.
+
+    ``failures`` maps the keys of the failed ones to their errors, where it is known.
+    """
+
+    def __init__(self, text: str, failures: Mapping[str, BaseException] | None = None) -> None:
+        super().__init__(text)
+        self.failures = dict(failures or {})
 
 
 def available_cores() -> int:
@@ -72,7 +79,7 @@ def run_tasks(
             else:
                 yield key, result
         if failures:
-            raise TaskError(_failure_text(failures))
+            raise TaskError(_failure_text(failures), failures)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context,
@@ -93,7 +100,7 @@ def run_tasks(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     if failures:
-        raise TaskError(_failure_text(failures))
+        raise TaskError(_failure_text(failures), failures)
 
 
 def _failure_text(failures: Mapping[str, BaseException]) -> str:

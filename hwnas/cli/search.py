@@ -216,7 +216,7 @@ def evaluate(
     archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
     as_json: AsJson = False,
 ) -> None:
-    """Score architectures as a run's search does: by its supernet, or by training each."""
+    """Score architectures as a run's search does: supernet, training, table or predictor."""
     import json
 
     from hwnas.pipeline.run import evaluate_run
@@ -240,7 +240,11 @@ def evaluate(
 
 def _print_search(out: Path, found: dict[str, Any]) -> None:
     for answer in found["answers"]:
-        limits_text = ", ".join(f"{one['metric']} <= {one['max']:g}" for one in answer["limits"])
+        several = sum(one["table"] is not None for one in answer["limits"]) > 1
+        limits_text = ", ".join(
+            f"{one['metric']} <= {one['max']:g}"
+            + (f" on {one['table']}" if several and one["table"] else "")
+            for one in answer["limits"])
         best = answer["best"]
         print_text(f"{limits_text}: " + (
             f"{best['arch_id']} predicted {best['latency_ms']:.4g} ms, "

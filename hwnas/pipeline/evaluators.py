@@ -18,6 +18,7 @@ from hwnas.search.evaluate_table import TableScores
 from hwnas.search.fitted_predictor import load_fitted_predictor
 from hwnas.search.halving import HalvingEvaluator, rungs
 from hwnas.search.journal_records import evaluation_of
+from hwnas.search.start import KNOWN
 from hwnas.search.supernet_tasks import load_supernet
 
 
@@ -121,8 +122,20 @@ def kept_file(run: Run) -> Path:
     return kept if kept.is_file() else given
 
 
+def kept_seed_archs(run: Run) -> str | None:
+    """Return what ``seed_archs`` says, a file by the run folder's copy of it once there is one."""
+    given, kept = run.config.search.seed_archs, run.folder.file("seed-archs.jsonl")
+    return str(kept) if given not in (None, KNOWN) and kept.is_file() else given
+
+
 def keep_file(run: Run) -> None:
-    """Copy the evaluator's file into the run folder, whole, so that a run explains itself."""
+    """Copy the files of evaluator and ``seed_archs`` into the run folder, whole.
+
+    So a run explains itself, and goes on where they have changed meanwhile.
+    """
+    seeds = kept_seed_archs(run)
+    if seeds not in (None, KNOWN) and seeds == run.config.search.seed_archs:
+        write_whole(run.folder.file("seed-archs.jsonl"), Path(str(seeds)).read_bytes())
     given = run.config.search.evaluator_file
     if given is None:
         return

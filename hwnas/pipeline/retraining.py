@@ -71,7 +71,7 @@ def retrain(
             "init": None if init is None else {**init.record(), "fine_tuned": not only_calibrate},
             "finalists": rows,
             "random": random,
-            "ranking": _ranking(run, trained).to_json(),
+            "ranking": _ranking(run, _comparable(trained, every)).to_json(),
         }
         return content, total_cost(trained)
 
@@ -121,6 +121,14 @@ def _trained_rows(
     ]
     return sorted(rows, key=lambda row: (-row["val"]["top1"], row["val"]["loss"],
                                          row["network_id"]))
+
+
+def _comparable(rows: Sequence[Row], networks: Mapping[str, Row]) -> list[Row]:
+    """Return the rows whose search scores compare: of halving, those trained for longest."""
+    epochs = [networks[row["network_id"]]["objectives"].get("epochs", {}).get("value")
+              for row in rows]
+    most = max((e for e in epochs if e is not None), default=None)
+    return [row for row, e in zip(rows, epochs, strict=True) if e == most]
 
 
 def _ranking(run: Run, rows: Sequence[Mapping[str, Any]]) -> RankAgreement:

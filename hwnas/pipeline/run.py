@@ -31,7 +31,7 @@ from hwnas.latency.visits import Progress, no_progress
 from hwnas.network import build
 from hwnas.pipeline import retraining, stages, verdict
 from hwnas.pipeline.config import RunConfig
-from hwnas.pipeline.evaluators import code_evaluator, saved_evaluator
+from hwnas.pipeline.evaluators import code_evaluator, kept_seed_archs, saved_evaluator
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.pipeline.published import Init
@@ -40,6 +40,7 @@ from hwnas.pipeline.stages import PARITY_IMAGES
 from hwnas.report.cross import Matrix, cross
 from hwnas.report.page import write_report
 from hwnas.rng import stream
+from hwnas.search.start import seed_archs
 from hwnas.space.archfile import read_arch, read_archs
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import load_weights, read_tensors, save_weights
@@ -72,6 +73,8 @@ def _begin(
         run.dataset  # noqa: B018 - read now
     if config.search.evaluator_file is not None:
         code_evaluator(run)  # read now
+    if (seeds := kept_seed_archs(run)) is not None:
+        seed_archs(run.space, seeds)  # read now
     if not folder.is_begun:
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):
@@ -123,7 +126,8 @@ def evaluate_run(
     """Score architectures as a run's search scores them; return a record per line of the file.
 
     A run that searched by a supernet scores by its shared weights (of several budgets, by the first
-    one's), another by training each network from scratch with the search's recipe. Lines may be of
+    one's), one by a table's or predictor's file by the run folder's copy of it, another by training
+    each network from scratch with the search's recipe. Lines may be of
     the same space at another width or number of classes. A line that is no architecture, or whose
     evaluation fails, gets a record with ``error``.
     """

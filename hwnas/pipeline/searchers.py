@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hwnas.arch import Arch
 from hwnas.interfaces import Codes, CodeSearcher, Evaluation, Searcher
+from hwnas.pipeline.evaluators import kept_seed_archs
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed
 from hwnas.search.evolution import Evolution
@@ -100,7 +101,7 @@ def _code_searcher(run: Run, limited: LimitedSpace, place: int) -> CodeSearcher:
 
 def _start(run: Run, limited: LimitedSpace, feasible: AdditiveFeasible) -> Codes | None:
     """Return the codes of ``seed_archs`` within the limits; what is left out is said."""
-    given = run.config.search.seed_archs
+    given = kept_seed_archs(run)
     if given is None:
         return None
     start = start_from(feasible, seed_archs(run.space, given), limited.limits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hwnas.errors import UsageError
+from hwnas.errors import HwnasError, UsageError
 from hwnas.interfaces import Evaluator, Searcher
 from hwnas.journal import Journal, write_whole
 from hwnas.pipeline.config import GatesConfig
@@ -27,7 +27,7 @@ from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.gate_search import GateRule, GateSearch, GateSettings
 from hwnas.search.journal_records import evaluation_of, evaluation_record
 from hwnas.search.limits import LimitedSpace
-from hwnas.search.loop import SearchLoop
+from hwnas.search.loop import SearchLoop, to_repeat
 from hwnas.search.proxyless import FullGradient, TwoPaths
 from hwnas.search.proxyless_rl import Reinforce
 from hwnas.search.supernet_problem import SupernetProblem
@@ -59,6 +59,7 @@ def carry_out(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
 
     Raises:
         UsageError: the strategy found no network to ask for.
+        HwnasError: every evaluation failed.
     """
     if run.config.search.trains_gates:
         found = _gates(run, searched)
@@ -68,6 +69,15 @@ def carry_out(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
         found = _asked(run, searched)
     if not any(found.records):
         raise UsageError("the searcher had no network to ask for")
+    records = [record for own in found.records for record in own]
+    failed = [record for record in records if not record["objectives"]]
+    if failed:
+        text = (f"{len(failed)} of {len(records)} evaluations failed, the first with: "
+                f"{failed[0]['error']}")
+        if len(failed) == len(records):
+            raise HwnasError(f"{text}. Next: another evaluator, its settings or its file, into "
+                             "another folder")
+        run.say(text)
     return found
 
 
@@ -77,18 +87,19 @@ def _asked(run: Run, searched: Sequence[LimitedSpace]) -> Searched:
     NSGA-II is asked once, below the largest budget: answers to all are taken from its front.
     """
     config = run.config.search
-    cost = _train_copies(run) if config.evaluator == "supernet" else Cost()
     keep_file(run)
+    # before any training: what a searcher cannot do ends the run
+    searchers = [searcher_of(run, limited, place) for place, limited in enumerate(searched)]
+    cost = _train_copies(run) if config.evaluator == "supernet" else Cost()
     records: list[list[Record]] = []
     baselines: list[list[Record]] = []
     loosest = max(range(len(searched)), key=lambda place: searched[place].limits[0].maximum)
     with run.folder.journal() as journal:
         evaluator = search_evaluator(run, journal)
-        for place, limited in enumerate(searched):
+        for place, (limited, asking) in enumerate(zip(searched, searchers, strict=True)):
             if config.strategy == "nsga2" and place != loosest:
                 records.append([])  # its one front serves all budgets
             else:
-                asking = searcher_of(run, limited, place)
                 records.append(_evaluate(run, journal, evaluator, asking.searcher,
                                          config.evaluations, first_index=sum(map(len, records)),
                                          place=place, places=len(searched), batch=asking.batch))
@@ -155,10 +166,13 @@ def _baseline(
     predictor = run.predictors[0]
     known = {r["arch_id"]: r for r in journal.records()
              if r.get("event") == "baseline" and r["number"] == number}
-    missing = [arch for arch in archs if arch.arch_id not in known]
-    for place, found in evaluator.evaluate(missing) if missing else ():
-        arch = missing[place]
-        record = evaluation_record(archs.index(arch), run.space, found,
+    missing = [place for place, arch in enumerate(archs) if arch.arch_id not in known]
+    asked = to_repeat(evaluator, len(archs), missing)
+    for position, found in evaluator.evaluate([archs[p] for p in asked]) if asked else ():
+        place, arch = asked[position], archs[asked[position]]
+        if arch.arch_id in known:
+            continue
+        record = evaluation_record(place, run.space, found,
                                    predictor.predict_arch_ms(arch), predictor.source)
         known[arch.arch_id] = {**record, "event": "baseline", "number": number}
         journal.append(known[arch.arch_id])

@@ -270,7 +270,7 @@ def space_section(facts: RunFacts) -> Body:
     low, high = audit.num_feasible_low, audit.num_feasible_high
     pairs = [
         ("codes in the space", large(audit.num_codes)),
-        ("of these within the limits",
+        ("of these within the first latency limit",
          large(low) if low == high else f"{large(low)} to {large(high)}"),
         ("fastest", ms(audit.fastest_ms)), ("slowest", ms(audit.slowest_ms)),
         ("options left out, no table row", _listed(restricted)),

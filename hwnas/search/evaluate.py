@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
+from hwnas.executor import TaskError
 from hwnas.interfaces import Evaluation, Objective, SearchSpace
 from hwnas.rng import derived_seed
+from hwnas.train.engine import DivergedError
 from hwnas.train.recipe import Recipe
 from hwnas.train.task import DataSource, TrainOutcome, TrainTask, train_all
 
@@ -60,10 +62,11 @@ class ScratchEvaluator:
         """Yield ``(position, evaluation)`` as trainings end: ``top1`` (fraction), ``loss`` on val.
 
         ``cost``: ``images_trained``, ``macs_images`` (forward MACs of one image x images trained),
-        ``core_s``, ``wall_s``; all 0 for a network that was evaluated before.
+        ``core_s``, ``wall_s``; all 0 for a network that was evaluated before. A training that
+        diverged is an evaluation with ``error``: it would diverge again.
 
         Raises:
-            TaskError: after the others were yielded, naming each training that failed and why.
+            TaskError: after the others were yielded, naming each training that failed otherwise.
         """
         places: dict[str, list[int]] = {}
         for place, arch in enumerate(archs):
@@ -74,11 +77,26 @@ class ScratchEvaluator:
                 yield from self._repeated(network_id, archs, same)
             else:
                 tasks[network_id] = self._task(archs[same[0]], network_id)
-        for network_id, outcome in train_all(tasks, workers=self.workers):
+        for network_id, outcome in self._outcomes(tasks):
             first, *others = places[network_id]
-            self._known[network_id] = _evaluation(archs[first], outcome)
+            self._known[network_id] = (
+                Evaluation(archs[first], {}, {}, str(outcome))
+                if isinstance(outcome, DivergedError) else _evaluation(archs[first], outcome))
             yield first, self._known[network_id]
             yield from self._repeated(network_id, archs, others)
+
+    def _outcomes(
+        self, tasks: Mapping[str, TrainTask]
+    ) -> Iterator[tuple[str, TrainOutcome | DivergedError]]:
+        """Yield what trainings end in; those that diverged last."""
+        try:
+            yield from train_all(tasks, workers=self.workers)
+        except TaskError as error:
+            diverged = {key: one for key, one in error.failures.items()
+                        if isinstance(one, DivergedError)}
+            yield from diverged.items()
+            if len(diverged) < len(error.failures) or not diverged:
+                raise
 
     def recall(self, evaluations: Iterable[Evaluation]) -> None:
         """Take evaluations of an earlier session as known: their networks are not trained again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class PredictorEvaluator:
         """Yield ``(position, evaluation)``: ``top1`` (fraction); ``cost``: ``core_s``.
 
         A predictor that knows its uncertainty adds ``top1_std``, a standard deviation.
-        Where the predictor has no score (NaN) the evaluation has an ``error`` instead.
+        Where the predictor has no score (NaN, infinite) the evaluation has an ``error`` instead.
         """
         if not archs:
             return
@@ -49,7 +50,7 @@ class PredictorEvaluator:
             scores = self.predictor.score(codes)
         cost = {"core_s": (time.process_time() - start) / len(archs)}
         for place, (arch, score) in enumerate(zip(archs, scores.tolist(), strict=True)):
-            if score != score:
+            if not math.isfinite(score):
                 yield place, Evaluation(arch, {}, cost, f"the {self.predictor.source} has no score "
                                                         f"of {arch.arch_id}")
                 continue

@@ -37,9 +37,9 @@ CHUNK = 20_000  # codes that are scored at once
 class KernelModel(FileModel):
     """A kernel in a file."""
 
-    length: float = Field(gt=0, allow_inf_nan=False)
+    length: float = Field(ge=1e-3, le=1e3, allow_inf_nan=False)
     share: float = Field(ge=0, le=1)
-    noise: float = Field(gt=0, allow_inf_nan=False)
+    noise: float = Field(ge=1e-4, le=1e4, allow_inf_nan=False)  # less is no matrix to factorise
 
 
 class NetworkModel(FileModel):

@@ -52,18 +52,28 @@ class HalvingEvaluator:
     epochs: tuple[int, ...]
     eta: int
     journal: Journal
+    compares_within_call = True
     _known: dict[tuple[str, int], Evaluation] = field(init=False, repr=False)
+    _told: dict[str, float] = field(init=False, repr=False)
+    """The epochs of the last rung whose cost an evaluation on record holds, by network_id."""
 
     def __post_init__(self) -> None:
-        self._known = {
-            (record["network_id"], record["epochs"]): evaluation_of(record)
-            for record in self.journal.records() if record.get("event") == "rung"
-        }
+        self._known, self._told = {}, {}
+        for record in self.journal.records():
+            if record.get("event") == "rung":
+                self._known[record["network_id"], record["epochs"]] = evaluation_of(record)
+            elif record.get("event") in ("evaluation", "baseline"):
+                self._tell(record["network_id"], evaluation_of(record))
+
+    def _tell(self, network_id: str, found: Evaluation) -> None:
+        epochs = found.objectives["epochs"].value if found.objectives else math.inf
+        self._told[network_id] = max(epochs, self._told.get(network_id, 0.0))
 
     def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         """Yield ``(position, evaluation)`` when all rungs have ended: top1, loss, epochs, cost.
 
-        ``cost`` is that of all its rungs; 0 for a network that stands twice in ``archs``.
+        ``cost`` is that of all its rungs, each of which counts once: 0 for a network that stands
+        twice in ``archs``, and for what an earlier call trained.
         """
         places: dict[str, list[int]] = {}
         for place, arch in enumerate(archs):
@@ -76,8 +86,12 @@ class HalvingEvaluator:
                                 key=lambda n: rank_key(_record(n, reached[n][-1])))
             alive = best_first[: math.ceil(len(alive) / self.eta)]
         for network_id, results in reached.items():
-            for number, place in enumerate(places[network_id]):
-                yield place, _joined(archs[place], results, is_first=number == 0)
+            for place in places[network_id]:
+                told = self._told.get(network_id, 0.0)
+                new = [epochs > told for epochs, _ in zip(self.epochs, results, strict=False)]
+                found = _joined(archs[place], results, new)
+                self._tell(network_id, found)
+                yield place, found
 
     def _rung(
         self,
@@ -111,9 +125,9 @@ def _record(network_id: str, evaluation: Evaluation) -> dict[str, Any]:
             "objectives": {name: o.to_json() for name, o in evaluation.objectives.items()}}
 
 
-def _joined(arch: Arch, results: Sequence[Evaluation], *, is_first: bool) -> Evaluation:
-    """Return the last result of a network with the costs of all."""
+def _joined(arch: Arch, results: Sequence[Evaluation], is_new: Sequence[bool]) -> Evaluation:
+    """Return the last result of a network with the costs of those that are new."""
     names = dict.fromkeys(name for result in results for name in result.cost)
-    cost = {name: sum(r.cost.get(name, 0.0) for r in results) if is_first else 0.0
-            for name in names}
+    cost = {name: sum((r.cost.get(name, 0.0) for r, new in zip(results, is_new, strict=True)
+                       if new), 0.0) for name in names}
     return Evaluation(arch, results[-1].objectives, cost, results[-1].error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
@@ -19,6 +19,22 @@ from hwnas.journal import Journal
 from hwnas.search.journal_records import evaluation_of, evaluation_record
 
 SYNC_S = 0.2  # a loss of power may cost the evaluations of this long, a kill none
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """An evaluator whose results depend on which networks come in one call (halving).
+
+    A call that was cut off is repeated with all its networks, those on record included.
+    """
+
+    compares_within_call: bool
+
+
+def to_repeat(evaluator: Evaluator, count: int, missing: list[int]) -> list[int]:
+    """Return which places of a call of ``count`` to evaluate when ``missing`` have no record."""
+    together = isinstance(evaluator, Comparing) and evaluator.compares_within_call
+    return list(range(count)) if missing and together else missing
 
 
 @dataclass(frozen=True)
@@ -86,8 +102,11 @@ class SearchLoop:
                 found[place] = record
         report(len(found))
         synced = time.monotonic()
-        for position, evaluation in self.evaluator.evaluate([archs[place] for place in missing]):
-            place = missing[position]
+        asked = to_repeat(self.evaluator, len(archs), missing)
+        for position, evaluation in self.evaluator.evaluate([archs[place] for place in asked]):
+            place = asked[position]
+            if place in found:
+                continue
             found[place] = self._record(start + place, evaluation)
             is_due = time.monotonic() - synced > SYNC_S or len(found) == len(archs)
             self.journal.append(found[place], sync=is_due)

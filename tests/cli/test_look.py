@@ -107,7 +107,8 @@ def test_a_row_that_is_missing_is_told_for_each_line_that_needs_it(shop, hwnas):
         assert ("error" in json.loads(line)) is needs
         if needs:
             assert "kernel=5" in line
-            assert "hwnas profile --device host --runtime onnxruntime --space tiny" in line
+            assert ("hwnas profile --device host --runtime onnxruntime --precision fp32 "
+                    "--space tiny") in line
 
 
 def test_predict_by_kernel_predicts_missing_rows_and_marks_their_networks(shop, hwnas):

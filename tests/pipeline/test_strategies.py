@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas.errors import InputError, UsageError
+from hwnas.errors import HwnasError, InputError, UsageError
 from hwnas.interfaces import Evaluation, Objective
 from hwnas.journal import Journal
 from hwnas.pipeline.run import evaluate_run, retrain_run, search_run
@@ -292,3 +292,44 @@ def test_a_space_of_cells_is_searched_by_a_table_of_accuracies(
     assert any(point["on_front"] for point in points)
     write_report(tmp_path / "run")
     assert "nasbench201" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_table_that_knows_no_network_is_an_error_that_says_so(make_config, tmp_path):
+    path = tmp_path / "other.jsonl"
+    arch = TINY.arch({choice.name: "mb6_k3" for choice in TINY.choices})  # beyond the budget
+    path.write_text(json.dumps({"arch": arch.to_json(), "top1": 0.5}) + "\n")
+    config = make_config(search=_search("evolution", path), data=None)
+    with pytest.raises(HwnasError, match=r"40 of 40 evaluations failed.*no score"):
+        search_run(config, tmp_path / "run")
+
+
+def test_a_file_of_seeds_is_read_before_any_work_and_kept(
+    make_config, accuracies, tmp_path
+):
+    seeds = tmp_path / "seeds.jsonl"
+    search = _search("evolution", accuracies, seed_archs=str(seeds))
+    with pytest.raises(InputError, match="seeds"):
+        search_run(make_config(search=search, data=None), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    arch = TINY.arch({choice.name: "identity" for choice in TINY.choices})
+    seeds.write_text(json.dumps(arch.to_json()) + "\n")
+    config = make_config(search=search, data=None)
+    search_run(config, tmp_path / "run")
+    first = _evaluated(tmp_path / "run")
+    assert first[0]["arch_id"] == arch.arch_id
+    seeds.unlink()
+    (tmp_path / "run" / "result.json").unlink()
+    search_run(config, tmp_path / "run", resume=True)
+    assert _evaluated(tmp_path / "run") == first
+
+
+def test_what_a_searcher_cannot_do_is_said_before_a_supernet_is_trained(
+    make_config, tmp_path, monkeypatch
+):
+    def training(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a supernet was trained")
+
+    monkeypatch.setattr("hwnas.pipeline.searching.train_supernets", training)
+    search = {"strategy": "exhaustive", "evaluator": "supernet", "evaluations": 2}
+    with pytest.raises(UsageError, match="exhaustive"):
+        search_run(make_config(search=search), tmp_path / "run")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hwnas.rng import derived_seed
 from hwnas.search.evaluate import ScratchEvaluator
 from hwnas.space.catalogue import load_space
 from hwnas.train import Recipe, evaluate, fit
+from hwnas.train.engine import DivergedError
 from hwnas.train.task import DataSource, TrainOutcome, TrainTask, train
 
 SPACE = load_space("tiny:input_size=16,stem_channels=4")
@@ -162,13 +164,30 @@ def test_a_space_for_other_images_is_refused_with_both_differences() -> None:
     assert "(3, 16, 16)" in caught.value.problems[1]
 
 
-def test_a_divergence_names_the_network_after_the_others_were_yielded() -> None:
-    archs = _archs(FIRST)
+def test_a_divergence_is_a_failed_evaluation_after_the_others_and_no_end() -> None:
     broken = replace(RECIPE, lr=1e30, grad_clip=0.0)
     evaluator = ScratchEvaluator(SPACE, SOURCE, broken, seed=0, workers=1)
-    with pytest.raises(TaskError, match=SPACE.network_id(archs[0])) as caught:
-        list(evaluator.evaluate(archs))
-    assert "DivergedError" in str(caught.value)
+    (found,) = _in_order(evaluator, _archs(FIRST))
+    assert not found.objectives
+    assert "not finite" in str(found.error) or "loss" in str(found.error)
+
+
+def test_a_training_that_failed_otherwise_ends_the_call_after_the_others_were_yielded(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archs = _archs(FIRST, SECOND)
+
+    def failing(tasks: Any, **_: Any) -> Any:
+        first, second = tasks
+        yield from ()
+        raise TaskError("two failed", {first: DivergedError("loss is nan"),
+                                       second: OSError("disk full")})
+
+    monkeypatch.setattr("hwnas.search.evaluate.train_all", failing)
+    found = []
+    with pytest.raises(TaskError, match="two failed"):
+        found.extend(make().evaluate(archs))
+    assert [(place, one.error) for place, one in found] == [(0, "loss is nan")]
 
 
 def test_networks_of_an_earlier_session_are_not_trained_again(

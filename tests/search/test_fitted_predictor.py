@@ -144,3 +144,29 @@ def test_all_problems_of_a_file_are_told_at_once(fitted, tmp_path):
     fitted.save(path)
     with pytest.raises(UsageError, match="not of tiny"):
         load_fitted_predictor(path, load_space("tiny"))
+
+
+def test_a_kernel_that_cannot_be_factorised_and_no_number_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "p.json")
+    content = json.loads((tmp_path / "p.json").read_text())
+    content["networks"][1] = content["networks"][0]
+    content["kernel"]["noise"] = 1e-300
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"kernel\.noise"):
+        load_fitted_predictor(tmp_path / "p.json", SPACE)
+    content["kernel"]["noise"] = 1e-4
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    assert np.isfinite(load_fitted_predictor(tmp_path / "p.json", SPACE).score(fitted.codes)).all()
+
+
+def test_an_infinite_score_is_a_failed_evaluation(fitted):
+    class Overflowing:
+        source = "predictor"
+
+        def score(self, codes):
+            return np.full(len(codes), np.inf)
+
+    ((_, found),) = PredictorEvaluator(SPACE, Overflowing()).evaluate(
+        SPACE.decode(fitted.codes[:1]))
+    assert found.error
+    assert not found.objectives

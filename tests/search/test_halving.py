@@ -13,6 +13,7 @@ from hwnas.interfaces import Evaluation, Objective
 from hwnas.journal import Journal
 from hwnas.rng import stream
 from hwnas.search.halving import HalvingEvaluator, rungs
+from hwnas.search.loop import SearchLoop
 from hwnas.search.result import finalists
 from hwnas.space.catalogue import load_space
 
@@ -136,3 +137,70 @@ def test_a_network_that_stands_twice_is_trained_once(tmp_path):
     assert len(trained) == 3
     assert found[0].objectives == found[1].objectives
     assert found[1].cost == {"images_trained": 0.0}
+
+
+class Flat:
+    """Predicts one latency for all."""
+
+    source = "lut"
+
+    def predict_arch_ms(self, arch):
+        return 1.0
+
+
+class Once:
+    """Asks for these networks, all at once."""
+
+    def __init__(self, archs):
+        """Take the networks."""
+        self.archs = archs
+
+    def ask(self, count):
+        asked, self.archs = self.archs[:count], self.archs[count:]
+        return asked
+
+    def tell(self, evaluations):
+        """Learn nothing."""
+
+
+def _looped(path, archs, trained, monkeypatch, *, killed_at=None):
+    """Search with the loop; it is killed where evaluation ``killed_at`` would be written."""
+    record = SearchLoop._record
+
+    def dying(self, index, evaluation):
+        if index == killed_at:
+            raise Killed
+        return record(self, index, evaluation)
+
+    with Journal(path) as journal, monkeypatch.context() as patch:
+        patch.setattr(SearchLoop, "_record", dying)
+        evaluator = HalvingEvaluator(SPACE, lambda epochs: Learner(epochs, trained), (1, 3, 9), 3,
+                                     journal)
+        loop = SearchLoop(SPACE, Flat(), evaluator, journal)
+        records = loop.run(Once(archs), len(archs), batch=10)
+    return [{k: v for k, v in one.items() if k != "time"} for one in records]
+
+
+@pytest.mark.parametrize("killed_at", [1, 4, 9, 15])
+def test_a_search_killed_between_the_results_of_one_call_goes_on_to_the_same_end(
+    killed_at, tmp_path, monkeypatch
+):
+    archs = _archs(20)
+    trained: list[tuple[str, int]] = []
+    whole = _looped(tmp_path / "whole.jsonl", archs, trained, monkeypatch)
+    before: list[tuple[str, int]] = []
+    with pytest.raises(Killed):
+        _looped(tmp_path / "j.jsonl", archs, before, monkeypatch, killed_at=killed_at)
+    assert _looped(tmp_path / "j.jsonl", archs, before, monkeypatch) == whole
+    assert sorted(before) == sorted(trained)
+
+
+def test_a_rung_costs_once_however_many_calls_its_network_is_in(tmp_path, monkeypatch):
+    archs, trained = _archs(9), list[tuple[str, int]]()
+    with Journal(tmp_path / "j.jsonl") as journal:
+        evaluator = HalvingEvaluator(SPACE, lambda epochs: Learner(epochs, trained), (1, 3, 9), 3,
+                                     journal)
+        found = [one for _ in range(2) for _, one in evaluator.evaluate(archs)]
+        found += [one for _, one in evaluator.evaluate(archs[:3])]
+    spent = sum(one.cost["images_trained"] for one in found)
+    assert spent == sum(100.0 * epochs for _, epochs in trained)
