@@ -112,7 +112,7 @@ def test_affinity_pins_the_process(start):
 def test_a_cpu_that_is_not_there_is_an_error_and_not_ignored(start):
     answer = start().hello("onnxruntime", [1000])
     assert answer["ok"] is False
-    assert answer["error"].startswith("OSError")
+    assert answer["error"].startswith("ValueError: CPU 1000 is not there")
 
 
 def test_outputs_equal_those_of_the_runtime_called_directly(start, runtime, models, tmp_path):

@@ -197,7 +197,7 @@ def test_all_problems_of_all_files_are_told_at_once(write):
     text = str(caught.value)
     assert len(caught.value.problems) == 5  # count, mean; unknown row, missing Logits; no file
     for expected in ("a.yaml: line 1", "a.yaml: line 5", "b.yaml: Logit-", "b.yaml: Logits is",
-                     "c.yaml: cannot be read"):
+                     "c.yaml: there is no such file"):
         assert expected in text
 
 

@@ -1,0 +1,348 @@
+"""Latency predictions a search can trust, judged later, on what searches return: twelve rows.
+
+{onnxruntime, litert} x {fp32, int8} x {proxyless, ofa-mbv3 at 160 px, ofa-mbv3 at 224 px} on this
+host. The stages are processes of their own and resume; a folder holds what they make:
+
+    python benchmarks/latency_accuracy.py convert    # networks known beforehand
+    python benchmarks/latency_accuracy.py profile    # tables and calibration, 16 networks a row,
+                                                     # from a conversion cache that begins empty
+    python benchmarks/latency_accuracy.py winners    # search under each table, convert the winners
+    python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
+    python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95
+    python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
+
+64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32
+operations predicts (all rows of a space use these networks); 30 are winners: the exact optimum
+under the row's table, at budgets spread over its range, of a made-up accuracy
+(``networks.utility_terms``: random, additive, unlike MACs and latency), another for each. Three
+anchors, calibration networks, are timed again and the drift between the sessions is removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from latency_accuracy_table import print_honesty, print_table
+
+from hwnas.additive.graph import Term
+from hwnas.arch import Arch
+from hwnas.export.cache import Conversion, ConversionCache
+from hwnas.interfaces import SearchSpace
+from hwnas.journal import write_json
+from hwnas.latency.check import arch_of, interleaved
+from hwnas.latency.device import load_device
+from hwnas.latency.guard import ValidationModel, append_validation, make_guard, read_validation
+from hwnas.latency.measurement import latency_of_rounds, summarise
+from hwnas.latency.networks import (
+    calibration_networks,
+    macs_terms,
+    spread_networks,
+    utility_terms,
+    winner_networks,
+)
+from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.profiler import ProfilePlan, conversion_of, network_conversion, op_id, profile
+from hwnas.latency.runner import Target, make_target, open_runner
+from hwnas.latency.scoped import scope_terms
+from hwnas.latency.structure import terms_of
+from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.visits import SampleLog, visit_in_rounds
+from hwnas.ops import OpSpec
+from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.space.catalogue import load_space
+
+SETTINGS: Mapping[str, tuple[str, dict[str, int]]] = {
+    "proxyless": ("proxyless", {}),
+    "ofa-mbv3-160": ("ofa-mbv3", {"resolution": 160}),
+    "ofa-mbv3-224": ("ofa-mbv3", {"resolution": 224}),
+}
+CALIBRATE, ANCHORS, LEAST_MINUTES, CONFIDENCE = 16, 3, 30, 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table, with the files it has in the folder."""
+
+    runtime: str
+    precision: str
+    setting: str
+    options: argparse.Namespace
+
+    def __str__(self) -> str:
+        return f"{self.runtime}-{self.precision}-{self.setting}"
+
+    def file(self, ending: str) -> Path:
+        """Return a file of this row."""
+        return Path(self.options.folder) / f"{self}{ending}"
+
+    @property
+    def networks_file(self) -> Path:
+        """The networks fixed beforehand, alike for all rows of a space."""
+        return Path(self.options.folder) / f"networks-{self.setting}.json"
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The whole space; the plan's scope narrows it."""
+        return load_space(SETTINGS[self.setting][0])
+
+    @property
+    def target(self) -> Target:
+        """This host."""
+        return make_target(load_device("host"), self.runtime, self.precision)
+
+    @property
+    def plan(self) -> ProfilePlan:
+        """What is profiled."""
+        return ProfilePlan(self.space, self.target, CALIBRATE, 0, self.options.seed,
+                           SETTINGS[self.setting][1])
+
+    def within(self, terms: Sequence[Term]) -> list[Term]:
+        """Return terms with the scope's."""
+        return [*terms, *scope_terms(self.space, self.plan.scope)]
+
+    @cached_property
+    def table(self) -> LatencyTable:
+        """The row's table; FileNotFoundError before ``profile``."""
+        return load_table(self.file(".json"))
+
+    @cached_property
+    def predictor(self) -> LutPredictor:
+        """Predicts by the table."""
+        return LutPredictor(self.space, self.table)
+
+    def conversion(self, arch: Arch) -> Conversion:
+        """Return the model of a network."""
+        return network_conversion(self.space, arch, self.target)
+
+    def archs(self, name: str) -> list[Arch]:
+        """Return a list of networks that an earlier stage wrote."""
+        fixed = name in ("calibrate", "validate")
+        path = self.networks_file if fixed else self.file(f".{name}.json")
+        listed = json.loads(path.read_text())[name]
+        return [Arch.make(arch["space"], arch["choices"]) for arch in listed]
+
+
+def converted(row: Row, archs: Sequence[Arch], cache: ConversionCache) -> dict[str, Path]:
+    """Return the model files of networks by arch_id, converting what is missing."""
+    wanted = {arch.arch_id: row.conversion(arch) for arch in archs}
+    start = time.perf_counter()
+    paths = cache.fill(list(wanted.values()), workers=row.options.workers)
+    took = time.perf_counter() - start
+    if took > 5:
+        print(f"  {row}: {len(wanted)} networks converted or found in {took:.0f} s", flush=True)
+    return {name: paths[conversion] for name, conversion in wanted.items()}
+
+
+def pilot_ms(row: Row, cache: ConversionCache) -> dict[OpSpec, float]:
+    """Return rough latencies of operations in ms: the faster of two quick ONNX Runtime rounds."""
+    ops, target = row.plan.ops, make_target(load_device("host"), "onnxruntime")
+    paths = cache.fill([conversion_of((op,), target) for op in ops])
+    with open_runner(target) as runner:
+        for op in ops:
+            runner.load(op_id(op), paths[conversion_of((op,), target)])
+        rounds = [[np.median(runner.time_ms(op_id(op), min_runs=2, min_ms=2)) for op in ops]
+                  for _ in range(2)]
+    return dict(zip(ops, np.min(rounds, axis=0).tolist(), strict=True))
+
+
+def fix_networks(row: Row, cache: ConversionCache) -> None:
+    """Choose the networks that need no table: those to calibrate on and the uniform ones."""
+    if row.networks_file.exists():
+        return
+    calibrate = calibration_networks(row.space, row.within(macs_terms(row.space)), CALIBRATE,
+                                     seed=row.options.seed)
+    pilot = pilot_ms(row, cache)
+    terms = terms_of(row.space.factors(), lambda op: pilot.get(op, 0.0))
+    uniform = spread_networks(row.space, row.within(terms), row.options.validate,
+                              seed=row.options.seed, purpose="benchmark", avoid=calibrate)
+    # every other first: a run that is cut short has networks over the whole range
+    uniform = [*uniform[::2], *uniform[1::2]]
+    write_json(row.networks_file, {"calibrate": [a.to_json() for a in calibrate],
+                                   "validate": [a.to_json() for a in uniform]})
+
+
+def convert(rows: Sequence[Row], cache: ConversionCache) -> None:
+    """Convert the uniform networks, which need no table; int8 files are made of fp32 ones."""
+    for row in sorted(rows, key=lambda row: row.precision):
+        fix_networks(row, cache)
+        converted(row, row.archs("validate")[: row.options.validate], cache)
+
+
+def profile_rows(rows: Sequence[Row], cache: ConversionCache) -> None:
+    """Measure each row's table and calibration; conversions come from a cache of their own."""
+    own = ConversionCache(Path(rows[0].options.folder) / "profile-cache")
+    for row in rows:
+        start, made = time.perf_counter(), dict(own.made)
+        if row.file(".json").exists():
+            print(f"{row}: {row.file('.json')} is there")
+            continue
+        profile(row.plan, row.file(".json"), resume=True, cache=own)
+        c, wall_s = row.table.calibration[row.space.name], time.perf_counter() - start
+        new = {precision: count - made[precision] for precision, count in own.made.items()}
+        write_json(row.file(".profile.json"), {"wall_s": round(wall_s, 1), "converted": new})
+        print(f"{row}: {len(row.table.entries)} operations, {wall_s:.0f} s, {new} converted, "
+              f"form {c.form}, mean error on its own networks {c.mean_abs_rel_error:.2%}; left "
+              + ", ".join(f"{n} {e.rms_rel_error:.2%}" for n, e in c.left_out.items()), flush=True)
+
+
+def winners(rows: Sequence[Row], cache: ConversionCache) -> None:
+    """Search under each row's table and convert what is found."""
+    for row in rows:
+        path = row.file(".winners.json")
+        if not path.exists():
+            known = [*row.archs("calibrate"), *row.archs("validate")]
+            found = winner_networks(row.space, row.predictor.terms, row.options.winners,
+                                    seed=row.options.seed, purpose="benchmark", avoid=known)
+            found = [*found[::2], *found[1::2]]
+            write_json(path, {"winners": [arch.to_json() for arch in found]})
+        converted(row, row.archs("winners")[: row.options.winners], cache)
+
+
+def anchors_of(row: Row) -> list[Arch]:
+    """Return ANCHORS of the sentinels: the fastest, the slowest and the middle one."""
+    sentinels = sorted((n for n in row.table.networks if n.is_sentinel),
+                       key=lambda n: n.measurement.latency_ms)
+    places = np.linspace(0, len(sentinels) - 1, ANCHORS).round().astype(int)
+    return [arch_of(sentinels[place]) for place in places]
+
+
+def measured(
+    row: Row, archs: Sequence[Arch], ending: str, cache: ConversionCache
+) -> dict[str, Any]:
+    """Measure networks in interleaved rounds; return latency, repeatability and halves by id."""
+    paths = converted(row, archs, cache)
+    protocol = row.target.device.protocol
+    header = {"row": str(row), "protocol": protocol.model_dump()}
+    log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
+    try:
+        with open_runner(row.target) as runner:
+            visit_in_rounds(runner, paths, range(protocol.rounds), protocol, log,
+                            seed=row.options.seed, stage=ending)
+        found = {}
+        for name in paths:
+            m = log.measurement(name, range(protocol.rounds))
+            medians = [float(np.median(log.rounds(name)[n])) for n in range(protocol.rounds)]
+            found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
+                           "halves_ms": [latency_of_rounds(medians[::2]),
+                                         latency_of_rounds(medians[1::2])]}
+    finally:
+        log.close()
+    return found
+
+
+def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
+    """Measure anchors, uniform networks and winners, long after the table."""
+    for row in rows:
+        path = row.file(".later.json")
+        if path.exists():
+            continue
+        minutes = (datetime.now(timezone.utc)
+                   - datetime.fromisoformat(row.table.header.date)).total_seconds() / 60
+        if minutes < row.options.after:
+            print(f"{row}: profiled {minutes:.0f} min ago, wait for {row.options.after}")
+            continue
+        anchors, uniform = anchors_of(row), row.archs("validate")[: row.options.validate]
+        found = row.archs("winners")[: row.options.winners]
+        start = time.perf_counter()
+        times = measured(row, [*anchors, *uniform, *found], "later", cache)
+        write_json(path, {"minutes_after": round(minutes, 1),
+                          "anchors": [a.arch_id for a in anchors],
+                          "validate": [a.arch_id for a in uniform],
+                          "winners": [a.arch_id for a in found], "measured": times})
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        append_validation(row.file(".json"), [
+            ValidationModel(space=row.space.name, arch=arch.to_json(), run="latency_accuracy",
+                            predicted_ms=row.predictor.predict_arch_ms(arch), date=now,
+                            measured_ms=times[arch.arch_id]["latency_ms"])
+            for arch in found])
+        print(f"{row}: {len(times)} networks in {time.perf_counter() - start:.0f} s, "
+              f"{minutes:.0f} min after the table", flush=True)
+
+
+def guarded_winners(row: Row, count: int) -> Iterator[tuple[Arch, float]]:
+    """Yield each search's winner and its budget in ms, searched below the guarded budget."""
+    guard = make_guard(row.space, row.table, row.predictor, read_validation(row.file(".json")),
+                       CONFIDENCE)
+    assert guard is not None
+    print(f"  {row}: {guard}")
+    for number in range(count):
+        score = tuple(utility_terms(row.space, row.options.seed, "honesty", number))
+
+        def best(maximum: float, score: tuple[Term, ...] = score) -> tuple[Arch, float]:
+            limited = LimitedSpace(row.space, (Limit("latency_ms", maximum, "t"),),
+                                   {"t": row.predictor}, score)
+            arch = limited.best(1)[0][0]
+            return arch, row.predictor.predict_arch_ms(arch)
+
+        low = LimitedSpace(row.space, (Limit("latency_ms", float("inf"), "t"),),
+                           {"t": row.predictor}).extremes()[0]
+        high = best(float("inf"))[1]  # beyond it no budget is used up
+        budget_ms = low + (high - low) * (0.1 + 0.8 * number / max(count - 1, 1))
+        yield best(budget_ms * (1 - guard.headroom))[0], budget_ms
+
+
+def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
+    """Search with the confidence guard, measure the winners against their budgets."""
+    for row in rows:
+        path = row.file(".honesty.json")
+        if path.exists():
+            continue
+        found = list(guarded_winners(row, row.options.searches))
+        archs = list({arch.arch_id: arch for arch, _ in found}.values())
+        paths = converted(row, archs, cache)
+        if row.options.convert_only:
+            continue
+        with open_runner(row.target) as runner:
+            for name, model in paths.items():
+                runner.load(name, model)
+            protocol = row.target.device.protocol
+            runs = interleaved(runner, sorted(paths), protocol.rounds, protocol, stage="honesty")
+        write_json(path, {"searches": [
+            {"arch_id": arch.arch_id, "budget_ms": budget_ms,
+             "predicted_ms": row.predictor.predict_arch_ms(arch),
+             "measured_ms": summarise(runs[arch.arch_id]).latency_ms}
+            for arch, budget_ms in found]})
+    print_honesty(rows)
+
+
+STAGES = {"convert": convert, "profile": profile_rows, "winners": winners, "validate": validate,
+          "honesty": honesty}
+
+
+def main() -> None:
+    """Carry out one stage for the rows asked for."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=[*STAGES, "table"])
+    parser.add_argument("--folder", default="latency-accuracy")
+    parser.add_argument("--rows", default="", help="those with one of these parts in their name")
+    parser.add_argument("--validate", type=int, default=64)
+    parser.add_argument("--winners", type=int, default=30)
+    parser.add_argument("--searches", type=int, default=20)
+    parser.add_argument("--after", type=float, default=LEAST_MINUTES, help="minutes to wait")
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--convert-only", action="store_true", help="honesty: measure later")
+    parser.add_argument("--seed", type=int, default=2026)
+    options = parser.parse_args()
+    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    every = [Row(runtime, precision, setting, options) for runtime in ("onnxruntime", "litert")
+             for precision in ("fp32", "int8") for setting in SETTINGS]
+    parts = options.rows.split(",")
+    rows = [row for row in every if any(part in str(row) for part in parts)]
+    if options.stage == "table":
+        print_table(rows, Path(options.folder) / "table.json")
+    else:
+        STAGES[options.stage](rows, ConversionCache(Path(options.folder) / "cache"))
+
+
+if __name__ == "__main__":
+    main()
