@@ -103,7 +103,7 @@ class Exported(Part):
 
     arch_id: Id
     network_id: Id
-    formats: dict[Literal["onnx", "tflite"], Format]
+    formats: dict[Literal["onnx", "tflite", "onnx-int8", "tflite-int8"], Format]
 
 
 class IndexFile(Part):

@@ -77,7 +77,7 @@ def test_the_agent_is_pinned_and_has_the_targets_threads(device):
 
 
 def test_an_agent_that_refuses_to_start_is_an_error_and_leaves_no_process(device, agent_that):
-    with pytest.raises(DeviceError, match=r"refused 'hello' : OSError"):
+    with pytest.raises(DeviceError, match=r"refused 'hello' : ValueError: CPU 1000 is not"):
         LocalRunner(make_target(device, "onnxruntime", affinity="1000"))
     agent = agent_that("print(json.dumps({'ok': False, 'error': 'no'}), flush=True)")
     with pytest.raises(DeviceError, match="refused 'hello' : no"):

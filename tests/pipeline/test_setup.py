@@ -60,6 +60,15 @@ def test_a_budget_percentile_is_that_of_all_codes(every_ms, table, make_config, 
     assert below <= percentile / 100 <= at_most + 1 / len(times)
 
 
+def validation_block(mean_error):
+    """A validation block as profile writes it, with this mean error."""
+    line = {"mean_abs_rel_error": 0.1, "max_abs_rel_error": 0.2, "within_5_percent": 0.3,
+            "bias": 0.0, "kendall_tau": 0.8}
+    return {**line, "mean_abs_rel_error": mean_error, "num_networks": 4, "fastest_ms": 1.0,
+            "slowest_ms": 2.0, "repeatability_mean": 0.01, "repeatability_max": 0.02,
+            "lines_fitted_on": "calibration networks", "macs_line": line, "op_count_line": line}
+
+
 def test_headroom_is_asked_for_or_twice_the_tables_error_within_bounds(table, make_config,
                                                                        open_run, tmp_path):
     def headroom(asked, validation, calibration):
@@ -68,7 +77,7 @@ def test_headroom_is_asked_for_or_twice_the_tables_error_within_bounds(table, ma
             update={"mean_abs_rel_error": calibration or 0.0})
         changed = type(loaded)(
             loaded.header, loaded.entries, {} if calibration is None else {"tiny": fitted},
-            {} if validation is None else {"tiny": {"mean_abs_rel_error": validation}},
+            {} if validation is None else {"tiny": validation_block(validation)},
         )
         path = tmp_path / "changed.json"
         save_table(changed, path)
