@@ -148,7 +148,7 @@ def check_profile(out: Path) -> list[str]:
     runs = {(r["model"], r["round"]): r["runs_ms"] for r in visits}
     for name, op in ops.items():
         of_op = [runs[name, number] for number in rounds if (name, number) in runs]
-        if table.entries[op].to_json() != summarise(of_op).to_json():
+        if table.entries[op].to_json() != summarise(of_op, table.header.protocol.loads).to_json():
             problems.append(f"the row of {op} is not that of its samples")
     return problems
 

@@ -38,10 +38,10 @@ from hwnas.arch import Arch
 from hwnas.export.cache import Conversion, ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.journal import write_json
-from hwnas.latency.check import arch_of, interleaved
+from hwnas.latency.check import arch_of
 from hwnas.latency.device import load_device
 from hwnas.latency.guard import ValidationModel, append_validation, make_guard, read_validation
-from hwnas.latency.measurement import latency_of_rounds, summarise
+from hwnas.latency.measurement import halves_of_rounds, summarise
 from hwnas.latency.networks import (
     calibration_networks,
     macs_terms,
@@ -55,7 +55,7 @@ from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.scoped import scope_terms
 from hwnas.latency.structure import terms_of
 from hwnas.latency.table import LatencyTable, load_table
-from hwnas.latency.visits import SampleLog, visit_in_rounds
+from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
 from hwnas.ops import OpSpec
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
@@ -229,11 +229,10 @@ def measured(
                             seed=row.options.seed, stage=ending)
         found = {}
         for name in paths:
-            m = log.measurement(name, range(protocol.rounds))
+            m = log.measurement(name, protocol)
             medians = [float(np.median(log.rounds(name)[n])) for n in range(protocol.rounds)]
             found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
-                           "halves_ms": [latency_of_rounds(medians[::2]),
-                                         latency_of_rounds(medians[1::2])]}
+                           "halves_ms": halves_of_rounds(medians, protocol.loads)}
     finally:
         log.close()
     return found
@@ -301,15 +300,13 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         paths = converted(row, archs, cache)
         if row.options.convert_only:
             continue
+        protocol = row.target.device.protocol
         with open_runner(row.target) as runner:
-            for name, model in paths.items():
-                runner.load(name, model)
-            protocol = row.target.device.protocol
-            runs = interleaved(runner, sorted(paths), protocol.rounds, protocol, stage="honesty")
+            runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
         write_json(path, {"searches": [
             {"arch_id": arch.arch_id, "budget_ms": budget_ms,
              "predicted_ms": row.predictor.predict_arch_ms(arch),
-             "measured_ms": summarise(runs[arch.arch_id]).latency_ms}
+             "measured_ms": summarise(runs[arch.arch_id], protocol.loads).latency_ms}
             for arch, budget_ms in found]})
     print_honesty(rows)
 

@@ -22,13 +22,14 @@ import numpy as np
 
 from hwnas.export.cache import ConversionCache
 from hwnas.latency.accuracy import errors
-from hwnas.latency.check import arch_of, interleaved
+from hwnas.latency.check import arch_of
 from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import VALIDATING, ProfilePlan, conversion_of, op_id, profile
 from hwnas.latency.runner import make_target, open_runner
 from hwnas.latency.table import LatencyTable
+from hwnas.latency.visits import timed_in_rounds
 from hwnas.space.catalogue import load_space
 
 
@@ -54,13 +55,12 @@ def later(plan: ProfilePlan, table: LatencyTable, cache: ConversionCache) -> np.
     """Measure the validation networks again; return ms in the table's order."""
     archs = [arch_of(n) for n in table.networks if n.role in VALIDATING]
     paths = cache.fill([conversion_of(plan.space.layers(a), plan.target) for a in archs])
+    models = {arch.arch_id: paths[conversion_of(plan.space.layers(arch), plan.target)]
+              for arch in archs}
+    protocol = plan.target.device.protocol
     with open_runner(plan.target) as runner:
-        names = []
-        for arch in archs:
-            names.append(arch.arch_id)
-            runner.load(arch.arch_id, paths[conversion_of(plan.space.layers(arch), plan.target)])
-        runs = interleaved(runner, names, 8, plan.target.device.protocol, stage="later")
-    return np.array([summarise(runs[name]).latency_ms for name in names])
+        runs = timed_in_rounds(runner, models, 8, protocol, stage="later")
+    return np.array([summarise(runs[arch.arch_id], protocol.loads).latency_ms for arch in archs])
 
 
 def measure(runtime: str, validate: int) -> None:

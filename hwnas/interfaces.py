@@ -205,6 +205,9 @@ class Runner(Protocol):
     def time_ms(self, model_id: str, *, min_runs: int, min_ms: float) -> list[float]:
         """Run a loaded model until both minima are reached; one latency in ms per run."""
 
+    def unload(self, model_id: str) -> None:
+        """Free a loaded model."""
+
     def state(self) -> dict[str, Any]:
         """Return the target's state now: frequencies, temperatures, load."""
 

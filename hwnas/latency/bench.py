@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.check import interleaved
 from hwnas.latency.device import MODEL_FORMAT
 from hwnas.latency.measurement import Measurement, summarise
 from hwnas.latency.runner import LocalRunner, Target
-from hwnas.latency.visits import Progress, no_progress
+from hwnas.latency.visits import Progress, no_progress, timed_in_rounds
 
 
 @dataclass(frozen=True)
@@ -86,20 +85,17 @@ def bench(
     protocol = target.device.protocol
     files = {f"model {name}": path for name, path in models.items()}
     files |= {f"anchor {name}": path for name, (path, _) in (anchors or {}).items()}
-    for name, path in files.items():
-        runner.load(name, path)
     before = runner.state()
-    runs = interleaved(runner, sorted(files), rounds or protocol.rounds, protocol,
-                       stage="benchmark", progress=progress)
+    runs = timed_in_rounds(runner, files, rounds or protocol.rounds, protocol,
+                           stage="benchmark", progress=progress)
     after = runner.state()
     measured = {
-        name: (summarise(runs[f"anchor {name}"]).latency_ms, recorded)
+        name: (summarise(runs[f"anchor {name}"], protocol.loads).latency_ms, recorded)
         for name, (_, recorded) in (anchors or {}).items()
     }
-    for name in files:
-        runner.unload(name)
     return BenchResult(
-        models=tuple(_benched(name, path, runs[f"model {name}"]) for name, path in models.items()),
+        models=tuple(_benched(name, path, runs[f"model {name}"], protocol.loads)
+                     for name, path in models.items()),
         anchors={name: (recorded, now) for name, (now, recorded) in measured.items()},
         state_before=before,
         state_after=after,
@@ -107,6 +103,8 @@ def bench(
     )
 
 
-def _benched(name: str, path: Path, runs: Sequence[Sequence[float]]) -> BenchedModel:
+def _benched(
+    name: str, path: Path, runs: Sequence[Sequence[float]], loads: int
+) -> BenchedModel:
     medians = tuple(round(float(np.median(r)), 6) for r in runs)
-    return BenchedModel(name, path, summarise(runs), medians)
+    return BenchedModel(name, path, summarise(runs, loads), medians)

@@ -24,7 +24,7 @@ from hwnas.latency.profiler import network_conversion, network_model_id
 from hwnas.latency.runner import LocalRunner, Target
 from hwnas.latency.scoped import Tables
 from hwnas.latency.table import NetworkRecord
-from hwnas.latency.visits import Progress, no_progress
+from hwnas.latency.visits import Progress, no_progress, timed_in_rounds
 from hwnas.rng import stream
 
 CHECK_ROUNDS = 8
@@ -171,12 +171,10 @@ def check_table(
         for name, record in records.items()
     }
     paths = (cache or ConversionCache()).fill(list(conversions.values()))
-    for name, conversion in conversions.items():
-        runner.load(name, paths[conversion])
     before = runner.state()
-    runs = interleaved(runner, sorted(records), CHECK_ROUNDS, protocol,
-                       stage="sentinels", progress=progress)
-    now = {name: summarise(runs[name]) for name in records}
+    runs = timed_in_rounds(runner, {name: paths[one] for name, one in conversions.items()},
+                           CHECK_ROUNDS, protocol, stage="sentinels", progress=progress)
+    now = {name: summarise(runs[name], protocol.loads) for name in records}
     return TableCheck(
         tuple(
             Sentinel(arch_of(record).arch_id, record.measurement.latency_ms, now[name].latency_ms,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hwnas.errors import InputError
 from hwnas.export.formats import Format, Layout
@@ -66,6 +66,8 @@ class TimingProtocol(FileModel):
 
     Every model is visited once a round, in a new random order; a visit is ``warmup_runs`` untimed
     runs, then timed runs until there are ``min_runs`` of them and ``min_visit_ms`` have passed.
+    Where a model lies in memory decides some of its latency, so the rounds are shared by ``loads``
+    loads of each model, one after the other.
     """
 
     rounds: Annotated[int, Field(ge=2, le=1000)] = 12
@@ -73,6 +75,13 @@ class TimingProtocol(FileModel):
     min_visit_ms: Annotated[float, Field(ge=0, le=10_000)] = 4.0
     warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 1
     cooldown_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    loads: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @model_validator(mode="after")
+    def _every_load_has_rounds(self) -> TimingProtocol:
+        if self.loads > self.rounds:
+            raise ValueError(f"loads ({self.loads}) must not be more than rounds ({self.rounds})")
+        return self
 
 
 class Device(FileModel):

@@ -7,8 +7,8 @@ relative errors, robustly: an anchor that was disturbed must not pass for the de
 uncertainty is what the anchors' own repeatability and their disagreement leave.
 
 A drift smaller than its uncertainty is mostly noise, so :attr:`Drift.applied` shrinks the logarithm
-of the scale towards 0 as a normal prior of PRIOR would (empirical sessions on idle hosts differ by
-1 to 3 %).
+of the scale towards 0 as a normal prior of PRIOR would: sessions differ by 1 to 3 % on an idle
+host, by up to 10 % on a shared one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 FOR_OFFSET = 5
 RANGE_FOR_OFFSET = 3.0  # slowest over fastest anchor
-PRIOR = 0.02
+PRIOR = 0.05
 LEAST_NOISE = 0.004  # relative, of one anchor in two sessions
 HUBER = 1.5  # in standard errors; beyond it an anchor's weight falls
 PASSES = 20

@@ -116,10 +116,10 @@ def _measured(
     conversions = {op_id(op): conversion_of((op,), target) for op in heads}
     paths = cache.fill(list(conversions.values()))
     protocol = target.device.protocol
-    rounds = range(protocol.rounds)
-    visit_in_rounds(runner, {name: paths[one] for name, one in conversions.items()}, rounds,
-                    protocol, log, seed=0, stage="timing heads", progress=progress)
-    return {op: log.measurement(op_id(op), rounds) for op in heads}
+    visit_in_rounds(runner, {name: paths[one] for name, one in conversions.items()},
+                    range(protocol.rounds), protocol, log, seed=0, stage="timing heads",
+                    progress=progress)
+    return {op: log.measurement(op_id(op), protocol) for op in heads}
 
 
 def _with(

@@ -15,8 +15,10 @@ class Measurement:
 
     ``latency_ms`` is the 25th percentile of the medians of the rounds: rounds disturbed by other
     work on the device only ever add time, and more than a quarter of them must be undisturbed.
+    Where the rounds are of several loads of the model, it is the median over the loads.
     ``p5_ms`` .. ``p95_ms`` are percentiles of the single runs. ``repeatability`` is
-    ``|a - b| / mean(a, b)`` of the latencies of the odd and the even rounds.
+    ``|a - b| / mean(a, b)`` of the latencies of the odd and the even loads; of the odd and the even
+    rounds where there is one load.
 
     A number published by others has ``num_rounds`` 0: ``latency_ms`` is the mean of ``num_runs``
     runs, and what is not published is NaN. A number with ``source`` ``kernel`` was measured by
@@ -59,13 +61,40 @@ class Measurement:
         return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
 
 
-def latency_of_rounds(round_medians_ms: Sequence[float]) -> float:
-    """Return the 25th percentile of the rounds' medians, in ms."""
-    return float(np.percentile(round_medians_ms, 25))
+def load_of_round(number: int, rounds: int, loads: int) -> int:
+    """Return which of ``loads`` loads of a model its round ``number`` of ``rounds`` is timed with.
+
+    Rounds below 0, which choose what to measure, have a load of their own.
+    """
+    return -1 if number < 0 else number * min(loads, rounds) // rounds
 
 
-def summarise(rounds_ms: Sequence[Sequence[float]]) -> Measurement:
+def latency_of_rounds(round_medians_ms: Sequence[float], loads: int = 1) -> float:
+    """Return the median over the loads of the 25th percentile of their rounds' medians, in ms."""
+    by_load = _by_load(round_medians_ms, loads)
+    return float(np.median([np.percentile(medians, 25) for medians in by_load]))
+
+
+def halves_of_rounds(round_medians_ms: Sequence[float], loads: int = 1) -> tuple[float, float]:
+    """Return the latencies in ms of two halves of a measurement (see ``repeatability``)."""
+    by_load = _by_load(round_medians_ms, loads)
+    if len(by_load) == 1:
+        return latency_of_rounds(round_medians_ms[::2]), latency_of_rounds(round_medians_ms[1::2])
+    of_loads = [float(np.percentile(medians, 25)) for medians in by_load]
+    return float(np.median(of_loads[::2])), float(np.median(of_loads[1::2]))
+
+
+def _by_load(round_medians_ms: Sequence[float], loads: int) -> list[list[float]]:
+    found: dict[int, list[float]] = {}
+    for number, median in enumerate(round_medians_ms):
+        found.setdefault(load_of_round(number, len(round_medians_ms), loads), []).append(median)
+    return list(found.values())
+
+
+def summarise(rounds_ms: Sequence[Sequence[float]], loads: int = 1) -> Measurement:
     """Return the measurement of one model from its runs, ``rounds_ms[round][run]`` in ms.
+
+    ``loads``: how many loads of the model, one after the other, share the rounds.
 
     Raises:
         ValueError: fewer than two rounds, or a round without runs.
@@ -75,9 +104,9 @@ def summarise(rounds_ms: Sequence[Sequence[float]]) -> Measurement:
     medians = [float(np.median(runs)) for runs in rounds_ms]
     runs = np.concatenate([np.asarray(r, dtype=float) for r in rounds_ms])
     p5, p50, p90, p95 = (float(p) for p in np.percentile(runs, [5, 50, 90, 95]))
-    halves = latency_of_rounds(medians[::2]), latency_of_rounds(medians[1::2])
+    halves = halves_of_rounds(medians, loads)
     return Measurement(
-        latency_ms=latency_of_rounds(medians),
+        latency_ms=latency_of_rounds(medians, loads),
         p5_ms=p5,
         p50_ms=p50,
         p90_ms=p90,

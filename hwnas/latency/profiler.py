@@ -29,6 +29,7 @@ from hwnas.latency.composition import fit_calibration, predicted_ms
 from hwnas.latency.device import LAYOUT, MODEL_FORMAT
 from hwnas.latency.kernel_predictor import fit_kernels
 from hwnas.latency.kernel_rows import complete
+from hwnas.latency.measurement import Measurement
 from hwnas.latency.networks import (
     calibration_networks,
     macs_terms,
@@ -200,7 +201,7 @@ class _Session:
 
     def measure(self, header: TableHeader, earlier: LatencyTable | None) -> LatencyTable:
         """Convert, visit and summarise everything of the plan."""
-        plan, rounds = self.plan, range(self.plan.target.device.protocol.rounds)
+        plan, protocol = self.plan, self.plan.target.device.protocol
         ops = {op_id(op): op for op in self._chosen(earlier)}
         roles = self._calibrating(earlier)
         known = {network_model_id(plan.space, role.arch): role.arch for role in roles}
@@ -222,16 +223,16 @@ class _Session:
                 network_conversion(plan.space, role.arch, plan.target)
             for role in validating
         })
-        self._visit(paths, rounds, "timing")
+        self._visit(paths, range(protocol.rounds), "timing")
         entries = dict(earlier.entries) if earlier else {}
-        entries |= {op: self.log.measurement(name, rounds) for name, op in ops.items()}
+        entries |= {op: self.log.measurement(name, protocol) for name, op in ops.items()}
         others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
         table = LatencyTable(
             header=header,
             entries=entries,
             calibration=dict(earlier.calibration) if earlier else {},
             validation=dict(earlier.validation) if earlier else {},
-            networks=others + tuple(self._record(role, rounds) for role in roles),
+            networks=others + tuple(self._record(role) for role in roles),
         )
         return self._with_calibration(table, roles)
 
@@ -350,24 +351,27 @@ class _Session:
         return spread_networks(self.plan.space, self._within(terms), count, seed=self.plan.seed,
                                purpose=purpose, avoid=avoid)
 
-    def _record(self, role: Role, rounds: Sequence[int]) -> NetworkRecord:
-        measured = self.log.measurement(network_model_id(self.plan.space, role.arch), rounds)
+    def _measured(self, arch: Arch) -> Measurement:
+        return self.log.measurement(network_model_id(self.plan.space, arch),
+                                    self.plan.target.device.protocol)
+
+    def _record(self, role: Role) -> NetworkRecord:
         return NetworkRecord(
             space=self.plan.space.name,
             role=role.name,
             is_sentinel=role.is_sentinel,
             arch=role.arch.to_json(),
-            measurement=MeasurementModel(**measured.to_json()),
+            measurement=MeasurementModel(**self._measured(role.arch).to_json()),
         )
 
     def _with_calibration(self, table: LatencyTable, roles: Sequence[Role]) -> LatencyTable:
         """Return ``table`` with this space's calibration and validation blocks."""
-        space, rounds = self.plan.space, range(self.plan.target.device.protocol.rounds)
+        space = self.plan.space
         whole = complete(table, self.plan.ops).table if self.plan.is_partial else table
 
         def measured(*names: str) -> tuple[list[Arch], Floats, Floats]:
             archs = [role.arch for role in roles if role.name in names]
-            found = [self.log.measurement(network_model_id(space, a), rounds) for a in archs]
+            found = [self._measured(arch) for arch in archs]
             return (archs, np.array([m.latency_ms for m in found]),
                     np.array([m.repeatability for m in found]))
 

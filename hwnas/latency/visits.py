@@ -1,15 +1,16 @@
 """Interleaved rounds of visits, each written down as it happens.
 
 Every model is visited once a round, in a new random order each round: what drifts on the device
-then hits all models alike, instead of becoming the error of one. A visit is appended to a samples
-file before the next begins; (model, round) is the unit of resume.
+then hits all models alike, instead of becoming the error of one. Between the protocol's loads all
+models are freed and loaded again in another order, for other places in memory. A visit is appended
+to a samples file before the next begins; (model, round) is the unit of resume.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hwnas.errors import InputError
 from hwnas.interfaces import Runner
 from hwnas.journal import Journal
 from hwnas.latency.device import TimingProtocol
-from hwnas.latency.measurement import Measurement, summarise
+from hwnas.latency.measurement import Measurement, load_of_round, summarise
 from hwnas.rng import stream
 
 Progress = Callable[[str, int, int], None]
@@ -81,10 +82,10 @@ class SampleLog:
         self._journal.append({"event": "state", "state": dict(state)})
         self.states.append(dict(state))
 
-    def measurement(self, model_id: str, rounds: Sequence[int]) -> Measurement:
-        """Return the measurement of one model from the visits of ``rounds``."""
+    def measurement(self, model_id: str, protocol: TimingProtocol) -> Measurement:
+        """Return the measurement of one model from the visits of the protocol's rounds."""
         runs = self._runs[model_id]
-        return summarise([runs[number] for number in rounds])
+        return summarise([runs[number] for number in range(protocol.rounds)], protocol.loads)
 
     def close(self) -> None:
         """Close the file."""
@@ -108,12 +109,14 @@ def visit_in_rounds(
     """
     names = sorted(models)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
-    for name in sorted({name for _, name in missing}):
-        runner.load(name, models[name])
+    loaded = _Loaded(runner, models, seed)
     if missing:
         log.add_state(runner.state())
     done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)
     for number in rounds:
+        load = load_of_round(number, protocol.rounds, protocol.loads)
+        loaded.hold(load, {name for r, name in missing
+                           if load_of_round(r, protocol.rounds, protocol.loads) == load})
         order = stream(seed, "visit order", number).permutation(len(names))
         todo = [names[i] for i in order if not log.has(names[i], number)]
         for name in todo:
@@ -124,3 +127,52 @@ def visit_in_rounds(
         if todo:
             log.add_state(runner.state())
             time.sleep(protocol.cooldown_s)
+
+
+def timed_in_rounds(
+    runner: Runner,
+    models: Mapping[str, Path],
+    rounds: int,
+    protocol: TimingProtocol,
+    *,
+    stage: str,
+    progress: Progress = no_progress,
+) -> dict[str, list[list[float]]]:
+    """Visit models in interleaved rounds, in memory, and free them.
+
+    Returns:
+        ``runs[name][round]`` in ms, the rounds of ``min(protocol.loads, rounds)`` loads.
+    """
+    names = sorted(models)
+    loaded = _Loaded(runner, models, 0)
+    runs: dict[str, list[list[float]]] = {name: [] for name in names}
+    for number in range(rounds):
+        loaded.hold(load_of_round(number, rounds, protocol.loads), names)
+        for place, index in enumerate(stream(0, "visit order", number).permutation(len(names))):
+            name = names[index]
+            runs[name].append(runner.time_ms(name, min_runs=protocol.min_runs,
+                                             min_ms=protocol.min_visit_ms))
+            progress(stage, number * len(names) + place + 1, rounds * len(names))
+    loaded.hold(rounds, ())
+    return runs
+
+
+class _Loaded:
+    """The models that a runner holds, freed and loaded again from one load to the next."""
+
+    def __init__(self, runner: Runner, models: Mapping[str, Path], seed: int) -> None:
+        self._runner, self._models, self._seed = runner, models, seed
+        self._load: int | None = None
+        self._names: list[str] = []
+
+    def hold(self, load: int, names: Collection[str]) -> None:
+        """Hold exactly ``names``, of load number ``load``, in a random order of this load."""
+        if load == self._load:
+            return
+        for name in self._names:
+            self._runner.unload(name)
+        ordered = sorted(names)
+        order = stream(self._seed, "load order", load).permutation(len(ordered))
+        self._load, self._names = load, [ordered[index] for index in order]
+        for name in self._names:
+            self._runner.load(name, self._models[name])

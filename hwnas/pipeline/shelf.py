@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.export.cache import ConversionCache
-from hwnas.latency.check import interleaved
 from hwnas.latency.measurement import summarise
 from hwnas.latency.profiler import conversion_of
 from hwnas.latency.runner import LocalRunner, Target
+from hwnas.latency.visits import timed_in_rounds
 from hwnas.ops import OpSpec
 from hwnas.space.chain import network_id
 from hwnas.space.known import KNOWN
@@ -134,10 +134,8 @@ def _measure(
     conversions = {key: conversion_of(layers, target) for key, layers in wanted.items()}
     paths = cache.fill(list(conversions.values()))
     names = {f"{name} x{width}": (name, width) for name, width in wanted}
-    for label, key in names.items():
-        runner.load(label, paths[conversions[key]])
-    runs = interleaved(runner, sorted(names), SCALING_ROUNDS, target.device.protocol,
-                       stage="scaling")
-    for label in names:
-        runner.unload(label)
-    return {key: summarise(runs[label]).latency_ms for label, key in names.items()}
+    models = {label: paths[conversions[key]] for label, key in names.items()}
+    protocol = target.device.protocol
+    runs = timed_in_rounds(runner, models, SCALING_ROUNDS, protocol, stage="scaling")
+    return {key: summarise(runs[label], protocol.loads).latency_ms
+            for label, key in names.items()}

@@ -133,11 +133,12 @@ class FakeRunner:
         self.time_of = time_of
         self.fail_at = fail_at
         self.loaded: dict[str, Path] = {}
+        self.ever_loaded: dict[str, Path] = {}
         self.calls: list[str] = []
         self.info = {"runtime_version": "onnxruntime 1.0"}
 
     def load(self, model_id: str, model: Path) -> None:
-        self.loaded[model_id] = model
+        self.loaded[model_id] = self.ever_loaded[model_id] = model
 
     def time_ms(self, model_id: str, *, min_runs: int, min_ms: float) -> list[float]:
         assert model_id in self.loaded

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.latency.measurement import latency_of_rounds, summarise
+from hwnas.latency.measurement import (
+    halves_of_rounds,
+    latency_of_rounds,
+    load_of_round,
+    summarise,
+)
 
 MS = st.floats(min_value=1e-3, max_value=1e3)
 ROUNDS = st.lists(st.lists(MS, min_size=1, max_size=6), min_size=2, max_size=9)
@@ -60,3 +65,25 @@ def test_the_file_form_has_nanosecond_resolution_and_all_fields():
         "latency_ms": 0.5, "p5_ms": 0.366667, "p50_ms": 0.666667, "p90_ms": 0.933333,
         "p95_ms": 0.966667, "num_rounds": 3, "num_runs": 3, "repeatability": 0.285714,
     }
+
+
+@given(rounds=st.integers(1, 30), loads=st.integers(1, 40))
+def test_rounds_are_shared_evenly_by_loads_one_after_the_other(rounds, loads):
+    owners = [load_of_round(number, rounds, loads) for number in range(rounds)]
+    assert owners == sorted(owners)
+    counts = np.bincount(owners)
+    assert len(counts) == min(loads, rounds)
+    assert counts.max() - counts.min() <= 1
+    assert load_of_round(-1, rounds, loads) == -1
+
+
+def test_the_latency_of_several_loads_is_the_median_of_theirs():
+    # quartiles of the loads' medians: 1.5, 5.5, 2.5, 100; halves: loads 1, 3 and loads 2, 4
+    medians = [1.0, 3.0, 5.0, 7.0, 2.0, 4.0, 100.0, 100.0]
+    assert latency_of_rounds(medians, 4) == pytest.approx((2.5 + 5.5) / 2)
+    assert halves_of_rounds(medians, 4) == pytest.approx(((1.5 + 2.5) / 2, (5.5 + 100) / 2))
+    assert halves_of_rounds(medians, 1) == (latency_of_rounds(medians[::2]),
+                                            latency_of_rounds(medians[1::2]))
+    summary = summarise([[ms] for ms in medians], 4)
+    assert summary.latency_ms == pytest.approx(4.0)
+    assert summary.repeatability == pytest.approx((52.75 - 2.0) / (54.75 / 2))

@@ -11,17 +11,18 @@ from hwnas.errors import DeviceError, InputError
 from hwnas.journal import Journal
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.measurement import summarise
-from hwnas.latency.visits import SampleLog, visit_in_rounds
+from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
 
 HEADER = {"device": "desk", "threads": 1, "protocol": {"rounds": 3, "min_visit_ms": 0.5}}
 PROTOCOL = TimingProtocol(rounds=3, min_runs=2, min_visit_ms=0.5, cooldown_s=0.0)
 MODELS = {name: Path(f"{name}.onnx") for name in ("alpha", "beta", "gamma", "delta", "eps")}
 
 
-def _visit(path, runner, *, models=MODELS, rounds=range(3), seed=0, header=HEADER, **options):
+def _visit(path, runner, *, models=MODELS, rounds=range(3), seed=0, header=HEADER,
+           protocol=PROTOCOL, **options):
     log = SampleLog(path, header)
     try:
-        visit_in_rounds(runner, models, rounds, PROTOCOL, log, seed=seed, stage="timing", **options)
+        visit_in_rounds(runner, models, rounds, protocol, log, seed=seed, stage="timing", **options)
     finally:
         log.close()
     return log
@@ -68,8 +69,8 @@ def test_what_is_written_is_what_was_timed(tmp_path, fake_runner):
     again = SampleLog(tmp_path / "s.jsonl", HEADER)
     assert again.rounds("beta") == log.rounds("beta")
     assert again.states == log.states
-    assert again.measurement("beta", [2, 0]) == summarise(
-        [log.rounds("beta")[2], log.rounds("beta")[0]])
+    assert again.measurement("beta", PROTOCOL) == summarise(
+        [log.rounds("beta")[number] for number in range(3)])
     assert not again.has("beta", 3)
     assert not again.has("omega", 0)
 
@@ -162,3 +163,67 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     path.write_text('{"event": "header"}\n')
     with pytest.raises(InputError, match="does not begin with the header"):
         SampleLog(path, HEADER)
+
+
+class _Loads:
+    """A fake runner's history: what was loaded when, and in which order."""
+
+    def __init__(self, runner):
+        self.orders = []
+        load, time_ms = runner.load, runner.time_ms
+        self._timed = True
+
+        def on_load(name, path):
+            assert name not in runner.loaded  # freed before it is loaded again
+            if self._timed:
+                self.orders.append([])
+            self._timed = False
+            self.orders[-1].append(name)
+            load(name, path)
+
+        def on_time(name, **options):
+            self._timed = True
+            return time_ms(name, **options)
+
+        runner.load, runner.time_ms = on_load, on_time
+
+
+LOADS = TimingProtocol(rounds=6, loads=3, min_runs=2, min_visit_ms=0.5)
+
+
+def test_models_are_loaded_again_between_loads_in_another_order(tmp_path, fake_runner):
+    runner = fake_runner()
+    history = _Loads(runner)
+    log = _visit(tmp_path / "s.jsonl", runner, rounds=range(6), protocol=LOADS)
+    assert [sorted(order) for order in history.orders] == [sorted(MODELS)] * 3
+    assert len({tuple(order) for order in history.orders}) == 3
+    assert log.measurement("beta", LOADS) == summarise(
+        [log.rounds("beta")[number] for number in range(6)], 3)
+
+
+def test_resuming_within_a_load_loads_what_is_missing_of_it(tmp_path, fake_runner):
+    path = tmp_path / "s.jsonl"
+    with pytest.raises(DeviceError):
+        _visit(path, fake_runner(fail_at=19), rounds=range(6), protocol=LOADS)
+    runner = fake_runner()
+    history = _Loads(runner)
+    _visit(path, runner, rounds=range(6), protocol=LOADS)
+    assert [len(order) for order in history.orders] == [1, 5]  # one visit of load 1 was missing
+    assert len(runner.calls) == 30 - 19
+
+
+def test_timing_in_memory_shares_its_rounds_among_the_loads_and_frees_all(fake_runner):
+    runner = fake_runner()
+    history = _Loads(runner)
+    seen = []
+    runs = timed_in_rounds(runner, MODELS, 4, LOADS, stage="s",
+                           progress=lambda *args: seen.append(args))
+    assert [sorted(order) for order in history.orders] == [sorted(MODELS)] * 3
+    assert runner.loaded == {}
+    assert seen == [("s", done, 20) for done in range(1, 21)]
+    rounds = [tuple(runner.calls[i : i + 5]) for i in range(0, 20, 5)]
+    assert all(sorted(one) == sorted(MODELS) for one in rounds)
+    assert len(set(rounds)) > 2
+    for name in MODELS:
+        places = [place for place, called in enumerate(runner.calls, 1) if called == name]
+        assert runs[name] == [[float(place), 1.0] for place in places]
