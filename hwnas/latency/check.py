@@ -27,7 +27,6 @@ from hwnas.latency.table import NetworkRecord
 from hwnas.latency.visits import Progress, no_progress, timed_in_rounds
 from hwnas.rng import stream
 
-CHECK_ROUNDS = 8
 ANCHORS = 3
 TOLERANCE = 0.05
 
@@ -162,7 +161,7 @@ def check_table(
     cache: ConversionCache | None = None,
     progress: Progress = no_progress,
 ) -> TableCheck:
-    """Time the anchors again, in CHECK_ROUNDS interleaved rounds of the table's protocol."""
+    """Time the anchors again, by the table's protocol."""
     protocol = table.header.protocol or target.device.protocol
     anchors = anchors_of(table, space, num_anchors)
     records = {network_model_id(space, arch_of(r)): r for r in anchors}
@@ -173,7 +172,7 @@ def check_table(
     paths = (cache or ConversionCache()).fill(list(conversions.values()))
     before = runner.state()
     runs = timed_in_rounds(runner, {name: paths[one] for name, one in conversions.items()},
-                           CHECK_ROUNDS, protocol, stage="sentinels", progress=progress)
+                           protocol.rounds, protocol, stage="sentinels", progress=progress)
     now = {name: summarise(runs[name], protocol.loads) for name in records}
     return TableCheck(
         tuple(

@@ -17,7 +17,7 @@ from hwnas.space.chain import network_id
 from hwnas.space.known import KNOWN
 
 WIDTHS = tuple(round(0.05 * step, 2) for step in range(1, 41))
-SCALING_ROUNDS = 6
+SCALING_ROUNDS = 20
 MOST_STEPS = 4
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from hwnas.errors import InputError
 from hwnas.latency.check import (
-    CHECK_ROUNDS,
     Sentinel,
     TableCheck,
     arch_of,
@@ -51,7 +50,7 @@ def check(table, tiny, target, cache, fake_runner):
         runner = fake_runner(lambda name, call: [now[name], now[name]])
         runner.info = {"runtime_version": version}
         found = check_table(table, tiny, target, runner, num_anchors=anchors, cache=cache)
-        assert len(runner.calls) == anchors * CHECK_ROUNDS
+        assert len(runner.calls) == anchors * table.header.protocol.rounds
         assert len(runner.ever_loaded) == anchors  # the sixth network is no sentinel
         assert all(path.suffix == ".onnx" for path in runner.ever_loaded.values())
         return found

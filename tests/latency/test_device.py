@@ -54,6 +54,15 @@ def test_a_device_file_without_a_protocol_gets_the_usual_one(device_file, tmp_pa
     assert load_device(str(path)).protocol == TimingProtocol()
 
 
+def test_every_load_of_a_model_needs_a_round(device_file, tmp_path):
+    path = tmp_path / "loads.yaml"
+    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, loads: 5"))
+    with pytest.raises(InputError, match=r"loads \(5\) must not be more than rounds \(4\)"):
+        load_device(str(path))
+    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, loads: 4"))
+    assert load_device(str(path)).protocol.loads == 4
+
+
 def test_an_unknown_device_names_those_that_are_known():
     with pytest.raises(InputError, match=r"(?s)known: .*host.*Next: .*path of a device"):
         load_device("no-such-phone")
