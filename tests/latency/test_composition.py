@@ -62,6 +62,7 @@ STRUCTURES = {
     "scale": (0.85, 0.0, 0.0, 0.0),
     "affine": (0.9, 2.5, 0.0, 0.0),
     "affine+ops": (0.95, 0.3, -0.25, 0.0),
+    "affine+params": (0.95, 0.3, 0.0, 1.0),
     "affine+ops+params": (0.95, 0.3, -0.25, 1.0),
 }
 
@@ -136,15 +137,15 @@ def test_leaving_one_out_is_a_fit_on_the_others(table, archs):
     assert errors[3] == pytest.approx((slope * x.base[3, 0] + constant) / measured[3] - 1)
 
 
-def test_the_simplest_form_within_one_standard_error_of_the_paired_differences():
+def test_the_simplest_form_whose_error_is_near_the_best():
     best = np.full(16, 0.010)
-    # always a little worse: no spread in the differences, so it is worse
-    assert choose([np.full(16, 0.0101), best]) == 1
-    # worse on one network, better on another: a matter of chance
-    mixed = best.copy()
-    mixed[:2] = 0.016, 0.001
-    assert choose([mixed, best]) == 0
+    assert choose([np.full(16, 0.0114), best]) == 0
+    assert choose([np.full(16, 0.0116), np.full(16, 0.0114), best]) == 1
     assert choose([best, np.full(16, 0.02)]) == 0
+    # one network that a simple form misses by far counts
+    missed = best.copy()
+    missed[0] = 0.04
+    assert choose([missed, best]) == 1
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3), (6, 4)])
@@ -175,7 +176,7 @@ def test_it_says_what_was_chosen_and_by_how_much(table, archs):
     assert fitted.margin == pytest.approx(min(others)
                                           - fitted.left_out[fitted.form].rms_rel_error)
     text = describe(fitted)
-    assert f"form {fitted.form}, the simplest within one standard error" in text
+    assert f"form {fitted.form}, the simplest within 15% of the best" in text
     assert "next best" in text
 
 
