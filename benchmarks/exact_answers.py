@@ -20,8 +20,9 @@ import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
 from hwnas.additive.graph import Graph, Term, build_graph
+from hwnas.additive.grid import num_codes
 from hwnas.additive.optimum import ranked
-from hwnas.additive.window import num_codes, open_window, quantile
+from hwnas.additive.window import open_window, quantile
 from hwnas.rng import stream
 from hwnas.search.limits import counted_terms
 from hwnas.space.catalogue import load_space

@@ -19,11 +19,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.additive.graph import UNREACHABLE, Graph, Ints, smallest_so_far, smallest_to_go
+from hwnas.additive.contract import contract, is_large
+from hwnas.additive.graph import (
+    UNREACHABLE,
+    Graph,
+    Ints,
+    Step,
+    smallest_so_far,
+    smallest_to_go,
+)
 from hwnas.errors import InfeasibleError
 
 MOST_OPEN = 10_000_000  # nodes kept open before the search gives up (8 GB would follow)
-MOST_LABELS = 1 << 16  # beyond this a bound is loosened (never wrongly), see _thin
+FEW_SYMBOLS = 16  # of a state: not worth looking for those that are never best
+MOST_LABELS = 1 << 16  # of a state; beyond this a bound is loosened (never wrongly), see _thin
+MOST_LABELS_OF_LARGE = 1 << 13  # the same in a graph of more states
 
 
 @dataclass(frozen=True)
@@ -64,12 +74,25 @@ def ranked(
     lexicographic order. Nothing is yielded when no code meets the limits. Without a score (None)
     all codes within the limits come in lexicographic order.
     """
+    if not is_large(graph):
+        yield from _ranked(graph, score, limits, MOST_LABELS)
+        return
+    contraction = contract(graph)  # its codes are in the same order
+    for found in _ranked(contraction.graph, score, limits, MOST_LABELS_OF_LARGE):
+        (code,) = contraction.expand(np.array([found.code])).tolist()
+        yield Ranked(tuple(code), found.score)
+
+
+def _ranked(
+    graph: Graph, score: int | None, limits: Sequence[tuple[int, int]], most_labels: int
+) -> Iterator[Ranked]:
+    """Yield the codes of :func:`ranked`; bounds keep up to ``most_labels`` labels a state."""
     bounds = _bounds(graph, limits)
     gains = tuple(
         np.zeros_like(step.next_state) if score is None else step.weights[score]
         for step in graph.steps
     )
-    tables = [_completions(graph, gains, bound) for bound in bounds]
+    tables = [_completions(graph, gains, bound, most_labels) for bound in bounds]
     edges = [_edges(graph, number, gains, bounds) for number in range(len(graph.steps))]
     start = tuple(bound.most for bound in bounds)
     first = _bound_of(tables, 0, 0, start)
@@ -158,7 +181,9 @@ def _surrogate(left: Bound, right: Bound, ratio: float) -> Bound:
     return Bound(weights, by_left * left.most + by_right * right.most)
 
 
-def _completions(graph: Graph, gains: Sequence[Ints], bound: Bound) -> list[list[Labels]]:
+def _completions(
+    graph: Graph, gains: Sequence[Ints], bound: Bound, most_labels: int
+) -> list[list[Labels]]:
     """Return for each layer and the end the labels of each of its states."""
     so_far = smallest_so_far(graph, bound.weights)
     nothing = Labels(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
@@ -167,14 +192,28 @@ def _completions(graph: Graph, gains: Sequence[Ints], bound: Bound) -> list[list
         step, current = graph.steps[number], []
         for state in range(len(step.allowed)):
             room = bound.most - int(so_far[number][state])
+            costs, gained = bound.weights[number][state], gains[number][state]
             parts = [
-                (layers[-1][step.next_state[state, symbol]], bound.weights[number][state, symbol],
-                 gains[number][state, symbol])
-                for symbol in np.flatnonzero(step.allowed[state])
+                (layers[-1][step.next_state[state, symbol]], costs[symbol], gained[symbol])
+                for symbol in _undominated(step, state, costs, gained)
             ]
-            current.append(_merge(parts, room))
+            current.append(_thin(_merge(parts, room), most_labels))
         layers.append(current)
     return layers[::-1]
+
+
+def _undominated(step: Step, state: int, costs: Ints, gains: Ints) -> Ints:
+    """Return the allowed symbols but those that another leading to the same state makes useless."""
+    symbols = np.flatnonzero(step.allowed[state])
+    if len(symbols) <= FEW_SYMBOLS:
+        return symbols
+    order = symbols[np.lexsort((-gains[symbols], costs[symbols], step.next_state[state, symbols]))]
+    following = step.next_state[state, order]
+    kept = []
+    for place in np.split(np.arange(len(order)), np.flatnonzero(np.diff(following)) + 1):
+        best = np.maximum.accumulate(gains[order[place]])
+        kept.append(order[place[np.concatenate(([True], best[1:] > best[:-1]))]])
+    return np.concatenate(kept)
 
 
 def _merge(parts: Sequence[tuple[Labels, int, int]], room: int) -> Labels:
@@ -188,14 +227,14 @@ def _merge(parts: Sequence[tuple[Labels, int, int]], room: int) -> Labels:
     costs, scores = costs[order], scores[order]
     best_before = np.concatenate(([-UNREACHABLE], np.maximum.accumulate(scores)[:-1]))
     kept = scores > best_before
-    return _thin(Labels(costs[kept], scores[kept]))
+    return Labels(costs[kept], scores[kept])
 
 
-def _thin(labels: Labels) -> Labels:
-    """Merge neighbours beyond MOST_LABELS: smallest cost, largest score, still an upper bound."""
-    if len(labels.costs) <= MOST_LABELS:
+def _thin(labels: Labels, most: int) -> Labels:
+    """Merge neighbours beyond ``most``: smallest cost, largest score, still an upper bound."""
+    if len(labels.costs) <= most:
         return labels
-    group = -(-len(labels.costs) // (MOST_LABELS // 2))
+    group = -(-len(labels.costs) // (most // 2))
     starts = np.arange(0, len(labels.costs), group)
     return Labels(labels.costs[starts], np.maximum.reduceat(labels.scores, starts))
 

@@ -1,137 +1,40 @@
 """Counting and uniform sampling of the codes whose value lies in a window.
 
-Values are laid on a grid: every edge's weight is rounded to a whole number of cells, and dynamic
-programming counts the codes of every sum of cells. The rounding error of a code lies between two
-bounds that the same recursion gives exactly, so the grid yields a *superset* of the window's codes
-(every code that may be inside) and a *sure* set (every code that must be). A code is drawn from
-the superset by its rank, one uniform integer, and accepted if its exact sum is inside: accepted
-codes are exactly uniform over the window. The grid is refined until the sure set is at least half
-of the superset, which bounds the expected number of draws by two; a superset without a code proves
-the window empty; a small superset is listed and filtered instead, and so are all codes of a
-small space.
+A grid (``grid.py``) yields a *superset* of the window's codes (every code that may be inside) and a
+*sure* set (every code that must be). A code is drawn from the superset and accepted if its exact
+sum is inside: accepted codes are uniform over the window. A code is drawn by its rank, one uniform
+integer, so that this is exact; in a graph of too many states for that it is drawn choice by choice
+by counts in doubles (``wide.py``), which is exact to within 1e-9. The grid is refined until the
+sure set is at least half of the superset, which bounds the expected number of draws by two; a
+superset without a code proves the window empty; a small superset is listed and filtered instead,
+and so are all codes of a small space.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.additive.graph import Graph, Ints, smallest_to_go
+from hwnas.additive.contract import Contraction, contract, is_large
+from hwnas.additive.graph import Graph, Ints
+from hwnas.additive.grid import Grid, Layout, count_completions, ends, lay, make_grid, num_codes
+from hwnas.additive.wide import WideGrid, make_wide
 from hwnas.errors import InfeasibleError
 
 LISTED_CODES = 100_000  # a superset up to this size is listed rather than sampled
+LISTED_OF_LARGE = 1 << 14  # the same in a graph of too many states
 FIRST_CELLS = 1 << 12
 MOST_CELLS = 1 << 19  # cells of the finest grid, shared between the states of a layer
-MOST_COUNTS = 2**31  # of a grid, over all layers: 16 GiB of 64-bit numbers
+WIDE_CELLS = (1 << 14, 1 << 16)  # of the grids of a graph of too many states, in turn
+MOST_HALVINGS = 12  # of the range that such a grid covers
+KEPT_GRIDS = 2  # of them, for later windows; hundreds of MB each
 MOST_DRAWS = 1_000  # draws per wanted code before sampling gives up (a window narrower than a cell)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Counts of codes by their sum of cells.
-
-    ``cells[t]`` (states, symbols) are whole cells per edge; ``cumulative[t][state, g]`` counts the
-    completions from that state whose cells sum to at most ``g``. A code's exact path sum lies in
-    ``[origin + sum * cell + error_low, origin + sum * cell + error_high]``.
-    """
-
-    cell: int
-    origin: int
-    error_low: int
-    error_high: int
-    cells: tuple[Ints, ...]
-    cumulative: tuple[NDArray[np.object_] | Ints, ...]
-
-    def count(self, low: int, high: int) -> int:
-        """Return how many codes have a sum of cells in ``[low, high]``."""
-        return int(_at(self.cumulative[0], np.zeros(1, dtype=np.int64), np.array([high]))[0]
-                   - _at(self.cumulative[0], np.zeros(1, dtype=np.int64), np.array([low - 1]))[0])
-
-    def superset(self, low: int, high: int) -> tuple[int, int]:
-        """Return the range of cell sums of all codes that may lie in ``[low, high]``."""
-        return (-((self.origin + self.error_high - low) // self.cell),
-                (high - self.origin - self.error_low) // self.cell)
-
-    def sure(self, low: int, high: int) -> tuple[int, int]:
-        """Return the range of cell sums of codes that must lie in ``[low, high]``."""
-        return (-((self.origin + self.error_low - low) // self.cell),
-                (high - self.origin - self.error_high) // self.cell)
-
-
-def _at(table: NDArray[np.object_] | Ints, state: Ints, cells: Ints) -> NDArray[np.object_] | Ints:
-    """Look cumulative counts up: none below the first cell, all above the last."""
-    inside = np.clip(cells, 0, table.shape[1] - 1)
-    found: NDArray[np.object_] | Ints = table[state, inside]
-    return np.where(cells < 0, 0, found)
-
-
-def num_codes(graph: Graph) -> int:
-    """Return how many codes are allowed, exactly."""
-    counts = np.ones(1, dtype=object)
-    for step in reversed(graph.steps):
-        counts = np.where(step.allowed, counts[step.next_state], 0).sum(axis=1)
-    return int(counts[0])
-
-
-def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
-    """Return the counts of ``graph``'s codes on a grid of about ``num_cells`` cells."""
-    total = num_codes(graph)
-    if total == 0:
-        weights = tuple(step.weights[function] for step in graph.steps)
-        states = map(graph.num_states, range(len(graph.steps) + 1))
-        return Grid(1, 0, 0, 0, weights, tuple(np.zeros((n, 1), dtype=np.int64) for n in states))
-    _require_memory(graph, num_cells)
-    empty = _laid(graph, function, num_cells)
-    # counts beyond int64 are held as Python integers
-    counts = _counts(graph, empty.cells, np.int64 if total < 2**62 else object)
-    cumulative = tuple(np.cumsum(c, axis=1) for c in reversed(list(counts)))
-    return replace(empty, cumulative=cumulative)
-
-
-def _require_memory(graph: Graph, num_cells: int) -> None:
-    """Raise InfeasibleError where the counts of a grid would not fit into memory."""
-    counts = sum(graph.num_states(step) for step in range(len(graph.steps) + 1)) * num_cells
-    if counts > MOST_COUNTS:
-        raise InfeasibleError(
-            f"a window of this space has {counts:.2g} counts to keep, more than {MOST_COUNTS:.2g}: "
-            "it cannot be sampled uniformly. Next: restrict the space to fewer choices that are "
-            "shared by many operations"
-        )
-
-
-def _laid(graph: Graph, function: int, num_cells: int) -> Grid:
-    """Return the grid without its counts."""
-    weights = tuple(step.weights[function] for step in graph.steps)
-    smallest = [int(w[s.allowed].min()) for w, s in zip(weights, graph.steps, strict=True)]
-    spread = -int(smallest_to_go(graph, [-w for w in weights])[0][0]) - sum(smallest)
-    cell = max(1, -(-spread // num_cells))
-    cells = tuple((w - low + cell // 2) // cell for w, low in zip(weights, smallest, strict=True))
-    errors = [w - low - c * cell for w, low, c in zip(weights, smallest, cells, strict=True)]
-    error_low = int(smallest_to_go(graph, errors)[0][0])
-    error_high = -int(smallest_to_go(graph, [-e for e in errors])[0][0])
-    return Grid(cell, sum(smallest), error_low, error_high, cells, ())
-
-
-def _counts(graph: Graph, cells: Sequence[Ints], dtype: type) -> Iterator[NDArray[Any]]:
-    """Yield ``(states, sums)`` counts of completions by their sum, from the end to the start."""
-    width = -int(smallest_to_go(graph, [-c for c in cells])[0][0]) + 1
-    counts: NDArray[Any] = np.zeros((1, width), dtype=dtype)
-    counts[0, 0] = 1
-    yield counts
-    for step, cost in zip(reversed(graph.steps), reversed(cells), strict=True):
-        current: NDArray[Any] = np.zeros((len(step.allowed), width), dtype=dtype)
-        for state, symbol in np.argwhere(step.allowed).tolist():
-            shift = int(cost[state, symbol])
-            if shift < width:
-                current[state, shift:] += counts[step.next_state[state, symbol], : width - shift]
-        counts = current
-        yield counts
 
 
 def _share_cells(counts: NDArray[np.float64], shares: NDArray[np.float64]) -> Ints:
@@ -152,8 +55,8 @@ class Window:
     """The codes of ``graph`` whose path sum of ``function`` lies in ``[low, high]``.
 
     ``num_low <= number of codes <= num_high``; equal when the number is exact. ``listed`` holds
-    all codes where they were few enough to list; ``grid`` is None where all codes of the graph
-    are. Made by :func:`open_window`.
+    all codes where they were few enough to list, ``grid`` counts them where they were not. Made by
+    :class:`Windows`.
     """
 
     graph: Graph
@@ -162,7 +65,7 @@ class Window:
     high: int
     num_low: int
     num_high: int
-    grid: Grid | None
+    grid: Grid | WideGrid | None
     listed: Ints | None
 
     @property
@@ -186,12 +89,12 @@ class Window:
         if self.listed is not None:
             return self.listed[rng.integers(len(self.listed), size=count)]
         assert self.grid is not None
+        superset = self.grid.layout.superset(self.low, self.high)
         accepted = [np.empty((0, len(self.graph.steps)), dtype=np.int64)]
         missing, draws = count, 0
         while missing > 0:
             draw = min(max(64, int(missing / max(self.acceptance, 0.05)) + 8), 1 << 16)
-            codes = unrank(self.graph, self.grid, *self.grid.superset(self.low, self.high),
-                           _uniform(self.num_high, draw, rng))
+            codes = self.grid.draw(self.graph, *superset, draw, rng)
             sums = self.graph.totals(codes)[self.function]
             codes = codes[(sums >= self.low) & (sums <= self.high)][:missing]
             accepted.append(codes)
@@ -205,80 +108,112 @@ class Window:
         return np.concatenate(accepted)
 
 
-def open_window(graph: Graph, function: int, low: int, high: int) -> Window:
-    """Return the window ``[low, high]`` of path sums of ``function``, on a grid fine enough."""
-    if prod(graph.sizes) <= LISTED_CODES:
-        codes = np.indices(graph.sizes).reshape(len(graph.sizes), -1).T
-        codes = codes[graph.possible(codes)]
-        sums = graph.totals(codes)[function]
+@dataclass(frozen=True)
+class Windows:
+    """Opens windows of path sums of ``function``; those of a large graph share their grids."""
+
+    graph: Graph
+    function: int
+
+    def open(self, low: int, high: int) -> Window:
+        """Return the window ``[low, high]`` of path sums, on a grid fine enough.
+
+        Raises:
+            InfeasibleError: the counts of a grid would not fit into memory.
+        """
+        graph = self.graph
+        if prod(graph.sizes) <= LISTED_CODES:
+            codes = np.indices(graph.sizes).reshape(len(graph.sizes), -1).T
+            return self._listed(codes[graph.possible(codes)], low, high)
+        if low > high or num_codes(graph) == 0:
+            return self._listed(np.empty((0, len(graph.steps)), dtype=np.int64), low, high)
+        for grid in self._finer(high):
+            superset, sure = grid.layout.superset(low, high), grid.layout.sure(low, high)
+            num_high = grid.bounds(*superset)[1]
+            if num_high <= (LISTED_OF_LARGE if is_large(graph) else LISTED_CODES):
+                return self._listed(grid.listed(graph, *superset), low, high)
+            num_low = grid.bounds(*sure)[0]
+            if 2 * num_low >= num_high or grid.layout.cell == 1:
+                break
+        return Window(graph, self.function, low, high, num_low, num_high, grid, None)
+
+    def _listed(self, codes: Ints, low: int, high: int) -> Window:
+        """Return the window that holds those of ``codes`` that are inside."""
+        sums = self.graph.totals(codes)[self.function]
         codes = codes[(sums >= low) & (sums <= high)]
-        return Window(graph, function, low, high, len(codes), len(codes), None, codes)
-    states = max(graph.num_states(step) for step in range(len(graph.steps) + 1))
-    most = max(FIRST_CELLS, MOST_CELLS // states)
-    if num_codes(graph) >= 2**62:
-        most = max(FIRST_CELLS, most // 8)
-    num_cells = FIRST_CELLS
-    while True:
-        grid = make_grid(graph, function, num_cells)
-        superset = grid.superset(low, high)
-        num_high = grid.count(*superset) if low <= high else 0
-        if num_high <= LISTED_CODES:
-            codes = unrank(graph, grid, *superset, np.arange(num_high))
-            sums = graph.totals(codes)[function]
-            codes = codes[(sums >= low) & (sums <= high)]
-            return Window(graph, function, low, high, len(codes), len(codes), grid, codes)
-        sure_low, sure_high = grid.sure(low, high)
-        num_low = grid.count(sure_low, sure_high) if sure_low <= sure_high else 0
-        is_exact = grid.cell == 1
-        if 2 * num_low >= num_high or num_cells >= most or is_exact:
-            return Window(graph, function, low, high, num_low, num_high, grid, None)
-        num_cells *= 4
+        return Window(self.graph, self.function, low, high, len(codes), len(codes), None, codes)
+
+    def _finer(self, high: int) -> Iterator[Grid | WideGrid]:
+        """Yield grids that reach to ``high``, each finer than the one before it."""
+        if is_large(self.graph):
+            yield from (self._wide(num_cells, high) for num_cells in WIDE_CELLS)
+            return
+        most = self._most_cells()
+        num_cells = FIRST_CELLS
+        yield make_grid(self.graph, self.function, num_cells)
+        while num_cells < most:
+            num_cells *= 4
+            yield make_grid(self.graph, self.function, num_cells)
+
+    def _most_cells(self) -> int:
+        states = max(map(self.graph.num_states, range(len(self.graph.steps) + 1)))
+        most = max(FIRST_CELLS, MOST_CELLS // states)
+        return most if num_codes(self.graph) < 2**62 else max(FIRST_CELLS, most // 8)
+
+    @cached_property
+    def _contraction(self) -> Contraction:
+        return contract(self.graph)
+
+    @cached_property
+    def _wide_grids(self) -> dict[tuple[int, int], WideGrid]:
+        return {}
+
+    def _wide(self, num_cells: int, high: int) -> WideGrid:
+        """Return a grid over the lowest 1, 1/2, 1/4, ... of all sums, the least with ``high``."""
+        graph = self._contraction.graph
+        origin, most = ends(graph, self.function)
+        halvings = 0
+        while halvings < MOST_HALVINGS and origin + ((most - origin) >> halvings + 1) >= high:
+            halvings += 1
+        if (num_cells, halvings) not in self._wide_grids:
+            while len(self._wide_grids) >= KEPT_GRIDS:
+                self._wide_grids.pop(next(iter(self._wide_grids)))
+            span = (most - origin) >> halvings
+            grid = make_wide(self._contraction, self.function, num_cells, span)
+            self._wide_grids[num_cells, halvings] = grid
+        return self._wide_grids[num_cells, halvings]
+
+    def quantile(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values of the function at these shares (0..1) of all codes.
+
+        See :func:`quantile`.
+        """
+        everything = self.open(-(2**60), 2**60)
+        if everything.is_empty:
+            raise InfeasibleError("no network is allowed, so there are no quantiles")
+        scale = self.graph.functions[self.function]
+        if everything.listed is not None:
+            ordered = np.sort(self.graph.totals(everything.listed)[self.function])
+            ranks = np.clip(np.ceil(shares * len(ordered)).astype(int) - 1, 0, len(ordered) - 1)
+            return np.array([scale.value(int(total)) for total in ordered[ranks]])
+        layout, counts = self._all_counts()
+        middle = layout.origin + (layout.error_low + layout.error_high) // 2
+        return np.array([scale.value(middle + int(cell) * layout.cell)
+                         for cell in _share_cells(counts, shares)])
+
+    def _all_counts(self) -> tuple[Layout, NDArray[np.float64]]:
+        """Return the finest layout and how many codes have each sum of cells."""
+        if is_large(self.graph):
+            grid = self._wide(WIDE_CELLS[-1], 2**60)
+            return grid.layout, grid.counts[0][0]
+        layout = lay(self.graph, self.function, MOST_CELLS // 4)
+        [at_start] = deque(count_completions(self.graph, layout.cells, np.float64), maxlen=1)
+        return layout, at_start[0]
 
 
-def unrank(
-    graph: Graph, grid: Grid, low: int, high: int, ranks: NDArray[np.object_] | Ints
-) -> Ints:
-    """Return the codes of these ranks among those whose cells sum to ``[low, high]``.
-
-    ``ranks`` count from 0 in lexicographic order of the code; the result is
-    ``(num_ranks, num_choices)`` symbols.
-    """
-    remaining = ranks.copy()
-    codes = np.empty((len(ranks), len(graph.steps)), dtype=np.int64)
-    state = np.zeros(len(ranks), dtype=np.int64)
-    spent = np.zeros(len(ranks), dtype=np.int64)
-    for number, (step, cells) in enumerate(zip(graph.steps, grid.cells, strict=True)):
-        after = grid.cumulative[number + 1]
-        columns = []
-        for symbol in range(step.allowed.shape[1]):
-            total = spent + cells[state, symbol]
-            following = step.next_state[state, symbol]
-            count = _at(after, following, high - total) - _at(after, following, low - total - 1)
-            columns.append(np.where(step.allowed[state, symbol], count, 0))
-        upto = np.cumsum(np.stack(columns, axis=1), axis=1)
-        chosen = (remaining[:, None] >= upto).astype(bool).sum(axis=1)
-        before = np.where(chosen > 0, upto[np.arange(len(ranks)), np.maximum(chosen - 1, 0)], 0)
-        remaining = remaining - before
-        codes[:, number] = chosen
-        spent = spent + cells[state, chosen]
-        state = step.next_state[state, chosen]
-    return codes
-
-
-def _uniform(bound: int, count: int, rng: np.random.Generator) -> NDArray[np.object_] | Ints:
-    """Return ``count`` independent integers uniform on ``[0, bound)``, for any size of bound."""
-    if bound < 2**63:
-        return rng.integers(bound, size=count)
-    num_bytes = (bound.bit_length() + 7) // 8
-    mask = (1 << bound.bit_length()) - 1
-    drawn: list[int] = []
-    while len(drawn) < count:
-        value = int.from_bytes(rng.bytes(num_bytes), "little") & mask
-        if value < bound:
-            drawn.append(value)
-    values = np.empty(count, dtype=object)
-    values[:] = drawn
-    return values
+def open_window(graph: Graph, function: int, low: int, high: int) -> Window:
+    """Return the window ``[low, high]`` of path sums of ``function``; see :class:`Windows`."""
+    return Windows(graph, function).open(low, high)
 
 
 def quantile(graph: Graph, function: int, shares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -291,16 +226,4 @@ def quantile(graph: Graph, function: int, shares: NDArray[np.float64]) -> NDArra
     Raises:
         InfeasibleError: no code is allowed.
     """
-    everything = open_window(graph, function, -(2**60), 2**60)
-    if everything.is_empty:
-        raise InfeasibleError("no network is allowed, so there are no quantiles")
-    scale = graph.functions[function]
-    if everything.listed is not None:
-        ordered = np.sort(graph.totals(everything.listed)[function])
-        ranks = np.clip(np.ceil(shares * len(ordered)).astype(int) - 1, 0, len(ordered) - 1)
-        return np.array([scale.value(int(total)) for total in ordered[ranks]])
-    grid = _laid(graph, function, MOST_CELLS // 4)
-    [at_start] = deque(_counts(graph, grid.cells, np.float64), maxlen=1)
-    cells = _share_cells(at_start[0], shares)
-    middle = grid.origin + (grid.error_low + grid.error_high) // 2
-    return np.array([scale.value(middle + int(cell) * grid.cell) for cell in cells])
+    return Windows(graph, function).quantile(shares)

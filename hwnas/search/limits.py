@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.additive.graph import Graph, Term, build_graph
+from hwnas.additive.grid import num_codes
 from hwnas.additive.optimum import best_distinct, cheapest, dearest, ranked
-from hwnas.additive.window import Window, num_codes, open_window, quantile
+from hwnas.additive.window import Window, Windows
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.interfaces import SearchSpace
@@ -109,6 +110,14 @@ class LimitedSpace:
             functions.append(self.score)
         return build_graph(symbol_counts(self.space), functions)
 
+    @cached_property
+    def _opened(self) -> dict[int, Windows]:
+        return {}
+
+    def _windows(self, index: int) -> Windows:
+        """Return what opens windows of a limit's metric; windows share its grids."""
+        return self._opened.setdefault(index, Windows(self.graph, index))
+
     def _terms(self, limit: Limit) -> tuple[Term, ...]:
         if limit.table is not None:
             return self.predictors[limit.table].terms
@@ -188,7 +197,7 @@ class LimitedSpace:
     def window(self, low: float, high: float) -> Window:
         """Return the codes whose first limit's metric lies in ``[low, high]``."""
         function = self.graph.functions[0]
-        return open_window(self.graph, 0, function.ceil(low), function.floor(high))
+        return self._windows(0).open(function.ceil(low), function.floor(high))
 
     def within(self, symbols: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of ``(num_codes, num_choices)`` symbols meet all limits."""
@@ -200,7 +209,7 @@ class LimitedSpace:
 
     def percentiles(self, shares: Sequence[float], index: int = 0) -> list[float]:
         """Return the metric of limit ``index`` at these shares (0..1) of all codes."""
-        return [float(v) for v in quantile(self.graph, index, np.array(shares))]
+        return [float(v) for v in self._windows(index).quantile(np.array(shares))]
 
     @property
     def num_codes(self) -> int:

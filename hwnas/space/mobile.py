@@ -13,8 +13,8 @@ number of operations and of states small enough for exact answers:
 A choice exists only where its stage, its block and the block's family have it. A block's operation
 depends on its stage's width and its own choices, a first block's on the widths of the stages before
 it as well; every factor covers these, and factors without operations say which codes there are.
-Latency is additive. Graphs over the space can be built; a grid of latencies over all of them
-(uniform samples of a window) is beyond memory.
+Latency is additive. Graphs over the space have millions of states, a hundredth of that once each
+block's choices are one (``additive/contract.py``), which windows and optima are computed on.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.additive.graph import Term, build_graph
+from hwnas.additive.grid import num_codes
 from hwnas.additive.optimum import cheapest, dearest
-from hwnas.additive.window import num_codes
 from hwnas.interfaces import SearchSpace
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hwnas.additive import contract as contract_module
+from hwnas.additive import grid as grid_module
 from hwnas.additive import window as module
 from hwnas.additive.graph import Term, build_graph
+from hwnas.additive.grid import make_grid, num_codes, unrank
 from hwnas.additive.optimum import cheapest, dearest
-from hwnas.additive.window import make_grid, num_codes, open_window, quantile, unrank
+from hwnas.additive.window import open_window, quantile
 from hwnas.errors import InfeasibleError
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -19,12 +22,16 @@ from hwnas.space.catalogue import load_space
 LEAST_P = 1e-4  # of a chi-square test with a fixed seed: a wrong sampler fails by far
 
 
-@pytest.fixture
-def coarse(monkeypatch):
+@pytest.fixture(params=["by rank", "by counts in doubles"])
+def coarse(request, monkeypatch):
     """Nothing is listed, and the grid is so coarse that some draws must be refused."""
     monkeypatch.setattr(module, "LISTED_CODES", 0)
+    monkeypatch.setattr(module, "LISTED_OF_LARGE", 0)
     monkeypatch.setattr(module, "FIRST_CELLS", 16)
     monkeypatch.setattr(module, "MOST_CELLS", 64)
+    monkeypatch.setattr(module, "WIDE_CELLS", (16, 64))
+    if request.param == "by counts in doubles":
+        monkeypatch.setattr(contract_module, "LARGE", -1)
 
 
 def _open(problem, low, high, function=0):
@@ -101,8 +108,8 @@ def _values(problem, samples):
 def test_a_grid_whose_cells_divide_all_values_counts_exactly(make_problem):
     problem = make_problem((3, 3, 3), [Term((i,), np.arange(3.0)) for i in range(3)])
     grid = make_grid(problem.graph, 0, 6)
-    assert grid.cell == problem.graph.functions[0].scale  # one
-    assert (grid.error_low, grid.error_high) == (0, 0)
+    assert grid.layout.cell == problem.graph.functions[0].scale  # one
+    assert (grid.layout.error_low, grid.layout.error_high) == (0, 0)
     counts = [grid.count(total, total) for total in range(-1, 8)]
     assert counts == [0, 1, 3, 6, 7, 6, 3, 1, 0]
 
@@ -128,15 +135,19 @@ def test_samples_of_a_window_by_rank_and_refusal_are_uniform(space_problem, shar
     assert _p_uniform(problem, inside, samples) > LEAST_P
 
 
-@pytest.mark.parametrize("is_coarse", [False, True])
-def test_samples_are_uniform_with_shared_absent_and_forbidden_symbols(
-    nested, is_coarse, request
-):
-    if is_coarse:
-        request.getfixturevalue("coarse")
+def test_listed_samples_are_uniform_with_shared_absent_and_forbidden_symbols(nested):
     low, high = np.quantile(nested.values[0], [0.3, 0.9])
     window, inside = _open(nested, low, high), _inside(nested, low, high)
-    assert (window.listed is None) == is_coarse
+    assert window.listed is not None
+    samples = window.sample(100 * int(inside.sum()), stream(2, "uniform"))
+    assert _p_uniform(nested, inside, samples) > LEAST_P
+
+
+@pytest.mark.usefixtures("coarse")
+def test_samples_are_uniform_with_shared_absent_and_forbidden_symbols(nested):
+    low, high = np.quantile(nested.values[0], [0.3, 0.9])
+    window, inside = _open(nested, low, high), _inside(nested, low, high)
+    assert window.listed is None
     samples = window.sample(100 * int(inside.sum()), stream(2, "uniform"))
     assert _p_uniform(nested, inside, samples) > LEAST_P
 
@@ -144,7 +155,7 @@ def test_samples_are_uniform_with_shared_absent_and_forbidden_symbols(
 def test_ranks_are_those_of_the_codes_in_lexicographic_order(nested, enumerable):
     for problem in (nested, enumerable):
         grid = make_grid(problem.graph, 0, 50)
-        everything = grid.superset(-(2**60), 2**60)
+        everything = grid.layout.superset(-(2**60), 2**60)
         total = grid.count(*everything)
         assert total == len(problem.codes)
         codes = unrank(problem.graph, grid, *everything, np.arange(total))
@@ -316,6 +327,6 @@ def test_a_grid_beyond_memory_is_refused_before_it_is_made(monkeypatch):
     graph = build_graph((3,) * 12, [[Term((i,), np.arange(3.0) * 1.1**i) for i in range(12)]])
     monkeypatch.setattr(module, "LISTED_CODES", 10)
     assert not open_window(graph, 0, 0, 2**40).is_empty
-    monkeypatch.setattr(module, "MOST_COUNTS", 1000)
+    monkeypatch.setattr(grid_module, "MOST_COUNTS", 1000)
     with pytest.raises(InfeasibleError, match=r"counts to keep.*cannot be sampled"):
         open_window(graph, 0, 0, 2**40)
