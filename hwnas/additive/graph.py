@@ -38,6 +38,18 @@ class Term:
     values: NDArray[np.float64]
 
 
+def sum_of_terms(terms: Sequence[Term], codes: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Return ``(num_codes,)`` sums; NaN where a code has a combination without a value.
+
+    -1 in a code, an absent choice, is the last symbol of its axis.
+    """
+    total = np.zeros(len(codes))
+    columns = np.ascontiguousarray(codes.T)
+    for term in terms:
+        total += term.values[tuple(columns[choice] for choice in term.choices)]
+    return total
+
+
 @dataclass(frozen=True)
 class Function:
     """How a function's integers relate to its values: ``value = (constant + path sum) / scale``."""

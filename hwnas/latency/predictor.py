@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.additive.graph import Term
+from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.arch import Arch
 from hwnas.errors import MissingRowError
 from hwnas.interfaces import Codes, Factor, SearchSpace
@@ -104,12 +104,7 @@ class LutPredictor:
 
     def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` milliseconds; NaN where a code uses an option without a row."""
-        total = np.zeros(len(codes))
-        columns = np.ascontiguousarray(codes.T)
-        for term in self.terms:
-            # -1, an absent choice, indexes the last entry of an axis, which stands for absence
-            total += term.values[tuple(columns[choice] for choice in term.choices)]
-        return total
+        return sum_of_terms(self.terms, codes)
 
     def predict_arch_ms(self, arch: Arch) -> float:
         """Return the predicted milliseconds of one architecture.

@@ -12,10 +12,11 @@ Departures, each for a limit that every network has to meet:
   known: plain mutation stays where it is. So each parent proposes many children, by one change, by
   two, by more (geometric), which trade latency between choices, and by uniform crossover with a
   second parent followed by no change, one, ...; the child is one within all limits and not known
-  yet, of those the first with the fewest changes. Where a parent has none, others are drawn; where
-  none has, random networks of the window take over (see ``population.draw_new``), so that a search
-  ends only when no network is left.
-- The first networks are random from the window just below the budget, as those of random search.
+  yet, of those with the fewest changes the one with the most multiply-accumulates (``work.py``).
+  Where a parent has none, others are drawn; where none has, random networks of the window take over
+  (see ``population.draw_new``), so that a search ends only when no network is left.
+- The first networks are, of POOL times as many random ones from the window just below the budget,
+  those with the most multiply-accumulates.
 - A batch of children comes from one population; a failed evaluation never joins it.
 """
 
@@ -37,8 +38,10 @@ from hwnas.search.population import (
     first_codes,
     offspring,
 )
+from hwnas.search.work import Work
 
 ATTEMPTS = 4  # rounds of parents before random networks take over
+POOL = 4
 
 
 @dataclass
@@ -61,12 +64,14 @@ class Evolution:
     low_share: float = LOW_SHARE
     start: Codes | None = None
     history: History = field(init=False, repr=False)
+    work: Work = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.population < 2 or self.sample < 1 or not 0 <= self.crossover <= 1:
             raise ValueError("evolution needs population >= 2, sample >= 1 and crossover in "
                              f"[0, 1], got {self.population}, {self.sample}, {self.crossover}")
         self.history = History(self.feasible.space)
+        self.work = Work(self.feasible.space)
 
     def ask_codes(self, count: int) -> Codes:
         """Return up to ``count`` new networks within the limits; fewer when none are left."""
@@ -75,7 +80,7 @@ class Evolution:
         random = self.population - self.history.num_asked
         if len(self.history.scores) == 0:
             random = count
-        found = self._extend(found, min(random, count - len(found)), rng)
+        found = self._extend(found, min(random, count - len(found)), rng, POOL)
         for _ in range(ATTEMPTS):
             if len(found) < count and len(self.history.scores):
                 children = self._children(count - len(found), rng)
@@ -85,11 +90,14 @@ class Evolution:
     def _ask(self, codes: Codes) -> Codes:
         return self.history.ask(codes)
 
-    def _extend(self, found: Codes, count: int, rng: np.random.Generator) -> Codes:
-        """Add ``count`` random networks of the window."""
+    def _extend(
+        self, found: Codes, count: int, rng: np.random.Generator, pool: int = 1
+    ) -> Codes:
+        """Add the ``count`` networks that do most of ``pool`` times as many of the window."""
         if count <= 0:
             return found
-        drawn = draw_new(self.feasible, self.history, count, rng, self.low_share)
+        drawn = draw_new(self.feasible, self.history, pool * count, rng, self.low_share)
+        drawn = self.work.most(drawn, count) if len(drawn) > count else drawn
         return np.concatenate([found, self._ask(drawn)])
 
     def _parents(self) -> Ints:
@@ -105,7 +113,7 @@ class Evolution:
         first, second = (tournament(history.scores[:, 0], rows, count, self.sample, rng)
                          for _ in range(2))
         mothers, fathers = history.codes[first], history.codes[second]
-        return offspring(self.feasible, history, mothers, fathers, self.crossover, rng)
+        return offspring(self.feasible, history, mothers, fathers, self.crossover, rng, self.work)
 
     def tell_codes(self, codes: Codes, scores: Floats) -> None:
         """Take the ``(num_archs, 1)`` scores of what was asked; NaN: failed."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hwnas.arch import Arch
 from hwnas.interfaces import Codes, CodeSearcher, Evaluation, SearchSpace
 from hwnas.search.feasible import Feasible
+from hwnas.search.work import Work
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -198,15 +199,15 @@ def draw_new(
 
 def offspring(
     feasible: Feasible, history: History, mothers: Codes, fathers: Codes, share: float,
-    rng: np.random.Generator,
+    rng: np.random.Generator, work: Work | None = None,
 ) -> Codes:
     """Return up to one new child within the limits of each pair; fewer where a pair has none.
 
     Each pair proposes ``PROPOSALS`` children, a ``share`` of the pairs by crossover of both and
     the others from the mother alone, with a geometric number of changes (from 0 after a crossover,
-    else from 1). The child is the first, with the fewest changes, of those within and not known:
-    a parent whose close children are known or break a limit has children further away, which trade
-    one choice for another.
+    else from 1). The child is one with the fewest changes of those within and not known: the first,
+    or with ``work`` the one that does most. A parent whose close children are known or break a
+    limit has children further away, which trade one choice for another.
     """
     space, count = feasible.space, len(mothers)
     first, second = (np.repeat(codes, PROPOSALS, axis=0) for codes in (mothers, fathers))
@@ -216,7 +217,11 @@ def offspring(
     proposed = mutate(space, base, rng, changes)
     good = feasible.within(proposed)
     good[good] = history.unknown(proposed[good])
-    order = np.where(good, changes, np.iinfo(np.int64).max).reshape(count, PROPOSALS)
+    order = changes.astype(np.float64)
+    if work is not None and len(proposed):
+        macs = work.macs(proposed)
+        order -= 0.5 * macs / max(float(macs.max()), 1.0)  # less than a change
+    order = np.where(good, order, np.inf).reshape(count, PROPOSALS)
     chosen = order.argmin(axis=1) + np.arange(count) * PROPOSALS
     children: Codes = proposed[chosen[good[chosen]]]
     return children[history.fresh(children)]
