@@ -45,8 +45,8 @@ class MoveSettings:
     beam: int = 128
     scored: int = 48
     elite: int = 16
-    mutations: int = 8
-    random_share: float = 0.0
+    mutations: int = 14
+    random_share: float = 0.2
 
 
 @dataclass

@@ -11,8 +11,9 @@ Departures, all for the sake of few evaluations:
   draws until it has enough that is neither. The draws then follow its distribution given that;
   subtracting the baseline takes away what this changes in the gradient, but for the baseline's own
   error.
-- The controller begins as random search: before the first evaluation it learns, by maximum
-  likelihood, the uniform distribution over the networks of the window below the budget.
+- The controller does not begin at random: before the first evaluation it learns, by maximum
+  likelihood, the distribution of those networks of the window below the budget that do most work
+  (``work.py``), one of POOL drawn uniformly.
 - A reward counts by its rank among all rewards so far (as in natural evolution strategies, Wierstra
   et al., JMLR 2014, §3.1), so that a few networks that do not train at all do not hide the rest.
 - Each update also raises the likelihood of the best networks so far (priority queue training,
@@ -40,7 +41,10 @@ from hwnas.search.population import (
     num_options,
 )
 from hwnas.search.rl_controller import Adam, Controller, Floats
+from hwnas.search.work import Work
 from hwnas.space.codes import symbol_counts
+
+POOL = 4
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ class PolicySearch:
         controller = Controller(num_options(self.feasible.space).tolist(),
                                 stream(self.seed, "rl weights"), hidden=settings.hidden)
         rng = stream(self.seed, "rl warmup")
-        drawn = self.feasible.sample(settings.warmup_draws, rng, self.low_share)
+        drawn = self.feasible.sample(POOL * settings.warmup_draws, rng, self.low_share)
+        drawn = Work(self.feasible.space).most(drawn, settings.warmup_draws)
         optimiser = Adam(controller.params, lr=settings.lr)
         for step in range(settings.warmup_steps):
             codes = drawn[rng.integers(len(drawn), size=128)]

@@ -7,8 +7,10 @@ are evaluated that a predictor with uncertainty ranks first by independent Thomp
 
 Departures: the predictor is a Gaussian process over codes and network keys
 (``gaussian_process.py``) instead of an ensemble of networks over path encodings, which only cells
-have; scores far below the median are clipped, since networks that do not train say nothing about
-the order of the good ones; candidates also come from the wrapped search and from the window.
+have; its mean is a line through the logarithm of a network's work (``work.py``), by which networks
+unlike all evaluated ones are judged; scores far below the median are clipped, since networks that
+do not train say nothing about the order of the good ones; candidates also come from the wrapped
+search and from the window.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
 from hwnas.search.gaussian_process import GaussianProcess, Kernel
 from hwnas.search.population import LOW_SHARE, Floats, History, Ints, draw_new, mutate
+from hwnas.search.work import Work
 
 BEST = 20  # networks that are mutated
 MUTATIONS = 20  # of each of them
@@ -45,12 +48,14 @@ class Surrogate:
     initial: int = 20
     low_share: float = LOW_SHARE
     history: History = field(init=False, repr=False)
+    _work: Work = field(init=False, repr=False)
     _offered: Codes = field(init=False, repr=False)
     _kernel: Kernel | None = field(init=False, default=None, repr=False)
     _fitted: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.history = History(self.feasible.space)
+        self._work = Work(self.feasible.space)
         self._offered = np.empty((0, len(self.feasible.space.choices)), dtype=np.int16)
 
     def ask_codes(self, count: int) -> Codes:
@@ -87,11 +92,14 @@ class Surrogate:
             best = np.argsort(-scores, kind="stable")[: MOST_FITTED // 2]
             rows = np.union1d(best, rows[-(MOST_FITTED // 2) :])
         codes = self.history.codes[rows]
-        model = GaussianProcess(codes, space.network_keys(codes), clipped(scores[rows]),
+        values = clipped(scores[rows])
+        known, expected = trend(self._work.macs(codes), values, self._work.macs(candidates))
+        model = GaussianProcess(codes, space.network_keys(codes), values - known,
                                 self._kernel if len(scores) < REFIT * self._fitted else None)
         if model.kernel is not self._kernel:
             self._kernel, self._fitted = model.kernel, len(scores)
         mean, deviation = model.predict(candidates, space.network_keys(candidates))
+        mean += expected
         return np.argsort(-(mean + deviation * rng.normal(size=len(mean))), kind="stable")
 
     def tell_codes(self, codes: Codes, scores: Floats) -> None:
@@ -104,3 +112,16 @@ def clipped(scores: Floats) -> Floats:
     """Return the scores, none further below the median than the best is above it."""
     median = float(np.median(scores))
     return np.maximum(scores, 2 * median - float(scores.max()))
+
+
+def trend(macs: Floats, values: Floats, new_macs: Floats) -> tuple[Floats, Floats]:
+    """Return the line through ``log(macs)`` and ``values`` at ``macs`` and at ``new_macs``.
+
+    Its slope is shrunk as if one more network, one standard deviation of ``log(macs)`` away, had
+    no more than the mean value. Both results lack the mean.
+    """
+    x = np.log(np.maximum(macs, 1.0))
+    spread = float(x.std()) or 1.0
+    z, new = (x - x.mean()) / spread, (np.log(np.maximum(new_macs, 1.0)) - x.mean()) / spread
+    slope = float(z @ (values - values.mean())) / (float(z @ z) + 1.0)
+    return slope * z, slope * new

@@ -12,7 +12,7 @@ from hwnas.search.feasible import ListedFeasible
 from hwnas.search.gaussian_process import GaussianProcess, Kernel, hamming
 from hwnas.search.population import random_codes, search_codes
 from hwnas.search.random_search import RandomSearch
-from hwnas.search.surrogate import Surrogate, clipped
+from hwnas.search.surrogate import Surrogate, clipped, trend
 from hwnas.space.catalogue import load_space
 
 MACRO = load_space("macro-cifar")
@@ -107,3 +107,23 @@ def test_a_surrogate_finds_better_networks_than_its_search_alone_and_than_chance
     guided = regret(lambda seed: Surrogate(feasible, Evolution(feasible, seed), seed))
     assert guided < 0.5 * alone
     assert alone < chance
+
+
+def test_the_trend_is_the_ridge_line_through_the_logarithm_of_work():
+    rng = stream(0, "trend")
+    macs, new = np.exp(rng.normal(18, 1, size=30)), np.exp(rng.normal(18, 1, size=5))
+    values = 0.3 * np.log(macs) + rng.normal(0, 0.01, size=30)
+    known, expected = trend(macs, values, new)
+    x = np.log(macs)
+    # the extra network of the prior: one deviation away from the mean, of the mean value
+    design = np.r_[x - x.mean(), x.std()][:, None]
+    slope = np.linalg.lstsq(design, np.r_[values - values.mean(), 0.0], rcond=None)[0][0]
+    np.testing.assert_allclose(known, slope * (x - x.mean()))
+    np.testing.assert_allclose(expected, slope * (np.log(new) - x.mean()))
+    assert 0.28 < slope < 0.3
+
+
+def test_networks_of_equal_work_have_no_trend():
+    known, expected = trend(np.full(4, 1e6), np.array([0.1, 0.2, 0.3, 0.4]), np.full(2, 1e6))
+    assert not known.any()
+    assert not expected.any()
