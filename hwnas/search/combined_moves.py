@@ -36,7 +36,8 @@ class MoveSettings:
     ``searches`` run side by side from the best of ``starts`` random networks. A step ranks
     combinations of up to ``changes`` changes, ``beam`` of them at a time, and scores the best
     ``scored``. ``elite`` networks are parents of new starts, which have up to ``mutations`` further
-    changes; a share of new starts is random instead, since the elite soon is of one kind.
+    changes; a share of new starts is instead the next best of the ``starts`` random networks, since
+    the elite soon is of one kind.
     """
 
     searches: int = 6
@@ -194,6 +195,7 @@ class CombinedMoves:
         found.add(starts, scores, settings.elite)
         if len(found.codes) == 0:
             return found  # the evaluator scores none
+        spare = starts[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")]
         best = _spread(found.niches, settings.searches)
         codes, values = found.codes[best], found.scores[best]
         searches = Searches.begin(space, codes, values)
@@ -202,6 +204,7 @@ class CombinedMoves:
             stuck = self._step(searches, found)
             if stuck.any():
                 fresh = self._children(int(stuck.sum()), found, stream(self.seed, "child", step))
+                fresh, spare = self._with_random(fresh, spare, stream(self.seed, "random", step))
                 searches.restart(stuck, fresh, self._score(fresh, found))
             step += 1
         return found
@@ -211,19 +214,26 @@ class CombinedMoves:
         return self.evaluator.score(codes)
 
     def _children(self, count: int, found: Found, rng: np.random.Generator) -> Codes:
-        """Return ``count`` starts within the limits: of the elite or random."""
+        """Return ``count`` starts within the limits: of the elite, random where it has none."""
         space, parents = self.feasible.space, found.codes
-        num_random = int((rng.random(count) < self.settings.random_share).sum())
-        count -= num_random
         mothers, fathers = _couples(found.niches, 64 * count, rng)
         children = crossover(space, parents[mothers], parents[fathers], rng)
         changes = rng.integers(1, self.settings.mutations + 1, size=len(children))
         children = mutate(space, children, rng, changes)
         children = children[self.feasible.within(children)][:count]
-        missing = count - len(children) + num_random
+        missing = count - len(children)
         if missing == 0:
             return children
         return np.concatenate([children, self.feasible.sample(missing, rng, 0.75)])
+
+    def _with_random(
+        self, starts: Codes, spare: Codes, rng: np.random.Generator
+    ) -> tuple[Codes, Codes]:
+        """Put the next of ``spare`` in the place of a share of ``starts``; return both."""
+        places = np.flatnonzero(rng.random(len(starts)) < self.settings.random_share)[: len(spare)]
+        mixed = starts.copy()
+        mixed[places] = spare[: len(places)]
+        return mixed, spare[len(places):]
 
     def _step(self, searches: Searches, found: Found) -> NDArray[np.bool_]:
         """Move every search to the best of its combinations; return which ones stand still."""
