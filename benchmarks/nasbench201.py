@@ -42,11 +42,10 @@ from hwnas.search.feasible import ListedFeasible
 from hwnas.search.local_search import LocalSearch
 from hwnas.search.nsga2 import Nsga2
 from hwnas.search.pareto import hypervolume, non_dominated
-from hwnas.search.population import History, search_codes
+from hwnas.search.population import search_codes
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.rl import PolicySearch, PolicySettings
 from hwnas.search.surrogate import Surrogate
-from hwnas.search.work import Work
 from hwnas.space.catalogue import load_space
 from hwnas.space.nasbench201 import from_strings
 
@@ -62,10 +61,7 @@ class ByWork:
     """Asks for networks by falling multiply-accumulates. Implements ``interfaces.CodeSearcher``."""
 
     def __init__(self, feasible: ListedFeasible) -> None:
-        listed = feasible.listed()
-        assert listed is not None
-        codes = Work(SPACE).most(listed, len(listed))
-        self.codes, self.asked = codes[History(SPACE).fresh(codes)], 0
+        self.codes, self.asked = feasible.busiest(len(CODES)), 0
 
     def ask_codes(self, count: int) -> Codes:
         """Return the next ones."""

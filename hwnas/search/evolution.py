@@ -12,11 +12,12 @@ Departures, each for a limit that every network has to meet:
   known: plain mutation stays where it is. So each parent proposes many children, by one change, by
   two, by more (geometric), which trade latency between choices, and by uniform crossover with a
   second parent followed by no change, one, ...; the child is one within all limits and not known
-  yet, of those with the fewest changes the one with the most multiply-accumulates (``work.py``).
-  Where a parent has none, others are drawn; where none has, random networks of the window take over
-  (see ``population.draw_new``), so that a search ends only when no network is left.
-- The first networks are, of POOL times as many random ones from the window just below the budget,
-  those with the most multiply-accumulates.
+  yet, of those with the fewest changes the first, or the one with the most multiply-accumulates
+  (``work.py``), as often as these tell the better of two evaluated networks. Where a parent has
+  none, others are drawn; where none has, random networks of the window take over (see
+  ``population.draw_new``), so that a search ends only when no network is left.
+- The first networks are the two with the most multiply-accumulates within the limits, and of POOL
+  times as many random ones from the window just below the budget those that have most.
 - A batch of children comes from one population; a failed evaluation never joins it.
 """
 
@@ -71,12 +72,13 @@ class Evolution:
             raise ValueError("evolution needs population >= 2, sample >= 1 and crossover in "
                              f"[0, 1], got {self.population}, {self.sample}, {self.crossover}")
         self.history = History(self.feasible.space)
-        self.work = Work(self.feasible.space)
+        self.work = Work(self.feasible)
 
     def ask_codes(self, count: int) -> Codes:
         """Return up to ``count`` new networks within the limits; fewer when none are left."""
         rng = stream(self.seed, "evolution", self.history.num_asked)
-        found = self._ask(first_codes(self.feasible, self.history, self.start, count))
+        first = self.work.first(self.start)
+        found = self._ask(first_codes(self.feasible, self.history, first, count))
         random = self.population - self.history.num_asked
         if len(self.history.scores) == 0:
             random = count
@@ -113,7 +115,9 @@ class Evolution:
         first, second = (tournament(history.scores[:, 0], rows, count, self.sample, rng)
                          for _ in range(2))
         mothers, fathers = history.codes[first], history.codes[second]
-        return offspring(self.feasible, history, mothers, fathers, self.crossover, rng, self.work)
+        guided = self.work.agreement(history.codes, history.scores[:, 0])
+        return offspring(self.feasible, history, mothers, fathers, self.crossover, rng, self.work,
+                         guided)
 
     def tell_codes(self, codes: Codes, scores: Floats) -> None:
         """Take the ``(num_archs, 1)`` scores of what was asked; NaN: failed."""

@@ -14,12 +14,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.additive.graph import sum_of_terms
 from hwnas.additive.window import LISTED_CODES, Window
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import Codes, SearchSpace
+from hwnas.latency.networks import macs_terms
+from hwnas.rng import stream
 from hwnas.search.limits import LimitedSpace
 from hwnas.space.codes import to_codes, to_symbols
 
+BUSY_DRAWS = 1024
 FRUITLESS_DRAWS = 50_000  # draws of a window of which none meets the other limits, before widening
 
 
@@ -55,6 +59,14 @@ class Feasible(Protocol):
 
     def listed(self) -> Codes | None:
         """Return all codes within the limits in lexicographic order; None: too many to list."""
+
+    def busiest(self, count: int) -> Codes:
+        """Return the ``count`` networks within the limits with the most multiply-accumulates.
+
+        Most first, one code a network, fewer where there are fewer. Exact where all codes can be
+        listed; of a larger space the busiest of BUSY_DRAWS drawn ones, since to prove the optimum
+        of one sum under another is a knapsack problem.
+        """
 
     @property
     def num_codes(self) -> int:
@@ -154,6 +166,13 @@ class AdditiveFeasible:
         codes = to_codes(window.listed[self.limited.within(window.listed)], self.space)
         return codes[np.lexsort(codes.T[::-1])]
 
+    def busiest(self, count: int) -> Codes:
+        """Return the ``count`` networks within the limits with the most multiply-accumulates."""
+        codes = self.listed()
+        if codes is None:
+            codes = self.sample(BUSY_DRAWS, stream(0, "busiest"))
+        return _busiest(self.space, codes, count)
+
     @property
     def num_codes(self) -> int:
         """How many codes are within the first limit, or an upper bound of that number."""
@@ -235,7 +254,19 @@ class ListedFeasible:
         places, _ = self._places
         return self._codes(np.sort(places)) if len(places) <= LISTED_CODES else None
 
+    def busiest(self, count: int) -> Codes:
+        """Return the ``count`` networks within the limits with the most multiply-accumulates."""
+        return _busiest(self.space, self._codes(np.sort(self._places[0])), count)
+
     @property
     def num_codes(self) -> int:
         """How many codes are within all limits."""
         return len(self._places[0])
+
+
+def _busiest(space: SearchSpace, codes: Codes, count: int) -> Codes:
+    """Return the networks of ``codes`` with the most multiply-accumulates; of equals the first."""
+    codes = codes[np.argsort(-sum_of_terms(macs_terms(space), codes), kind="stable")]
+    first = np.unique(space.network_keys(codes), axis=0, return_index=True)[1]
+    chosen: Codes = codes[np.sort(first)[:count]]
+    return chosen

@@ -199,15 +199,16 @@ def draw_new(
 
 def offspring(
     feasible: Feasible, history: History, mothers: Codes, fathers: Codes, share: float,
-    rng: np.random.Generator, work: Work | None = None,
+    rng: np.random.Generator, work: Work | None = None, guided: float = 0.0,
 ) -> Codes:
     """Return up to one new child within the limits of each pair; fewer where a pair has none.
 
     Each pair proposes ``PROPOSALS`` children, a ``share`` of the pairs by crossover of both and
     the others from the mother alone, with a geometric number of changes (from 0 after a crossover,
-    else from 1). The child is one with the fewest changes of those within and not known: the first,
-    or with ``work`` the one that does most. A parent whose close children are known or break a
-    limit has children further away, which trade one choice for another.
+    else from 1). The child is one with the fewest changes of those within and not known: of a share
+    ``guided`` of the pairs the one that does most ``work``, else the first. A parent whose close
+    children are known or break a limit has children further away, which trade one choice for
+    another.
     """
     space, count = feasible.space, len(mothers)
     first, second = (np.repeat(codes, PROPOSALS, axis=0) for codes in (mothers, fathers))
@@ -220,7 +221,8 @@ def offspring(
     order = changes.astype(np.float64)
     if work is not None and len(proposed):
         macs = work.macs(proposed)
-        order -= 0.5 * macs / max(float(macs.max()), 1.0)  # less than a change
+        is_guided = np.repeat(rng.random(count) < guided, PROPOSALS)
+        order -= is_guided * 0.5 * macs / max(float(macs.max()), 1.0)  # less than a change
     order = np.where(good, order, np.inf).reshape(count, PROPOSALS)
     chosen = order.argmin(axis=1) + np.arange(count) * PROPOSALS
     children: Codes = proposed[chosen[good[chosen]]]

@@ -13,7 +13,7 @@ Departures, all for the sake of few evaluations:
   error.
 - The controller does not begin at random: before the first evaluation it learns, by maximum
   likelihood, the distribution of those networks of the window below the budget that do most work
-  (``work.py``), one of POOL drawn uniformly.
+  (``work.py``), one of POOL drawn uniformly. The two busiest of all are evaluated first.
 - A reward counts by its rank among all rewards so far (as in natural evolution strategies, Wierstra
   et al., JMLR 2014, §3.1), so that a few networks that do not train at all do not hide the rest.
 - Each update also raises the likelihood of the best networks so far (priority queue training,
@@ -100,6 +100,7 @@ class PolicySearch:
 
     def __post_init__(self) -> None:
         self.history = History(self.feasible.space)
+        self._work = Work(self.feasible)
         self._pending: list[tuple[Codes, Floats]] = []
         self._rewards = np.empty(0)
         self._baseline = 0.5
@@ -112,7 +113,7 @@ class PolicySearch:
                                 stream(self.seed, "rl weights"), hidden=settings.hidden)
         rng = stream(self.seed, "rl warmup")
         drawn = self.feasible.sample(POOL * settings.warmup_draws, rng, self.low_share)
-        drawn = Work(self.feasible.space).most(drawn, settings.warmup_draws)
+        drawn = self._work.most(drawn, settings.warmup_draws)
         optimiser = Adam(controller.params, lr=settings.lr)
         for step in range(settings.warmup_steps):
             codes = drawn[rng.integers(len(drawn), size=128)]
@@ -139,7 +140,8 @@ class PolicySearch:
         """Return up to ``count`` new codes within the limits."""
         rng = stream(self.seed, "rl ask", self.history.num_asked)
         history = self.history
-        first = history.ask(first_codes(self.feasible, history, self.start, count))
+        first = history.ask(first_codes(self.feasible, history, self._work.first(self.start),
+                                        count))
         missing = count - len(first)
         uniform = int(rng.binomial(missing, self.settings.uniform_share))
         drawn = history.ask(collect(lambda number: self._draw(number, rng), self.feasible, history,

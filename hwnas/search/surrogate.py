@@ -55,7 +55,7 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         self.history = History(self.feasible.space)
-        self._work = Work(self.feasible.space)
+        self._work = Work(self.feasible)
         self._offered = np.empty((0, len(self.feasible.space.choices)), dtype=np.int16)
 
     def ask_codes(self, count: int) -> Codes:

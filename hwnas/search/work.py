@@ -5,7 +5,7 @@ has to train for this guess, and it ranks networks about as well as the best sco
 without training do (Ning et al., "Evaluating Efficient Performance Estimators of Neural
 Architectures", NeurIPS 2021, §5; White et al., "A Deeper Look at Zero-Cost Proxies for Lightweight
 NAS", ICLR blog track 2022). Searches use it to choose among candidates that they know nothing else
-of; it never replaces an evaluation.
+of, and evaluate the BUSIEST first; it never replaces an evaluation.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 from hwnas.additive.graph import Term, sum_of_terms
-from hwnas.interfaces import Codes, SearchSpace
+from hwnas.interfaces import Codes
 from hwnas.latency.networks import macs_terms
+from hwnas.search.feasible import Feasible
+
+BUSIEST = 2  # networks that do most of all within the limits, evaluated first
 
 
 @dataclass(frozen=True)
 class Work:
-    """The multiply-accumulates of a space's networks."""
+    """The multiply-accumulates of the networks of a space under limits."""
 
-    space: SearchSpace
+    feasible: Feasible
 
     @cached_property
     def _terms(self) -> tuple[Term, ...]:
-        return tuple(macs_terms(self.space))
+        return tuple(macs_terms(self.feasible.space))
 
     def macs(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` multiply-accumulates of the networks of codes."""
@@ -39,3 +43,20 @@ class Work:
         """Return the ``count`` of ``codes`` with the most multiply-accumulates, most first."""
         chosen: Codes = codes[np.argsort(-self.macs(codes), kind="stable")[:count]]
         return chosen
+
+    def agreement(self, codes: Codes, scores: NDArray[np.float64]) -> float:
+        """Return how often, of two of these networks, the busier one has the higher score.
+
+        Kendall's tau (b) as a share of pairs, 0 to 1; 0.5 where nothing can be said.
+        """
+        tau = float(kendalltau(self.macs(codes), scores).statistic) if len(codes) > 1 else 0.0
+        return 0.5 if np.isnan(tau) else (tau + 1) / 2
+
+    @cached_property
+    def busiest(self) -> Codes:
+        """The BUSIEST networks within the limits, ``(at most BUSIEST, num_choices)``."""
+        return self.feasible.busiest(BUSIEST)
+
+    def first(self, start: Codes | None) -> Codes:
+        """Return what a search begins with: ``start``, then the busiest."""
+        return self.busiest if start is None else np.concatenate([start, self.busiest])

@@ -99,8 +99,8 @@ def test_a_surrogate_finds_better_networks_than_its_search_alone_and_than_chance
     best = accuracy[latency <= 9].max()
 
     def regret(make):
-        return np.mean([best - search_codes(make(seed), lambda c: accuracy[_flat(c)], 100,
-                                            batch=10)[1].max() for seed in range(6)])
+        return np.mean([best - search_codes(make(seed), lambda c: accuracy[_flat(c)], 50,
+                                            batch=5)[1].max() for seed in range(8)])
 
     alone = regret(lambda seed: Evolution(feasible, seed))
     chance = regret(lambda seed: RandomSearch(feasible, seed))

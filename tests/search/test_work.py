@@ -7,9 +7,10 @@ import pytest
 
 from hwnas.rng import stream
 from hwnas.search.evolution import POOL, Evolution
-from hwnas.search.feasible import ListedFeasible
+from hwnas.search.feasible import AdditiveFeasible, ListedFeasible
+from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.search.population import History, offspring, random_codes, search_codes
-from hwnas.search.work import Work
+from hwnas.search.work import BUSIEST, Work
 from hwnas.space.catalogue import CATALOGUE, load_space
 
 TINY = load_space("tiny")
@@ -25,22 +26,23 @@ def anything():
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_macs_are_those_of_the_layers(name):
     space = load_space(name)
+    free = AdditiveFeasible(LimitedSpace(space, (Limit("params", 1e15),), {}))
     codes = random_codes(space, 20, stream(0, "test work"))
     expected = [sum(op.macs for op in space.layers(arch)) for arch in space.decode(codes)]
-    np.testing.assert_allclose(Work(space).macs(codes), expected, rtol=1e-12)
+    np.testing.assert_allclose(Work(free).macs(codes), expected, rtol=1e-12)
 
 
-def test_most_are_the_busiest_in_falling_order():
-    work = Work(TINY)
+def test_most_are_the_busiest_in_falling_order(anything):
+    work = Work(anything)
     chosen = work.macs(work.most(ALL_TINY, 7))
     np.testing.assert_array_equal(chosen, np.sort(work.macs(ALL_TINY))[::-1][:7])
 
 
 def test_a_child_has_the_fewest_changes_and_does_most_work(anything):
-    work, history = Work(TINY), History(TINY)
+    work, history = Work(anything), History(TINY)
     mothers = np.tile(ALL_TINY[345], (60, 1))
-    with_work = offspring(anything, history, mothers, mothers, 0.0, stream(1, "test"), work)
-    without = offspring(anything, history, mothers, mothers, 0.0, stream(1, "test"))
+    with_work = offspring(anything, history, mothers, mothers, 0.0, stream(1, "test"), work, 1.0)
+    without = offspring(anything, history, mothers, mothers, 0.0, stream(1, "test"), work, 0.0)
     assert ((with_work != ALL_TINY[345]).sum(axis=1) == 1).all()
     # 48 proposals of each of the pairs hold nearly all of the 15 single changes: all pairs agree
     # on the busiest one, and of equal children one is kept
@@ -50,16 +52,55 @@ def test_a_child_has_the_fewest_changes_and_does_most_work(anything):
 
 def test_evolution_begins_with_the_busiest_of_several_times_as_many(anything):
     first = np.concatenate([Evolution(anything, seed).ask_codes(20) for seed in range(20)])
-    macs, every = Work(TINY).macs(first), np.sort(Work(TINY).macs(ALL_TINY))
+    macs, every = Work(anything).macs(first), np.sort(Work(anything).macs(ALL_TINY))
     # the best 1 of POOL of a uniform sample are above the (1 - 1 / POOL) quantile, nearly all
     assert (macs > every[int(len(every) * (1 - 1 / POOL) * 0.8)]).mean() > 0.95
 
 
-def test_preferring_work_costs_little_where_it_tells_nothing(anything):
-    """On scores that fall with work evolution still comes to the best of 1,024 codes."""
-    scores = -Work(TINY).macs(ALL_TINY)
+def test_agreement_is_the_share_of_pairs_that_work_orders(anything):
+    codes = ALL_TINY[::37]
+    macs = Work(anything).macs(codes)
+    scores = macs + stream(2, "test").normal(0, macs.std(), size=len(macs))
+    i, j = np.triu_indices(len(codes), 1)
+    different = macs[i] != macs[j]
+    share = ((macs[i] > macs[j]) == (scores[i] > scores[j]))[different].mean()
+    assert Work(anything).agreement(codes, scores) == pytest.approx(share, abs=0.01)
+    assert Work(anything).agreement(codes, macs) == pytest.approx(1.0)
+    assert Work(anything).agreement(codes, -macs) == pytest.approx(0.0)
+    for few in (codes[:0], codes[:1]):
+        assert Work(anything).agreement(few, np.zeros(len(few))) == 0.5
+    assert Work(anything).agreement(codes, np.zeros(len(codes))) == 0.5
+
+
+def test_a_guess_that_is_wrong_is_given_up(anything):
+    """Where scores fall with work evolution still comes to the best of 1,024 codes."""
+    scores = -Work(anything).macs(ALL_TINY)
     place = {code.tobytes(): value for code, value in zip(ALL_TINY, scores, strict=True)}
     found = [search_codes(Evolution(anything, seed),
                           lambda codes: np.array([place[code.tobytes()] for code in codes]),
                           150, batch=10)[1].max() for seed in range(5)]
     assert np.median(found) == scores.max()
+
+
+def test_the_busiest_within_limits_are_exact_whatever_knows_the_limits():
+    limited = LimitedSpace(TINY, (Limit("params", 9e4), Limit("macs", 2e6)), {})
+    additive = AdditiveFeasible(limited)
+    inside = ALL_TINY[additive.within(ALL_TINY)]
+    assert 50 < len(inside) < 800
+    values = np.where(additive.within(ALL_TINY), 1.0, 2.0).reshape(1, 4, 4, 4, 4, 4)
+    listed = ListedFeasible(TINY, values, np.array([1.0]))
+    first = np.unique(TINY.network_keys(inside), axis=0, return_index=True)[1]
+    expected = np.sort(Work(additive).macs(inside[first]))[::-1][:9]
+    for feasible in (additive, listed):
+        codes = feasible.busiest(9)
+        assert additive.within(codes).all()
+        np.testing.assert_array_equal(Work(feasible).macs(codes), expected)
+
+
+def test_what_is_given_to_start_from_comes_before_the_busiest(anything):
+    work = Work(anything)
+    assert len(work.busiest) == BUSIEST
+    np.testing.assert_array_equal(work.first(None), work.busiest)
+    np.testing.assert_array_equal(work.first(ALL_TINY[:3])[:3], ALL_TINY[:3])
+    asked = Evolution(anything, 0, start=ALL_TINY[:3]).ask_codes(8)
+    np.testing.assert_array_equal(asked[: 3 + BUSIEST], work.first(ALL_TINY[:3]))
