@@ -181,7 +181,7 @@ def _search_options(
     strategy: str, evaluator: str | None, evaluations: int, epochs: int | None,
     gradient: str | None, start: dict[str, Any],
 ) -> dict[str, Any]:
-    from hwnas.pipeline.config import GATE_STRATEGIES
+    from hwnas.pipeline.search_config import GATE_STRATEGIES
 
     used = evaluator or ("supernet" if strategy in GATE_STRATEGIES else "scratch")
     options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
@@ -219,7 +219,7 @@ def evaluate(
     """Score architectures as a run's search does: supernet, training, table or predictor."""
     import json
 
-    from hwnas.pipeline.run import evaluate_run
+    from hwnas.pipeline.evaluating import evaluate_run
 
     with Display() as display:
         records = evaluate_run(run, archs, progress=display, say=say)

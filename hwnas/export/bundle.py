@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
-from hwnas.export.cache import Conversion, ConversionCache, FileWeights
+from hwnas.export.cache import ConversionCache
 from hwnas.export.calibration import CalibrationData
+from hwnas.export.conversion import Conversion, FileWeights
 from hwnas.export.formats import (
     LAYOUTS,
     Format,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.export.parity import check_parity, parity
 from hwnas.export.session import open_session
 from hwnas.network import build, build_network

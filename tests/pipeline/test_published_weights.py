@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hwnas.errors import InputError, UsageError
-from hwnas.pipeline.run import export_arch, retrain_run, search_run
+from hwnas.pipeline.run import retrain_run, search_run
+from hwnas.pipeline.single import export_arch
 from hwnas.space.catalogue import load_space
 from hwnas.space.known_archs import known_archs
 from hwnas.train.checkpoint import read_tensors

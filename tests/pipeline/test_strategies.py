@@ -13,7 +13,8 @@ import pytest
 from hwnas.errors import HwnasError, InputError, UsageError
 from hwnas.interfaces import Evaluation, Objective
 from hwnas.journal import Journal
-from hwnas.pipeline.run import evaluate_run, retrain_run, search_run
+from hwnas.pipeline.evaluating import evaluate_run
+from hwnas.pipeline.run import retrain_run, search_run
 from hwnas.report.page import write_report
 from hwnas.search.loop import SearchLoop
 from hwnas.space.catalogue import load_space
