@@ -186,6 +186,9 @@ def _search_options(
     used = evaluator or ("supernet" if strategy in GATE_STRATEGIES else "scratch")
     options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
     recipe = {} if epochs is None or "train" in start else {"recipe": {"epochs": epochs}}
+    if epochs is not None and ":" in used:
+        raise UsageError(f"--epochs are of a training, but --evaluator {used} trains nothing. "
+                         "Next: leave it out; hwnas retrain --epochs trains the finalists")
     if used == "supernet":
         options["supernet"] = {**recipe, **start}
     elif start:

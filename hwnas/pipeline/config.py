@@ -14,7 +14,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import Precision
 from hwnas.files import FileModel, load_model, parse_model
 from hwnas.latency.device import Runtime
-from hwnas.pipeline.search_config import SearchConfig
+from hwnas.pipeline.search_config import SearchConfig, require_init
 from hwnas.train.recipe import RecipeModel
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -74,15 +74,33 @@ class TargetConfig(FileModel):
 
 
 class RetrainConfig(FileModel):
-    """How the finalists are trained from scratch.
+    """How the finalists are trained: from scratch, or from published weights.
 
     With ``random_baseline`` as many networks drawn at random below the same budget are trained by
     the same recipe beside them (not where the search is random itself).
+
+    ``data`` (in ``data_root``) are images instead of the search's; their classes replace the head.
+    ``init`` is a file that trainings begin with: Once-for-All's supernet, or the weights of the
+    known model ``init_arch``, for finalists that are this network. With ``train`` false they stay
+    as they are, but for the statistics of batch norms.
     """
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
     random_baseline: bool = True
     recipe: RecipeModel = RecipeModel()
+    data: str | None = None
+    data_root: str | None = None
+    init: str | None = None
+    init_arch: str | None = None
+    train: bool = True
+
+    @model_validator(mode="after")
+    def _possible(self) -> RetrainConfig:
+        require_init("retrain", self.init, self.init_arch, train=self.train)
+        if self.data_root is not None and self.data is None:
+            raise ValueError("retrain.data_root is where the set of retrain.data lies: give "
+                             "retrain.data, too")
+        return self
 
 
 class BenchConfig(FileModel):

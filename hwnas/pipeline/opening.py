@@ -14,6 +14,7 @@ from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.search.start import seed_archs
 from hwnas.space.catalogue import load_space
+from hwnas.train.checkpoint import read_tensors
 
 Say = Callable[[str], None]
 
@@ -42,6 +43,10 @@ def begin(
         code_evaluator(run)  # read now
     if (seeds := kept_seed_archs(run)) is not None:
         seed_archs(run.space, seeds)  # read now
+    if config.retrain.init is not None:
+        read_tensors(Path(config.retrain.init))  # read now
+    if config.retrain.data is not None:
+        with_training_data(run).dataset  # noqa: B018 - read now
     if not folder.is_begun:
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):
@@ -57,18 +62,29 @@ def begin(
     return run
 
 
-def reopen(path: Path, *, progress: Progress, say: Say, trained: bool = False) -> Run:
-    """Return the run in a folder; ``trained``: with the data its finalists were trained on."""
+def reopen(path: Path, *, progress: Progress, say: Say) -> Run:
+    """Return the run in a folder, with its configuration."""
     folder = RunFolder.existing(path)
-    config = folder.config()
-    if trained and folder.file("retrained.json").is_file():
-        data = folder.read("retrained.json", stages.RETRAINED).get("data")
-        if data is not None:
-            config = on_data(config, data["name"], data["root"])
-    return Run(folder, config, progress, say)
+    return Run(folder, folder.config(), progress, say)
 
 
-def on_data(config: RunConfig, name: str, root: str | None) -> RunConfig:
-    """Return the configuration with these images."""
-    return config.model_copy(update={"data": name, "data_root": root})
+def with_training_data(run: Run) -> Run:
+    """Return the run with the images its finalists are trained on."""
+    retrain = run.config.retrain
+    return run if retrain.data is None else _on_data(run, retrain.data, retrain.data_root)
+
+
+def with_trained_data(run: Run) -> Run:
+    """Return the run with the images its finalists were trained on, as far as they were."""
+    if not run.folder.file("retrained.json").is_file():
+        return run
+    data = run.folder.read("retrained.json", stages.RETRAINED).get("data")
+    return run if data is None else _on_data(run, data["name"], data["root"])
+
+
+def _on_data(run: Run, name: str, root: str | None) -> Run:
+    if (name, root) == (run.config.data, run.config.data_root):
+        return run
+    config = run.config.model_copy(update={"data": name, "data_root": root})
+    return Run(run.folder, config, run.progress, run.say)
 

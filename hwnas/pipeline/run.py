@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwnas.errors import UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.files import parse_model
 from hwnas.interfaces import SearchSpace
 from hwnas.journal import read_json
 from hwnas.latency.visits import Progress, no_progress
 from hwnas.pipeline import benching, retraining, stages, verdict
-from hwnas.pipeline.config import RunConfig
+from hwnas.pipeline.config import RetrainConfig, RunConfig
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.opening import Say, begin, on_data, reopen, silent
+from hwnas.pipeline.opening import (
+    Say,
+    begin,
+    reopen,
+    silent,
+    with_trained_data,
+    with_training_data,
+)
 from hwnas.pipeline.prediction import predictor_of
-from hwnas.pipeline.published import Init
 from hwnas.pipeline.setup import Run
 from hwnas.report.cross import Matrix, cross
 from hwnas.report.page import write_report
 from hwnas.space.catalogue import load_space
-from hwnas.train.recipe import RecipeModel
 
 
 def search_run(
@@ -62,28 +68,52 @@ def retrain_run(
         InputError: ``init`` is not a file of such weights; lists all differences.
     """
     run = reopen(path, progress=progress, say=say)
-    changes = {name: value for name, value in (("epochs", epochs or None), ("lr", lr))
-               if value is not None}
-    config = run.config
-    if changes:
-        given = config.retrain.recipe.model_dump() | changes
-        if "warmup_epochs" not in changes:
-            given["warmup_epochs"] = min(given["warmup_epochs"], given["epochs"])
-        recipe = parse_model(RecipeModel, given, what="options of hwnas retrain")
-        retrain = config.retrain.model_copy(update={"recipe": recipe})
-        config = config.model_copy(update={"retrain": retrain})
-    if data is not None:
-        config = on_data(config, data, str(data_root) if data_root else None)
-    run = Run(run.folder, config, progress, say)
-    run.require_data()
-    if run.space.name != run.as_searched.space.name:
-        say(f"latencies were predicted for {run.as_searched.space.name}; what is trained, exported "
-            f"and measured is {run.space.name}")
-    given_init = None if init is None else Init(init, init_arch)
-    if not retraining.retrain(run, top, given_init, only_calibrate=epochs == 0):
+    changed = _retrain_options(
+        run.config.retrain, epochs, lr,
+        {"top": top, "data": data, "data_root": data_root and str(data_root),
+         "init": init and str(init), "init_arch": init_arch})
+    config = run.config.model_copy(update={"retrain": changed})
+    run = with_training_data(Run(run.folder, config, progress, say))
+    _say_other_head(run)
+    if not retraining.retrain(run):
         say(f"{path} holds retrained.json already: nothing to do")
     found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
     return found
+
+
+def _retrain_options(
+    config: RetrainConfig, epochs: int | None, lr: float | None, given: Mapping[str, Any]
+) -> RetrainConfig:
+    """Return what the run says of retraining, with the options of ``hwnas retrain`` in its place.
+
+    Options that belong together replace their like together: images and where they lie, a file of
+    weights and whose it is.
+    """
+    changes = {name: value for name, value in given.items() if value is not None}
+    for first, second in (("data", "data_root"), ("init", "init_arch")):
+        if first in changes:
+            changes.setdefault(second, None)
+    recipe = config.recipe.model_dump()
+    if epochs:
+        recipe |= {"epochs": epochs, "warmup_epochs": min(recipe["warmup_epochs"], epochs)}
+    if lr is not None:
+        recipe["lr"] = lr
+    if epochs is not None:
+        changes["train"] = epochs > 0
+    if epochs == 0 and changes.get("init", config.init) is None:
+        raise UsageError("--epochs 0 leaves weights as they are, and random ones are of no use. "
+                         "Next: give published weights with --init, or train for 1 epoch or more")
+    return parse_model(RetrainConfig, {**config.model_dump(), **changes, "recipe": recipe},
+                       what="options of hwnas retrain")
+
+
+def _say_other_head(run: Run) -> None:
+    """Say where the trained networks are of other classes than the latencies that were predicted.
+    """
+    run.require_data()
+    if run.space.name != run.as_searched.space.name:
+        run.say(f"latencies were predicted for {run.as_searched.space.name}; what is trained, "
+                f"exported and measured is {run.space.name}")
 
 
 def export_run(
@@ -98,7 +128,7 @@ def export_run(
 
     ``precisions`` None: fp32, and those of the run's targets.
     """
-    run = reopen(path, progress=progress, say=say, trained=True)
+    run = with_trained_data(reopen(path, progress=progress, say=say))
     changes: dict[str, Any] = {"formats": formats_of(formats)}
     if precisions is not None:
         changes["precisions"] = tuple(precision_of(name) for name in precisions)
@@ -116,7 +146,7 @@ def bench_run(
     path: Path, *, progress: Progress = no_progress, say: Say = silent
 ) -> dict[str, Any]:
     """Measure a run's finalists and shelf models, choose the winner; return the bench file."""
-    run = reopen(path, progress=progress, say=say, trained=True)
+    run = with_trained_data(reopen(path, progress=progress, say=say))
     if not benching.bench_finalists(run):
         say(f"{path} holds its bench file already: nothing to measure")
     verdict.choose_winner(run)
@@ -153,6 +183,8 @@ def whole_run(
     """Carry out every stage that is missing; return the winner and the report's path."""
     run = begin(config, out, resume=resume, benches=True, progress=progress, say=say)
     stages.search(run)
+    run = with_trained_data(with_training_data(run))
+    _say_other_head(run)
     retraining.retrain(run)
     stages.export(run)
     benching.bench_finalists(run)

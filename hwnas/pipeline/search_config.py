@@ -15,6 +15,13 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 SUPERNET_RECIPE: dict[str, Any] = {"epochs": 20, "label_smoothing": 0.0}
 
 
+def require_init(place: str, init: str | None, init_arch: str | None, *, train: bool) -> None:
+    """Raise ValueError where settings of published weights are given without their file."""
+    if init is None and (init_arch is not None or not train):
+        raise ValueError(f"{place}.init_arch and {place}.train false need {place}.init, a file of "
+                         "published weights")
+
+
 class SupernetConfig(FileModel):
     """How shared weights are trained.
 
@@ -55,9 +62,7 @@ class SupernetConfig(FileModel):
         if self.sharing == "both" and self.copies < 2:
             raise ValueError("supernet.sharing both needs supernet.copies of 2 or more, got "
                              f"{self.copies}")
-        if self.init is None and (self.init_arch is not None or not self.train):
-            raise ValueError("supernet.init_arch and supernet.train false need supernet.init, a "
-                             "file of published weights")
+        require_init("supernet", self.init, self.init_arch, train=self.train)
         if not self.train and self.copies > 1:
             raise ValueError(f"supernet.copies must be 1 where none is trained, got {self.copies}")
         if self.recipe.compile:
@@ -178,9 +183,25 @@ class SearchConfig(FileModel):
                                 f"got {self.evaluations}; 60000 take seconds")
         if self.supernet.init is not None and self.evaluator != "supernet":
             problems.append(f"supernet.init needs evaluator supernet, not {self.evaluator}")
+        problems += self._without_effect()
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _without_effect(self) -> list[str]:
+        """Return what was changed of settings that this strategy or evaluator does not read."""
+        usual = type(self).model_fields
+        needs = (
+            ("recipe", self.evaluator == "scratch",
+             f"trains networks from scratch, but the evaluator is {self.evaluator}"),
+            ("supernet", self.evaluator == "supernet" or self.supernet.init is not None,
+             f"is of evaluator supernet, not of {self.evaluator}"),
+            ("gates", self.trains_gates,
+             f"is of strategies {' and '.join(GATE_STRATEGIES)}, not of {self.strategy}"),
+            ("controller", self.strategy == "rl", f"is of strategy rl, not of {self.strategy}"),
+        )
+        return [f"{name} {why}: it would have no effect" for name, is_read, why in needs
+                if not is_read and getattr(self, name) != usual[name].default]
 
     def _gate_problems(self) -> list[str]:
         problems = []

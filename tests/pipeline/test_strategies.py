@@ -113,8 +113,9 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     assert _evaluated(tmp_path / "run") == _evaluated(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("strategy", ["evolution", "nsga2", "local", "rl"])
-@pytest.mark.parametrize("evaluator", ["scratch", "supernet"])
+@pytest.mark.parametrize(("strategy", "evaluator"), [
+    ("evolution", "supernet"), ("nsga2", "scratch"), ("local", "scratch"), ("rl", "supernet"),
+])
 def test_strategies_run_on_images_by_both_evaluators(
     strategy, evaluator, make_config, tmp_path, monkeypatch
 ):
@@ -123,8 +124,9 @@ def test_strategies_run_on_images_by_both_evaluators(
 
     monkeypatch.setattr("hwnas.search.supernet_tasks.run_tasks", run_here)
     short = {"epochs": 1, "batch_size": 256, "warmup_epochs": 0}
-    search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, "recipe": short,
-              "supernet": {"recipe": short, "calibration_images": 64}}
+    training = {"recipe": short} if evaluator == "scratch" else {
+        "supernet": {"recipe": short, "calibration_images": 64}}
+    search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, **training}
     retrain = {"top": 1, "recipe": short}
     result = search_run(make_config(search=search, retrain=retrain), tmp_path / "run")
     assert result["num_evaluations"] == 4
@@ -202,6 +204,11 @@ def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_p
     ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
     ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
     ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
+    ({"evaluator": "table:a.jsonl", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
+    ({"evaluator": "supernet", "recipe": {"epochs": 2}}, "but the evaluator is supernet"),
+    ({"supernet": {"copies": 2}}, "supernet is of evaluator supernet, not of scratch"),
+    ({"gates": {"every": 2}}, "gates is of strategies proxyless and proxyless-rl, not of random"),
+    ({"strategy": "local", "controller": {"algorithm": "ppo"}}, "controller is of strategy rl"),
 ])
 def test_what_does_not_go_together_is_refused(make_config, search, message):
     with pytest.raises(Exception, match=message):
