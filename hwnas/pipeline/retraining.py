@@ -83,7 +83,7 @@ def _listed(run: Run, rows: Iterable[Row]) -> dict[str, Row]:
     """Return the networks to train by network_id, of the space of the run's data.
 
     Where that is not the space of the search, ``searched`` holds the ids they had there. A network
-    that comes again is what it was first: the scores of the first budget's winner are of its search.
+    that comes again is what it was first: a budget's winner keeps its own score.
     """
     found: dict[str, Row] = {}
     for row in rows:

@@ -106,13 +106,13 @@ def _statement(
                 "search's ranking agrees with training from scratch.")
     if count < FEW:
         scored = f" of {num_groups} supernets" if num_groups > 1 else ""
-        return (f"{count} networks{scored} are too few to say whether the search's ranking agrees with "
-                f"training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
+        return (f"{count} networks{scored} are too few to say whether the search's ranking agrees "
+                f"with training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
                 f"{interval[1]:.2f}): the finalists' order is that of training, not of the search.")
     within = (f", compared within each of the {num_groups} supernets that scored them,"
               if num_groups > 1 else "")
     verdict = ("agrees with" if interval[0] > 0 else "contradicts" if interval[1] < 0
                else "cannot be told from chance against")
     beside = "" if macs_tau is None else f"; MACs alone reach {macs_tau:.2f}"
-    return (f"Over {count} networks{within} the search's ranking {verdict} training from scratch (tau "
-            f"{tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}.")
+    return (f"Over {count} networks{within} the search's ranking {verdict} training from scratch "
+            f"(tau {tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}.")

@@ -204,7 +204,7 @@ def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_p
     ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
     ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
     ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
-    ({"evaluator": "table:a.jsonl", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
+    ({"evaluator": "table:a", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
     ({"evaluator": "supernet", "recipe": {"epochs": 2}}, "but the evaluator is supernet"),
     ({"supernet": {"copies": 2}}, "supernet is of evaluator supernet, not of scratch"),
     ({"gates": {"every": 2}}, "gates is of strategies proxyless and proxyless-rl, not of random"),
