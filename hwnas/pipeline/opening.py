@@ -14,6 +14,7 @@ from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
 from hwnas.search.start import seed_archs
 from hwnas.space.catalogue import load_space
+from hwnas.supernet import check_supernet
 from hwnas.train.checkpoint import read_tensors
 
 Say = Callable[[str], None]
@@ -39,6 +40,8 @@ def begin(
         check_target(target)
     if config.data is not None:
         run.dataset  # noqa: B018 - read now
+    if config.search.evaluator == "supernet":
+        check_supernet(run.space, by_gates=config.search.trains_gates)
     if config.search.evaluator_file is not None:
         code_evaluator(run)  # read now
     if (seeds := kept_seed_archs(run)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hwnas.pipeline.evaluating import evaluate_run
 from hwnas.pipeline.run import retrain_run, search_run
 from hwnas.report.page import write_report
 from hwnas.search.loop import SearchLoop
+from hwnas.search.rl import PolicySettings
 from hwnas.space.catalogue import load_space
 from hwnas.space.nasbench201 import all_codes
 
@@ -95,6 +97,8 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     strategy, make_config, accuracies, tmp_path, monkeypatch
 ):
     surrogate = strategy in ("evolution", "local", "rl")
+    monkeypatch.setattr("hwnas.pipeline.searchers.PolicySettings", partial(
+        PolicySettings, warmup_steps=10, warmup_draws=128, hidden=8))
     config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
     search_run(config, tmp_path / "whole")
     record = SearchLoop._record
@@ -213,6 +217,20 @@ def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_p
 def test_what_does_not_go_together_is_refused(make_config, search, message):
     with pytest.raises(Exception, match=message):
         make_config(search=search)
+
+
+@pytest.mark.parametrize(("space", "search", "message"), [
+    ("nasbench201", {"strategy": "proxyless"}, "need a chain of layers.*evaluator scratch, table"),
+    ("nasbench201", {"evaluator": "supernet"}, "those of ofa-mbv3, mobile, tiny"),
+    ("ofa-mbv3:width_mult=0.1", {"strategy": "proxyless"}, "evaluator supernet, scratch, table"),
+])
+def test_a_space_whose_networks_cannot_share_weights_so_is_told_before_any_work(
+    make_config, tmp_path, space, search, message
+):
+    config = make_config(space=space, search=search)
+    with pytest.raises(UsageError, match=message):
+        search_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_exhaustive_search_of_a_large_space_is_refused_with_its_size(
