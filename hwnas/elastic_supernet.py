@@ -66,7 +66,9 @@ def places_of(space: SearchSpace) -> tuple[_Place, ...]:
     first = space.decode(space.repair(np.zeros((1, len(space.choices)), dtype=np.int16)))[0]
     if space.wiring(first) is not None:
         raise UsageError(f"space {space.name} has networks that are no chains, which a supernet "
-                         "cannot hold. Next: --evaluator scratch")
+                         "cannot hold; those of ofa-mbv3, mobile, tiny, macro-cifar, proxyless, "
+                         "fbnet and of chains of your own are. Next: --evaluator scratch, "
+                         "table:FILE or predictor:FILE, or one of these spaces")
     places = tuple(_Place(factor.choices, factor.ops) for factor in space.factors()
                    if any(op is not None for op in factor.ops.ravel().tolist()))
     every = dict.fromkeys(op for place in places for op in _distinct(place.ops))
@@ -78,7 +80,8 @@ def places_of(space: SearchSpace) -> tuple[_Place, ...]:
                          "Next: --evaluator scratch")
     path = tuple(space.encode([first])[0].tolist())
     if tuple(op for place in places if (op := place.op(path)) is not None) != space.layers(first):
-        raise UsageError(f"space {space.name}: its parts are not executed one after the other")
+        raise UsageError(f"space {space.name}: its parts are not executed one after the other, as "
+                         "those of a supernet are. Next: --evaluator scratch")
     return places
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +109,24 @@ def read_text(path: Path, max_bytes: int) -> str:
         raise InputError(str(path), ["there is no such file"]) from None
     except (OSError, ValueError) as error:
         raise InputError(str(path), [f"cannot be read as text: {error}"]) from error
+
+
+def require_no_leaving_links(folder: Path, what: str) -> None:
+    """Raise InputError, naming them, where links in ``folder``, at any depth, lead out of it.
+
+    A folder made by somebody else could otherwise have files written, or read, anywhere.
+    """
+    root = os.path.realpath(folder)
+    leaving = []
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(parent, name)
+            if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root):
+                leaving.append(os.path.relpath(path, folder))
+    if leaving:
+        raise InputError(f"{what} {folder}", [f"{name} is a link that leads out of it"
+                                              for name in sorted(leaving)],
+                         "put what it names in its place, or remove it")
 
 
 def load_model(model: type[Model], path: Path, *, next_step: str = "") -> Model:

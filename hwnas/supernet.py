@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hwnas.arch import Arch
 from hwnas.data import Dataset
-from hwnas.elastic_supernet import ElasticSupernet
+from hwnas.elastic_supernet import ElasticSupernet, places_of
 from hwnas.errors import UsageError
 from hwnas.interfaces import SearchSpace
 from hwnas.nested import NestedConv2d, Whole, alike, replace_module
@@ -57,16 +57,20 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
         UsageError: a part of the space is decided by several choices, or its parts are not a chain.
     """
     factors = space.factors()
+    first = space.decode(space.repair(np.zeros((1, len(space.choices)), dtype=np.int16)))[0]
     if any(len(factor.choices) > 1 for factor in factors):
-        raise UsageError(f"space {space.name} has parts that several choices decide; gates need a "
-                         "chain of layers with a choice each, as tiny, macro-cifar and proxyless "
-                         "are. Next: --strategy evolution --evaluator supernet, or scratch")
+        shared = "supernet, " if space.wiring(first) is None else ""
+        raise UsageError(f"space {space.name} has parts that several choices decide; gates "
+                         "(proxyless, proxyless-rl) need a chain of layers with a choice each: "
+                         "tiny, macro-cifar, proxyless, fbnet, or a chain of your own. Next: "
+                         f"--strategy evolution with --evaluator {shared}scratch, table:FILE or "
+                         "predictor:FILE, or one of these spaces")
     slots = tuple(Slot(f.choices[0] if f.choices else None, tuple(np.atleast_1d(f.ops)))
                   for f in factors)
-    first = space.decode(np.zeros((1, len(space.choices)), dtype=np.int16))[0]
     chain = tuple(op for op in (slot.ops[0] for slot in slots) if op is not None)
     if chain != space.layers(first):
-        raise UsageError(f"space {space.name}: its parts are not executed one after the other")
+        raise UsageError(f"space {space.name}: its parts are not executed one after the other, as "
+                         "those of a supernet are. Next: --evaluator scratch")
     return slots
 
 
@@ -192,6 +196,17 @@ def supernet_of(
     if any(len(factor.choices) > 1 for factor in space.factors()):
         return ElasticSupernet(space, seed=seed)
     return Supernet(space, seed=seed, sharing=sharing)
+
+
+def check_supernet(space: SearchSpace, *, by_gates: bool) -> None:
+    """Raise UsageError, naming spaces that can, unless the space's networks can share weights.
+
+    ``by_gates``: in a supernet whose paths gates choose.
+    """
+    if by_gates or all(len(factor.choices) < 2 for factor in space.factors()):
+        slots_of(space)
+    else:
+        places_of(space)
 
 
 def calibrate(network: nn.Module, dataset: Dataset, *, num_images: int) -> None:

@@ -138,7 +138,8 @@ def _converter() -> str:
 
 def _quantizers() -> str:
     """Quantise one small operation for ONNX Runtime; LiteRT's takes seconds to be imported."""
-    from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+    from hwnas.export.cache import ConversionCache
+    from hwnas.export.conversion import Conversion, InitWeights
     from hwnas.export.formats import LAYOUTS, quantizer_versions
     from hwnas.export.leftovers import float_operations
     from hwnas.ops import OpSpec

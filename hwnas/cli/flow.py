@@ -166,7 +166,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write ONNX and TFLite models whose outputs equal torch's, in int8 as nearly as is said."""
-    from hwnas.pipeline.run import export_arch, export_run
+    from hwnas.pipeline.run import export_run
+    from hwnas.pipeline.single import export_arch
 
     if (run is None) == (arch is None):
         raise UsageError("hwnas export needs either --run or --arch")
@@ -218,7 +219,8 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure models on a device in interleaved rounds; for a run, also choose its winner."""
-    from hwnas.pipeline.run import bench_models, bench_run
+    from hwnas.pipeline.run import bench_run
+    from hwnas.pipeline.single import bench_models
 
     with Display() as display:
         if len(models) == 1 and Path(models[0]).is_dir():

@@ -181,11 +181,14 @@ def _search_options(
     strategy: str, evaluator: str | None, evaluations: int, epochs: int | None,
     gradient: str | None, start: dict[str, Any],
 ) -> dict[str, Any]:
-    from hwnas.pipeline.config import GATE_STRATEGIES
+    from hwnas.pipeline.search_config import GATE_STRATEGIES
 
     used = evaluator or ("supernet" if strategy in GATE_STRATEGIES else "scratch")
     options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
     recipe = {} if epochs is None or "train" in start else {"recipe": {"epochs": epochs}}
+    if epochs is not None and ":" in used:
+        raise UsageError(f"--epochs are of a training, but --evaluator {used} trains nothing. "
+                         "Next: leave it out; hwnas retrain --epochs trains the finalists")
     if used == "supernet":
         options["supernet"] = {**recipe, **start}
     elif start:
@@ -219,7 +222,7 @@ def evaluate(
     """Score architectures as a run's search does: supernet, training, table or predictor."""
     import json
 
-    from hwnas.pipeline.run import evaluate_run
+    from hwnas.pipeline.evaluating import evaluate_run
 
     with Display() as display:
         records = evaluate_run(run, archs, progress=display, say=say)

@@ -149,6 +149,9 @@ def read_folder(folder: Path) -> Source:
     Raises:
         InputError: there is no such folder, or no image in it.
     """
+    if folder.is_file():
+        raise InputError(f"data folder {folder}", ["is a file, not a folder"],
+                         f"if it is an archive, unpack it where you trust it; {LAYOUT}")
     if not folder.is_dir():
         raise InputError(f"data folder {folder}", ["there is no such folder"],
                          f"check the path; {LAYOUT}")

@@ -119,14 +119,27 @@ def read_torchvision(name: str, root: Path | None) -> Source:
     for part in ("train", "test"):
         try:
             stored = make(str(root), download=False, **entry.arguments(part))
-        except (RuntimeError, OSError) as error:
+            arrays[part] = _arrays(entry, stored)
+        except Exception as error:  # broken files make torchvision raise anything
             raise InputError(f"data set {name!r}", [_absent(entry, root, error)],
                              _how_to_get(entry, root)) from error
-        # lists, arrays and tensors, depending on the data set
-        labels = torch.as_tensor(entry.labels_of(stored)).numpy().astype(np.int64)
-        arrays[part] = (_channels_last(torch.as_tensor(stored.data).numpy()), labels)
         class_names = class_names or tuple(stored.classes)
     return _array_source(name, class_names, entry.augmentation, arrays)
+
+
+def _arrays(
+    entry: TorchvisionSet, stored: Any
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return images and labels, which torchvision has as lists, arrays or tensors."""
+    labels = torch.as_tensor(entry.labels_of(stored)).numpy().astype(np.int64)
+    pixels = _channels_last(torch.as_tensor(stored.data).numpy())
+    if not 0 < len(pixels) == len(labels):
+        raise ValueError(f"it has {len(pixels)} images and {len(labels)} labels")
+    num_classes = len(entry.class_names or stored.classes)
+    if not (labels.min() >= 0 and labels.max() < num_classes):
+        raise ValueError(f"its labels are {labels.min()} to {labels.max()}, not 0 to "
+                         f"{num_classes - 1}")
+    return pixels, labels
 
 
 def _absent(entry: TorchvisionSet, root: Path, error: Exception) -> str:

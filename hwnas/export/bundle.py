@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
-from hwnas.export.cache import Conversion, ConversionCache, FileWeights
+from hwnas.export.cache import ConversionCache
 from hwnas.export.calibration import CalibrationData
+from hwnas.export.conversion import Conversion, FileWeights
 from hwnas.export.formats import (
     LAYOUTS,
     Format,
@@ -121,7 +122,7 @@ def write_bundle(
     }
     target = folder / arch_id
     content_id = _content_id(description, conversions)
-    if (existing := _existing(target, content_id, description)) is not None:
+    if (existing := _existing(target, content_id, description, conversions)) is not None:
         return existing
     (target / "export.json").unlink(missing_ok=True)  # it describes models that now change
     write_json(target / "arch.json", description)
@@ -177,20 +178,65 @@ def _content_id(description: dict[str, Any], conversions: dict[str, Conversion])
     return short_hash(canonical_json([description, keys]))
 
 
+class _ParityModel(BaseModel):
+    """What is read again of a parity: that of fp32 has ``max_rel``, that of int8 the others."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    num_images: int
+    top1_agreement: Annotated[float, Field(ge=0, le=1)]
+    max_rel: Annotated[float, Field(ge=0)] | None = None
+    sqnr_db: float | None = None
+    float_operations: dict[str, int] | None = None
+
+
+class _ModelFile(BaseModel):
+    """An exported file as ``export.json`` describes it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    file: str
+    sha256: str
+    bytes: int
+    precision: Precision
+    parity: _ParityModel
+
+
+class _Manifest(BaseModel):
+    """``export.json``, as far as it is read again."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    content_id: str
+    formats: dict[str, _ModelFile]
+
+
 def _existing(
-    target: Path, content_id: str, description: dict[str, Any]
+    target: Path, content_id: str, description: dict[str, Any],
+    conversions: dict[str, Conversion],
 ) -> dict[str, Any] | None:
-    """Return the export of an earlier call with the same content if all its files are intact."""
+    """Return the export of an earlier call with the same content if all its files are intact.
+
+    A manifest that is broken, or names other files, is none: the export is made anew.
+    """
     if not (target / "export.json").is_file() or not (target / "arch.json").is_file():
         return None
-    export: dict[str, Any] = read_json(target / "export.json")
-    if export["content_id"] != content_id or read_json(target / "arch.json") != description:
+    try:
+        export: dict[str, Any] = read_json(target / "export.json")
+        manifest = _Manifest.model_validate(export)
+        if manifest.content_id != content_id or read_json(target / "arch.json") != description:
+            return None
+    except (InputError, ValidationError):
         return None
-    for entry in export["formats"].values():
-        path = target / entry["file"]
+    if set(manifest.formats) != set(conversions):
+        return None
+    for key, entry in manifest.formats.items():
+        conversion, parity_found = conversions[key], entry.parity
+        stated = (parity_found.max_rel if conversion.precision == "fp32"
+                  else parity_found.float_operations)
+        path = target / file_name(conversion.format, conversion.precision)
+        if (entry.file, entry.precision) != (path.name, conversion.precision) or stated is None:
+            return None
         if not path.is_file():
             return None
-        if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
             return None
     return export
 

@@ -8,179 +8,21 @@ when something is missing.
 
 from __future__ import annotations
 
-import functools
-import gc
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from hwnas.errors import HwnasError, InputError
+from hwnas.errors import HwnasError
 from hwnas.executor import TaskError, available_cores, run_tasks
-from hwnas.export.calibration import CalibrationData, NormalData
-from hwnas.export.formats import (
-    LAYOUTS,
-    ONNX_OPSET,
-    PRECISIONS,
-    ConversionError,
-    Format,
-    Layout,
-    Precision,
-    converter_versions,
-    quantizer_versions,
-)
+from hwnas.export.conversion import Conversion
+from hwnas.export.formats import PRECISIONS, ConversionError, Format, Precision
+from hwnas.export.making import model_bytes, settle_worker
 from hwnas.files import FileModel
-from hwnas.interfaces import Wiring
-from hwnas.journal import canonical_json, write_json, write_whole
-from hwnas.ops import OpSpec
-
-if TYPE_CHECKING:
-    from torch import nn
-
-RECIPE = 1
-"""Raise it when this package's own part of a conversion changes what is written."""
-
-QUANTIZATION = 1
-"""The same of a quantisation."""
-
-
-@dataclass(frozen=True)
-class InitWeights:
-    """The weights ``hwnas.network.build_network(layers, wiring, seed=seed)`` draws."""
-
-    seed: int = 0
-
-    def __str__(self) -> str:
-        return f"init:{self.seed}"
-
-
-@dataclass(frozen=True)
-class FileWeights:
-    """A safetensors file of ``build_network(layers, wiring)``'s state, known by its content."""
-
-    path: Path = field(compare=False)
-    sha256: str
-
-    @staticmethod
-    def of(path: Path) -> FileWeights:
-        """Return the reference to what ``path`` holds now.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
-        return FileWeights(path, hashlib.sha256(_read_weights(path)).hexdigest())
-
-    def __str__(self) -> str:
-        return f"sha256:{self.sha256}"
-
-
-WeightsRef: TypeAlias = InitWeights | FileWeights
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """One model file by all that decides its content. Build it with :meth:`make`.
-
-    ``wiring`` says whose outputs each of ``layers`` takes, None: they are a chain. An int8 file is
-    made from the fp32 one of the same network, :attr:`float_form`, and ``calibration``.
-    """
-
-    layers: tuple[OpSpec, ...]
-    weights: WeightsRef
-    format: Format
-    precision: Precision
-    layout: Layout
-    wiring: Wiring | None = None
-    calibration: CalibrationData | None = None
-
-    @staticmethod
-    def make(
-        layers: Iterable[OpSpec],
-        weights: WeightsRef,
-        model_format: Format,
-        *,
-        precision: Precision = "fp32",
-        layout: Layout | None = None,
-        wiring: Wiring | None = None,
-        calibration: CalibrationData | None = None,
-    ) -> Conversion:
-        """Return the checked conversion; ``layout`` None is the format's usual one.
-
-        ``calibration`` None is :class:`NormalData` for int8, which is for timing only.
-
-        Raises:
-            InputError: lists every value that is not allowed, with what is.
-        """
-        layers, problems = tuple(layers), []
-        if not layers:
-            problems.append("layers: at least one operation is needed, got none")
-        if model_format not in LAYOUTS:
-            problems.append(f"format must be one of {', '.join(LAYOUTS)}, got {model_format!r}")
-        elif layout is not None and layout not in LAYOUTS[model_format]:
-            problems.append(f"layout of {model_format} must be one of "
-                            f"{', '.join(LAYOUTS[model_format])}, got {layout!r}")
-        if precision not in PRECISIONS:
-            problems.append(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if precision == "fp32" and calibration is not None:
-            problems.append(f"calibration is for int8, got {calibration} for fp32")
-        if problems:
-            raise InputError("conversion", problems)
-        if precision == "int8" and calibration is None:
-            calibration = NormalData()
-        return Conversion(layers, weights, model_format, precision,
-                          layout or LAYOUTS[model_format][0], wiring, calibration)
-
-    @property
-    def float_form(self) -> Conversion:
-        """The fp32 file that this one is made from; itself if it is fp32."""
-        if self.precision == "fp32":
-            return self
-        return replace(self, precision="fp32", calibration=None)
-
-    @property
-    def num_inputs(self) -> int:
-        """How many tensors the model takes: a single operation may take several."""
-        return self.layers[0].num_inputs if len(self.layers) == 1 else 1
-
-    @cached_property
-    def key(self) -> str:
-        """64 hex digits: SHA-256 of all that decides the content, versions of converters too."""
-        content: dict[str, Any]
-        if self.precision == "int8":
-            content = {
-                "quantization": QUANTIZATION,
-                "float": self.float_form.key,
-                "precision": self.precision,
-                "calibration": str(self.calibration),
-                "quantizer": dict(quantizer_versions(self.format)),
-            }
-            return hashlib.sha256(canonical_json(content).encode()).hexdigest()
-        content = {
-            "recipe": RECIPE,
-            "layers": [layer.to_json() for layer in self.layers],
-            "weights": str(self.weights),
-            "format": self.format,
-            "precision": self.precision,
-            "layout": self.layout,
-            "opset": ONNX_OPSET if self.format == "onnx" else None,
-            "converter": dict(converter_versions(self.format)),
-        }
-        if self.wiring is not None:  # a chain's key is what it was before there were others
-            content["wiring"] = self.wiring
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
-
-    def __str__(self) -> str:
-        what = str(self.layers[0])
-        if len(self.layers) > 1:
-            what = f"network of {len(self.layers)} operations, from {what}"
-        ranges = f", ranges of {self.calibration}" if self.calibration else ""
-        return (f"{what}, weights {str(self.weights)[:16]}, as {self.format} {self.precision} "
-                f"{self.layout}{ranges}")
+from hwnas.journal import write_json, write_whole
 
 
 class EntryModel(FileModel):
@@ -326,31 +168,17 @@ def _pays_off(conversions: Sequence[Conversion], workers: int) -> bool:
 
 def _convert_in_worker(root: Path, conversion: Conversion) -> Path | str:
     if conversion.precision == "fp32":  # quantising needs none of what is imported
-        _settle_worker(conversion.format)
+        settle_worker(conversion.format)
     return _convert(root, conversion)
-
-
-@functools.cache
-def _settle_worker(model_format: Format) -> None:
-    """Once a process: import the converter and keep its objects out of garbage collections.
-
-    A full collection walks the million objects that torch and jax hold; without it a TFLite
-    conversion takes an eighth less time.
-    """
-    import torch
-
-    torch.set_num_threads(1)  # the processes are as many as the cores
-    if model_format == "tflite":
-        from hwnas.export.tflite import load_converter
-
-        load_converter()
-    gc.freeze()
 
 
 def _convert(root: Path, conversion: Conversion) -> Path | str:
     """Convert, add the entry, and return its file, or the reason (text crosses processes)."""
+    source = None
+    if conversion.precision != "fp32":
+        source = ConversionCache(root).path(conversion.float_form)
     try:
-        payload = _model_bytes(root, conversion)
+        payload = model_bytes(conversion, source)
         digest = hashlib.sha256(payload).hexdigest()
         blob = _blob_path(root, digest, conversion.format)
         write_whole(blob, payload)
@@ -360,64 +188,6 @@ def _convert(root: Path, conversion: Conversion) -> Path | str:
     except HwnasError as error:
         return str(error)
     return blob
-
-
-def _model_bytes(root: Path, conversion: Conversion) -> bytes:
-    if conversion.calibration is not None:
-        return _quantized_bytes(root, conversion, conversion.calibration)
-    network = _network(conversion)
-    in_shape, num_inputs = conversion.layers[0].in_shape, conversion.num_inputs
-    if conversion.format == "onnx":
-        from hwnas.export.onnx import onnx_bytes
-
-        return onnx_bytes(network, in_shape, num_inputs=num_inputs)
-    from hwnas.export.tflite import tflite_bytes
-
-    return tflite_bytes(network, in_shape, layout=conversion.layout, num_inputs=num_inputs)
-
-
-def _quantized_bytes(root: Path, conversion: Conversion, calibration: CalibrationData) -> bytes:
-    source = ConversionCache(root).path(conversion.float_form)
-    if source is None:
-        raise ConversionError("its fp32 file has gone from the cache since it was put there")
-    payload = source.read_bytes()
-    samples = calibration.samples(conversion.layers[0].in_shape, conversion.num_inputs)
-    if conversion.format == "onnx":
-        from hwnas.export.quantize_onnx import quantized_onnx
-
-        return quantized_onnx(payload, samples)
-    from hwnas.export.quantize_tflite import quantized_tflite
-
-    return quantized_tflite(payload, samples, layout=conversion.layout)
-
-
-def _network(conversion: Conversion) -> nn.Module:
-    from hwnas.network import build_network
-
-    weights = conversion.weights
-    if isinstance(weights, InitWeights):
-        return build_network(conversion.layers, conversion.wiring, seed=weights.seed)
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    payload = _read_weights(weights.path)
-    if hashlib.sha256(payload).hexdigest() != weights.sha256:
-        raise InputError(str(weights.path), ["has changed since its SHA-256 was taken"],
-                         "repeat the command")
-    network = build_network(conversion.layers, conversion.wiring)
-    try:
-        network.load_state_dict(load(payload))
-    except (SafetensorError, RuntimeError) as error:
-        raise InputError(str(weights.path), [f"does not hold this network's weights: {error}"],
-                         "give the weights file of the same architecture") from error
-    return network
-
-
-def _read_weights(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(str(path), [f"cannot be read: {error.strerror or error}"]) from error
 
 
 def _entry_path(root: Path, conversion: Conversion) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -74,6 +74,14 @@ def precision_of(name: str) -> Precision:
     reason = f". {name}: {_REFUSED[name]}" if name in _REFUSED else ""
     raise UsageError(f"precision {name!r} is not supported; allowed: "
                      f"{', '.join(PRECISIONS)}{reason}")
+
+
+def formats_of(names: Sequence[str]) -> tuple[Format, ...]:
+    """Return the formats called ``names``; UsageError where one is none, or there are none."""
+    found = tuple(known for name in names for known in LAYOUTS if name == known)
+    if not names or len(found) < len(names):
+        raise UsageError(f"--format {','.join(names)!r}: allowed are onnx, tflite or both")
+    return found
 
 
 def format_of(model: Path) -> Format:

@@ -92,9 +92,12 @@ def read_validation(table: Path) -> list[ValidationModel]:
     """Return the winners benched with a table, none where there is no file.
 
     Raises:
-        InputError: all lines that are not understood.
+        InputError: all lines that are not understood; the file is a link.
     """
     path = validation_path(table)
+    if path.is_symlink():
+        raise InputError(str(path), ["is a link, and lines would be added to what it names"],
+                         "put the file itself in its place")
     if not path.exists():
         return []
     found, problems = [], []

@@ -22,7 +22,8 @@ import numpy as np
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
 from hwnas.errors import InputError, UsageError
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.interfaces import SearchSpace, Wiring
 from hwnas.latency.accuracy import Floats, validation_report
 from hwnas.latency.composition import fit_calibration, predicted_ms

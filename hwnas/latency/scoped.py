@@ -19,6 +19,7 @@ import numpy as np
 from hwnas.additive.graph import Term
 from hwnas.arch import Option
 from hwnas.errors import InputError, UsageError
+from hwnas.files import require_no_leaving_links
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.table import (
     LatencyTable,
@@ -137,11 +138,12 @@ def load_tables(path: Path) -> Tables:
 
     Raises:
         InputError: all problems of a file at once; two tables of one scope, or scopes over
-            different choices; tables of different targets.
+            different choices; tables of different targets; links that lead out of the folder.
     """
     if not path.is_dir():
         table = load_table(path)
         return ScopedTables((table,)) if table.header.scope else table
+    require_no_leaving_links(path, "folder of tables")
     paths = sorted(p for p in path.glob("*.json") if p.is_file())
     if not paths:
         raise InputError(str(path), ["holds no table (*.json)"],

@@ -15,6 +15,7 @@ from typing import Any
 import hwnas
 from hwnas.errors import InputError, UsageError
 from hwnas.executor import available_cores
+from hwnas.files import require_no_leaving_links
 from hwnas.journal import Journal, read_json, write_json, write_whole
 from hwnas.latency.scoped import stored
 from hwnas.pipeline.config import RunConfig, load_config, require_same
@@ -50,6 +51,7 @@ class RunFolder:
             if not resume:
                 raise UsageError(f"{self.path} already holds a run. Next: add --resume to continue "
                                  "it, or choose another --out")
+            require_no_leaving_links(self.path, "run folder")
             require_same(self.config_file, config)
         elif self.path.exists() and not (self.path.is_dir() and self._is_bare()):
             raise UsageError(f"{self.path} exists and is not a run (it has no config.yaml). "
@@ -70,11 +72,17 @@ class RunFolder:
 
     @staticmethod
     def existing(path: Path) -> RunFolder:
-        """Return the folder of a run that was begun; UsageError if it is none."""
+        """Return the folder of a run that was begun.
+
+        Raises:
+            UsageError: it is none.
+            InputError: links in it lead out of it.
+        """
         folder = RunFolder(path)
         if not folder.is_begun:
             raise UsageError(f"{path} is not a run folder (it has no config.yaml). Next: hwnas run "
                              "or hwnas search make one")
+        require_no_leaving_links(path, "run folder")
         return folder
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hwnas.errors import UsageError
@@ -20,27 +21,27 @@ RETRAIN_SPLITS = ("train", "arch")
 Row = dict[str, Any]
 
 
-def retrain(
-    run: Run, top: int | None = None, init: Init | None = None, *, only_calibrate: bool = False
-) -> bool:
-    """Train the finalists of every answer on train + arch; write retrained.json.
+def retrain(run: Run) -> bool:
+    """Train the finalists of every answer on train + arch as configured; write retrained.json.
 
-    They begin from scratch, or with the published weights of ``init``; ``only_calibrate`` leaves
-    these as they are but for the batch norms' statistics. Where the run's data are not those of
-    the search, the networks are those of the same choices with the data's classes.
+    Where the run's data are not those of the search, the networks are those of the same choices
+    with the data's classes.
 
     Raises:
-        UsageError: the run's space has no such published weights, ``only_calibrate`` without them
-            or with other classes.
+        UsageError: the run's space has no such published weights, or they are to stay as they are
+            and have other classes.
         InputError: ``init`` is not a file of such weights; lists all differences.
     """
     lists = run.folder.read("finalists.json", SEARCHED)["answers"]
-    best = top or run.config.retrain.top
+    config = run.config.retrain
+    best, only_calibrate = config.top, not config.train
+    init = None if config.init is None else Init(Path(config.init), config.init_arch)
     wanted = _listed(run, [row for answer in lists for row in answer["finalists"][:best]])
     drawn = _listed(run, [row for answer in lists for row in answer.get("random", [])[:best]])
-    if only_calibrate and init is None:
-        raise UsageError("--epochs 0 leaves weights as they are, and random ones are of no use. "
-                         "Next: give published weights with --init, or train for 1 epoch or more")
+    compared = [_listed(run, [*answer["finalists"][:best], *answer.get("random", [])[:best]])
+                for answer in lists]
+    if not run.config.search.trains_gates:  # one evaluator scored the networks of all budgets
+        compared = [{**drawn, **wanted}]
 
     def work() -> Content:
         every = {**drawn, **wanted}
@@ -61,7 +62,7 @@ def retrain(
         outcomes = train_networks(run, tasks, "retraining finalists")
         rows = _trained_rows(wanted, outcomes, begun)
         random = _trained_rows(drawn, outcomes, begun)
-        trained = _trained_rows(every, outcomes, begun)
+        ranked = [_comparable(_trained_rows(group, outcomes, begun), group) for group in compared]
         content = {
             "schema": 1,
             "recipe": run.config.retrain.recipe.model_dump(),
@@ -71,9 +72,9 @@ def retrain(
             "init": None if init is None else {**init.record(), "fine_tuned": not only_calibrate},
             "finalists": rows,
             "random": random,
-            "ranking": _ranking(run, _comparable(trained, every)).to_json(),
+            "ranking": _ranking(run, ranked).to_json(),
         }
-        return content, total_cost(trained)
+        return content, total_cost(_trained_rows(every, outcomes, begun))
 
     return run.folder.stage("retrain", "retrained.json", work)
 
@@ -81,7 +82,8 @@ def retrain(
 def _listed(run: Run, rows: Iterable[Row]) -> dict[str, Row]:
     """Return the networks to train by network_id, of the space of the run's data.
 
-    Where that is not the space of the search, ``searched`` holds the ids they had there.
+    Where that is not the space of the search, ``searched`` holds the ids they had there. A network
+    that comes again is what it was first: a budget's winner keeps its own score.
     """
     found: dict[str, Row] = {}
     for row in rows:
@@ -90,7 +92,7 @@ def _listed(run: Run, rows: Iterable[Row]) -> dict[str, Row]:
             searched = {key: row[key] for key in ("arch_id", "network_id")}
             row = {**row, "arch": arch.to_json(), "arch_id": arch.arch_id,
                    "network_id": run.space.network_id(arch), "searched": searched}
-        found[row["network_id"]] = row
+        found.setdefault(row["network_id"], row)
     return found
 
 
@@ -131,10 +133,14 @@ def _comparable(rows: Sequence[Row], networks: Mapping[str, Row]) -> list[Row]:
     return [row for row, e in zip(rows, epochs, strict=True) if e == most]
 
 
-def _ranking(run: Run, rows: Sequence[Mapping[str, Any]]) -> RankAgreement:
+def _ranking(run: Run, groups: Sequence[Sequence[Row]]) -> RankAgreement:
+    """Return how the search's scores rank the networks, compared within their groups only."""
+    rows = [row for group in groups for row in group]
     macs = [sum(op.macs for op in run.space.layers(run.arch(row["arch"]))) for row in rows]
+    places = [place for place, group in enumerate(groups) for _ in group]
     return rank_agreement([row["search_top1"] for row in rows],
-                          [row["val"]["top1"] for row in rows], macs, seed=run.config.seed)
+                          [row["val"]["top1"] for row in rows], macs, places,
+                          seed=run.config.seed)
 
 
 def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:

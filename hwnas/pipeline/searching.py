@@ -10,7 +10,6 @@ from typing import Any
 from hwnas.errors import HwnasError, UsageError
 from hwnas.interfaces import Evaluator, Searcher
 from hwnas.journal import Journal, write_whole
-from hwnas.pipeline.config import GatesConfig
 from hwnas.pipeline.evaluators import (
     code_evaluator,
     file_evaluator,
@@ -19,6 +18,7 @@ from hwnas.pipeline.evaluators import (
     supernet_evaluator,
 )
 from hwnas.pipeline.published import supernet_start
+from hwnas.pipeline.search_config import GatesConfig
 from hwnas.pipeline.searchers import Listed, random_search, searcher_of
 from hwnas.pipeline.setup import Run
 from hwnas.rng import derived_seed

@@ -15,6 +15,7 @@ from hwnas.arch import Arch
 from hwnas.data import Dataset
 from hwnas.errors import InfeasibleError, InputError, StorageError, UsageError
 from hwnas.export.cache import ConversionCache
+from hwnas.export.formats import Precision
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.device import load_device
 from hwnas.latency.guard import (
@@ -197,7 +198,10 @@ class Run:
         budgets = [budget_ms, *(self._budgets(n)[0] for n in range(1, len(self.config.targets)))]
         latency = tuple(Limit("latency_ms", ms, name)
                         for name, ms in zip(self._names, budgets, strict=True))
-        counts = tuple(Limit(name, value) for name, value in self.config.limits.items())
+        precisions: set[Precision] = {target.precision for target in self.config.targets}
+        largest: Precision = "fp32" if "fp32" in precisions else "int8"  # every target's file fits
+        counts = tuple(Limit(name, value, precision=largest)
+                       for name, value in self.config.limits.items())
         return latency + counts
 
     def limited(self, limits: tuple[Limit, ...]) -> LimitedSpace:

@@ -21,7 +21,7 @@ from hwnas.report.formats import (
     tiny,
 )
 from hwnas.report.markup import Column, Html, element, join, table
-from hwnas.report.records import FinalScore, Parity, ShelfModel, Winner
+from hwnas.report.outcomes import FinalScore, Parity, ShelfModel, Winner
 
 
 @dataclass(frozen=True)

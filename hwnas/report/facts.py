@@ -22,21 +22,17 @@ from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.scoped import ScopedTables, Tables, load_tables, stored
 from hwnas.latency.table import LatencyTable
 from hwnas.ops import OpSpec
+from hwnas.report.outcomes import Bench, BenchRow, Export, Retrained, Winner
 from hwnas.report.records import (
-    Bench,
-    BenchRow,
     Env,
     EvaluationRecord,
-    Export,
     Finalists,
     Front,
     Limit,
     Result,
-    Retrained,
     SearchEpoch,
     StageCost,
     StageRecord,
-    Winner,
     cleaned,
     read_record,
 )

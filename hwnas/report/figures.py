@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from hwnas.report.facts import RunFacts, Slot, network_pairs, top1
 from hwnas.report.formats import large, ms, percent, significant
 from hwnas.report.markup import element, join
-from hwnas.report.records import Audit, EvaluationRecord, Init
+from hwnas.report.outcomes import Init
+from hwnas.report.records import Audit, EvaluationRecord
 from hwnas.report.theme import light
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

@@ -85,8 +85,9 @@ def _line(line: bytes, space: SearchSpace, known: Collection[str]) -> tuple[Arch
     try:
         value: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        # JSON has no NaN, so a NaN ends here as well
-        return f"not JSON: {error}"
+        is_nan = any(word in line for word in (b"NaN", b"nan", b"Infinity"))
+        return f"not JSON: {error}" + (
+            "; JSON has no NaN or infinity: leave out networks without a number" if is_nan else "")
     if not isinstance(value, dict) or not {"arch", "top1"} <= set(value):
         return "has not the keys arch and top1"
     arch, top1 = value["arch"], value["top1"]

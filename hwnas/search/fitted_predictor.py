@@ -149,7 +149,9 @@ def load_fitted_predictor(path: Path, space: SearchSpace) -> FittedPredictor:
     model = parse_model(PredictorModel, content, what=str(path),
                         next_step="hwnas search writes such a file as predictor.json")
     if _base(model.space) != _base(space.name):
-        raise UsageError(f"{path} predicts networks of {model.space}, not of {space.name}")
+        raise UsageError(f"{path} predicts networks of {model.space}, not of {space.name}. Next: "
+                         f"search {model.space} with it, or give one fitted to {space.name}, as a "
+                         "search of 20 networks leaves in predictor.json")
     archs, problems = [], []
     for number, network in enumerate(model.networks):
         choices: Mapping[str, Option] = network.choices

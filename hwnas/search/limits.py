@@ -22,6 +22,7 @@ from hwnas.additive.optimum import best_distinct, cheapest, dearest, ranked
 from hwnas.additive.window import Window, Windows
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError, UsageError
+from hwnas.export.formats import Precision
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.coverage import Restriction
 from hwnas.latency.predictor import LutPredictor
@@ -30,23 +31,33 @@ from hwnas.space.codes import symbol_counts, to_codes
 
 COUNTED = ("params", "macs", "size_mb")
 MOST_SPELT = 8  # choices of a network that a message names
-BYTES_PER_PARAM = 4  # fp32 weights; a file adds a few kB of structure
+BYTES_PER_PARAM: Mapping[Precision, float] = {"fp32": 4.0, "int8": 1.15}
+"""Of a model file. fp32 files have a few kB of structure beside; int8 ones hold scales and 32-bit
+biases of each channel, together 1.09 to 1.15 bytes a parameter in networks of 3 million, and 50 kB
+of structure, which is as much again where there are few parameters."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """An upper limit: ``latency_ms`` on the target of ``table``, or a counted metric."""
+    """An upper limit: ``latency_ms`` on the target of ``table``, or a counted metric.
+
+    ``precision`` is of the files that ``size_mb`` is about; it says nothing of the others.
+    """
 
     metric: str
     maximum: float
     table: str | None = None
+    precision: Precision = "fp32"
 
     def to_json(self) -> dict[str, Any]:
         """Return the object result files hold."""
-        return {"metric": self.metric, "table": self.table, "max": self.maximum}
+        told = {"precision": self.precision} if self.metric == "size_mb" else {}
+        return {"metric": self.metric, "table": self.table, "max": self.maximum, **told}
 
     def __str__(self) -> str:
-        return f"{self.metric} <= {self.maximum:g}" + (f" on {self.table}" if self.table else "")
+        of = f" of {self.precision} files" if self.metric == "size_mb" else ""
+        return f"{self.metric} <= {self.maximum:g}{of}" + (
+            f" on {self.table}" if self.table else "")
 
 
 def parse_limit(text: str) -> Limit:
@@ -62,18 +73,20 @@ def parse_limit(text: str) -> Limit:
     return Limit(metric, maximum)
 
 
-def counted(op: OpSpec, metric: str) -> float:
-    """Return what ``op`` adds to a counted metric."""
+def counted(op: OpSpec, metric: str, precision: Precision = "fp32") -> float:
+    """Return what ``op`` adds to a counted metric, size_mb of files of ``precision``."""
     if metric == "macs":
         return float(op.macs)
-    return float(op.params) * (1.0 if metric == "params" else BYTES_PER_PARAM / 1e6)
+    return float(op.params) * (1.0 if metric == "params" else BYTES_PER_PARAM[precision] / 1e6)
 
 
-def counted_terms(space: SearchSpace, metric: str) -> tuple[Term, ...]:
+def counted_terms(
+    space: SearchSpace, metric: str, precision: Precision = "fp32"
+) -> tuple[Term, ...]:
     """Return params, macs or size_mb of ``space`` as additive terms."""
 
     def value(op: OpSpec | None) -> float:
-        return 0.0 if op is None else counted(op, metric)
+        return 0.0 if op is None else counted(op, metric, precision)
 
     return tuple(Term(factor.choices, factor.values(value)) for factor in space.factors())
 
@@ -121,7 +134,7 @@ class LimitedSpace:
     def _terms(self, limit: Limit) -> tuple[Term, ...]:
         if limit.table is not None:
             return self.predictors[limit.table].terms
-        return counted_terms(self.space, limit.metric)
+        return counted_terms(self.space, limit.metric, limit.precision)
 
     def _most(self) -> list[tuple[int, int]]:
         most = [

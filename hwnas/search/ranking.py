@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
+from numpy.typing import NDArray
 
 from hwnas.rng import stream
+
+Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
 FEW = 10  # below this an interval spans about everything
@@ -21,7 +23,8 @@ class RankAgreement:
 
     ``interval`` is the 95 % percentile bootstrap over networks; ``macs_tau`` the tau of plain MACs
     with the from-scratch scores, which a search must beat to have learned anything. None where all
-    scores are equal or there are fewer than 3 networks. ``statement`` says it in words.
+    scores are equal or there are fewer than 3 networks. Networks that ``num_groups`` different
+    supernets scored are compared within their group only. ``statement`` says it in words.
     """
 
     num_networks: int
@@ -29,6 +32,7 @@ class RankAgreement:
     interval: tuple[float, float] | None
     macs_tau: float | None
     statement: str
+    num_groups: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the object result files hold."""
@@ -36,50 +40,79 @@ class RankAgreement:
 
 
 def rank_agreement(
-    searched: Sequence[float], scratch: Sequence[float], macs: Sequence[float], *, seed: int
+    searched: Sequence[float],
+    scratch: Sequence[float],
+    macs: Sequence[float],
+    groups: Sequence[int] | None = None,
+    *,
+    seed: int,
 ) -> RankAgreement:
-    """Compare two scorings of the same networks, higher better; MACs stand beside them."""
-    found, by_macs = _tau(searched, scratch), _tau(macs, scratch)
-    interval = _bootstrap(searched, scratch, seed) if found is not None else None
-    return RankAgreement(len(scratch), found, interval, by_macs,
-                         _statement(len(scratch), found, interval, by_macs))
+    """Compare two scorings of the same networks, higher better; MACs stand beside them.
+
+    ``groups`` say which supernet scored each (None: all by one): scores of different ones do not
+    compare, so pairs across groups count neither way.
+    """
+    count = len(scratch)
+    labels = np.zeros(count) if groups is None else np.asarray(groups)
+    alike = labels[:, None] == labels[None, :]
+    found, by_macs = (_taus(np.ones((1, count)), *_signs(given, scratch, alike))[0]
+                      for given in (searched, macs))
+    interval = None
+    if found is not None:
+        rng = stream(seed, "rank agreement")
+        drawn = rng.integers(count, size=(RESAMPLES, count))
+        times = np.stack([np.bincount(rows, minlength=count) for rows in drawn]).astype(float)
+        taus = [tau for tau in _taus(times, *_signs(searched, scratch, alike)) if tau is not None]
+        low, high = np.percentile(taus, [2.5, 97.5])
+        interval = float(low), float(high)
+    num_groups = max(1, len(np.unique(labels)))
+    return RankAgreement(count, found, interval, by_macs,
+                         _statement(count, num_groups, found, interval, by_macs), num_groups)
 
 
-def _tau(left: Sequence[float], right: Sequence[float]) -> float | None:
-    if len(left) < 3 or len(set(left)) < 2 or len(set(right)) < 2:
-        return None
-    return float(kendalltau(left, right).statistic)
+def _signs(
+    left: Sequence[float], right: Sequence[float], alike: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Return for each pair of networks of one group which is the higher, by either scoring."""
+    first, second = (np.sign(np.subtract.outer(np.asarray(v), np.asarray(v))) * alike
+                     for v in (left, right))
+    return first, second
 
 
-def _bootstrap(
-    left: Sequence[float], right: Sequence[float], seed: int
-) -> tuple[float, float] | None:
-    rng = stream(seed, "rank agreement")
-    a, b = np.asarray(left), np.asarray(right)
-    taus = []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(len(a), size=len(a))
-        one = _tau(a[rows].tolist(), b[rows].tolist())
-        if one is not None:
-            taus.append(one)
-    if not taus:
-        return None
-    low, high = np.percentile(taus, [2.5, 97.5])
-    return float(low), float(high)
+def _taus(times: Floats, left: Floats, right: Floats) -> list[float | None]:
+    """Return tau-b where each row of ``times`` (num_rows, num_networks) counts the networks.
+
+    Kendall, "The treatment of ties in ranking problems", Biometrika 1945: concordant less
+    discordant pairs, over the geometric mean of the pairs that either scoring does not tie.
+    """
+    if times.shape[1] < 3:
+        return [None] * len(times)
+
+    def pairs(matrix: Floats) -> Floats:
+        weighted: Floats = ((times @ matrix) * times).sum(axis=1)
+        return weighted
+
+    both, one, other = pairs(left * right), pairs(left**2), pairs(right**2)
+    return [float(agreed / np.sqrt(a * b)) if a * b > 0 else None
+            for agreed, a, b in zip(both, one, other, strict=True)]
 
 
 def _statement(
-    count: int, tau: float | None, interval: tuple[float, float] | None, macs_tau: float | None
+    count: int, num_groups: int, tau: float | None, interval: tuple[float, float] | None,
+    macs_tau: float | None,
 ) -> str:
     if tau is None or interval is None:
         return (f"With {count} networks, or none that differ, nothing can be said of how the "
                 "search's ranking agrees with training from scratch.")
     if count < FEW:
-        return (f"{count} networks are too few to say whether the search's ranking agrees with "
-                f"training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
+        scored = f" of {num_groups} supernets" if num_groups > 1 else ""
+        return (f"{count} networks{scored} are too few to say whether the search's ranking agrees "
+                f"with training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
                 f"{interval[1]:.2f}): the finalists' order is that of training, not of the search.")
+    within = (f", compared within each of the {num_groups} supernets that scored them,"
+              if num_groups > 1 else "")
     verdict = ("agrees with" if interval[0] > 0 else "contradicts" if interval[1] < 0
                else "cannot be told from chance against")
     beside = "" if macs_tau is None else f"; MACs alone reach {macs_tau:.2f}"
-    return (f"Over {count} networks the search's ranking {verdict} training from scratch (tau "
-            f"{tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}.")
+    return (f"Over {count} networks{within} the search's ranking {verdict} training from scratch "
+            f"(tau {tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}.")

@@ -92,15 +92,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Return one line for each tensor that is missing, of another network, or of another shape."""
     problems = [f"{name}: missing" for name in expected if name not in found]
     problems += [f"{name}: not in this network" for name in found if name not in expected]
-    problems += [
+    return problems + [
         f"{name}: the network has {tuple(value.shape)}, the file {tuple(found[name].shape)}"
         for name, value in expected.items()
         if name in found and value.shape != found[name].shape
     ]
-    hidden = len(problems) - 10
-    return problems[:10] + ([f"and {hidden} more"] if hidden > 0 else [])
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def test_a_table_of_a_device_of_ones_own_needs_its_file(shop, hwnas, make_table)
         (("0.1", "--strategy", "nsga"), "'exhaustive' or 'combined-moves', got 'nsga'"),
         (("0.1", "--epochs", "0"), "epochs must be at least 1, got 0"),
         (("0.1", "--headroom", "0.9"), "headroom: must be less than 0.5"),
+        (("0.1", "--evaluator", "table:a.jsonl", "--epochs", "2"), "table:a.jsonl trains nothing"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import DeviceError
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.interfaces import Runner
 from hwnas.latency.device import MODEL_FORMAT, load_device
 from hwnas.latency.runner import LocalRunner, make_target

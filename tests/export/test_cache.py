@@ -15,13 +15,9 @@ import pytest
 
 from hwnas.errors import InputError
 from hwnas.export import cache as cache_module
-from hwnas.export.cache import (
-    Conversion,
-    ConversionCache,
-    FileWeights,
-    InitWeights,
-    default_root,
-)
+from hwnas.export import conversion as conversion_module
+from hwnas.export.cache import ConversionCache, default_root
+from hwnas.export.conversion import Conversion, FileWeights, InitWeights
 from hwnas.export.formats import ConversionError, converter_versions
 from hwnas.export.parity import check_parity, parity
 from hwnas.network import build_layers
@@ -30,7 +26,8 @@ from hwnas.ops import OpSpec
 FILL = """
 import sys
 from pathlib import Path
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.ops import OpSpec
 
 root, model_format, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -218,7 +215,7 @@ def test_the_key_changes_with_each_ingredient(monkeypatch):
     assert len(keys) == len(others) + 1
     assert Conversion.make([_conv()], InitWeights(), "tflite", layout="nhwc").key == base.key
     versions = {**converter_versions("tflite"), "litert-torch": "9.9.9"}
-    monkeypatch.setattr(cache_module, "converter_versions", lambda model_format: versions)
+    monkeypatch.setattr(conversion_module, "converter_versions", lambda model_format: versions)
     assert Conversion.make([_conv()], InitWeights(), "tflite").key not in keys
 
 

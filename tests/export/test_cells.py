@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
+from safetensors.torch import save_file
 
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.bundle import write_bundle
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.export.parity import check_parity, parity
 from hwnas.export.session import open_session
 from hwnas.network import build, build_network
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space
+from hwnas.space.known_cells import DARTS_V2, darts_arch
 
 SHAPE = (4, 6, 8)
 OPS = {
@@ -83,3 +87,20 @@ def test_a_network_of_cells_computes_the_same_in_both_formats(edges, cache):
                                      wiring=space.wiring(arch))
         path: Path = cache.fill([conversion])[conversion]
         check_parity(parity(network, path, images, layout=layout), path)
+
+
+def test_the_published_network_of_darts_is_exported_whole(cache, tmp_path):
+    """Its genotype in a short and narrow row: a normal cell between two reductions."""
+    space = load_space("darts:cells=3,channels=4")
+    arch = darts_arch(space, DARTS_V2)
+    network = build(space, arch, seed=2)
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    written = write_bundle(
+        tmp_path, network=network, layers=space.layers(arch), wiring=space.wiring(arch),
+        arch_json=arch.to_json(), weights=tmp_path / "weights.safetensors", images=images,
+        preprocessing={"input_size": [32, 32], "mean": [0.0] * 3, "std": [1.0] * 3,
+                       "class_names": [str(number) for number in range(10)]}, cache=cache)
+    assert list(written["formats"]) == ["onnx", "tflite"]
+    for entry in written["formats"].values():
+        assert entry["parity"]["max_rel"] < 1e-5

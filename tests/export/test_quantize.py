@@ -12,8 +12,9 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import numpy_helper
 
 from hwnas.errors import InputError
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
 from hwnas.export.calibration import ImageData, NormalData
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.export.leftovers import float_operations
 from hwnas.export.parity import sqnr_db
 from hwnas.export.session import open_session

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from hwnas.errors import DeviceError
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.device import Device, load_device
 from hwnas.latency.measurement import Measurement

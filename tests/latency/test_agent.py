@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas.export.cache import Conversion, ConversionCache, InitWeights
+from hwnas.export.cache import ConversionCache
+from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.export.session import open_session
 from hwnas.latency.runner import AGENT
 from hwnas.ops import OpSpec

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -16,12 +17,19 @@ from hwnas.cli.tables import diff_tables, show_table
 from hwnas.errors import HwnasError, InputError
 from hwnas.latency.check import sentinels_of
 from hwnas.latency.device import Device, devices_folder, load_device
+from hwnas.latency.guard import (
+    ValidationModel,
+    append_validation,
+    read_validation,
+    validation_path,
+)
 from hwnas.latency.imports import import_tables, published_header, require_place
 from hwnas.latency.plausible import problems_of
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.scoped import load_tables, store
 from hwnas.latency.sums import import_sums
 from hwnas.latency.table import load_table, merge_tables, save_table
+from hwnas.latency.transfer_data import read_measured, read_sources
 from tests.fuzzing import survives
 
 HEADER = published_header("phone", "litert", "fp32", 1, None)
@@ -156,6 +164,87 @@ def test_lines_of_sums_never_break_their_reader(tmp_path, tiny):
         import_sums([path], tiny, HEADER, force=True)
 
     survives(read, b"\n".join([line] * 3) + b"\n", lines=True)
+
+
+def test_validation_lines_never_break_their_reader(tmp_path, tiny):
+    arch = tiny.arch({f"layer{i}": "mb3_k3" for i in range(1, 6)})
+    line = {"space": "tiny", "arch": arch.to_json(), "predicted_ms": 1.0, "measured_ms": 1.1,
+            "date": "2025-01-01", "run": "r"}
+    table, number = tmp_path / "t.json", iter(range(10**6))
+
+    def read(payload: bytes) -> None:
+        validation_path(table).write_bytes(payload)
+        before = read_validation(table)
+        new = ValidationModel(**{**line, "run": f"r{next(number)}"})
+        append_validation(table, [new])
+        assert read_validation(table) == [*before, new]
+
+    survives(read, (json.dumps(line) + "\n").encode() * 2, lines=True)
+
+
+def test_lines_of_timed_networks_never_break_their_readers(tmp_path, tiny):
+    """Those of a new device, and those of others."""
+    archs = tiny.decode(np.array([[0, 0, 0, 0, n % 4] if n < 4 else [0, 0, 0, n - 3, 0]
+                                  for n in range(7)], dtype=np.int16))
+    lines = [json.dumps({"arch": arch.to_json(), "latency_ms": 1.0 + n, "device": "phone"})
+             for n, arch in enumerate(archs)]
+    path = tmp_path / "m.jsonl"
+
+    def measured(payload: bytes) -> None:
+        path.write_bytes(payload)
+        found = read_measured(path, tiny, least=1)
+        assert len(found.codes) == len(found.latency_ms) >= 1
+        assert (found.latency_ms > 0).all()
+
+    def sources(payload: bytes) -> None:
+        path.write_bytes(payload)
+        for one in read_sources([path], tiny).values():
+            assert np.isfinite(one.latency_ms).all()
+
+    valid = "\n".join(lines).encode() + b"\n"
+    survives(measured, valid, lines=True)
+    survives(sources, valid, lines=True)
+
+
+def test_a_table_of_a_million_rows_is_refused_in_no_time(table, file):
+    """250 MB; what is read at all takes seconds and a few hundred MB."""
+    content = json.loads(table)
+    row = json.dumps(content["entries"][0]) + ","
+    head = json.dumps({**content, "entries": []})[:-2]
+    with file.open("w") as stream:
+        stream.write(head)
+        for _ in range(100):
+            stream.write(row * 10_000)
+        stream.write(row[:-1] + "]}")
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="is larger than 64 MB, which no file of hwnas is"):
+        load_table(file)
+    assert time.perf_counter() - start < 10
+
+
+def test_links_out_of_a_folder_of_tables_are_not_followed(table, tmp_path):
+    (tmp_path / "elsewhere.json").write_bytes(table)
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "a.json").write_bytes(table)
+    load_tables(folder)
+    (folder / "b.json").symlink_to(tmp_path / "elsewhere.json")
+    (folder / "c").symlink_to("/etc")
+    with pytest.raises(InputError) as caught:
+        load_tables(folder)
+    assert [problem.split()[0] for problem in caught.value.problems] == ["b.json", "c"]
+    assert "leads out of it" in caught.value.problems[0]
+
+
+def test_a_link_beside_a_table_is_not_written_through(table, tmp_path):
+    other = tmp_path / "precious.txt"
+    other.write_text("a single line, which a reader of lines would take for a torn one")
+    (tmp_path / "t.json").write_bytes(table)
+    validation_path(tmp_path / "t.json").symlink_to(other)
+    for use_it in (read_validation, lambda path: append_validation(path, [])):
+        with pytest.raises(InputError, match="is a link"):
+            use_it(tmp_path / "t.json")
+    assert other.read_text().startswith("a single line")
 
 
 def test_a_bomb_of_aliases_costs_nothing(tmp_path):

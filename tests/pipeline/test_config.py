@@ -14,13 +14,12 @@ from pydantic import ValidationError
 from hwnas.errors import InputError, UsageError
 from hwnas.pipeline.config import (
     PRESETS,
-    GatesConfig,
     RunConfig,
-    SupernetConfig,
     load_config,
     preset,
     require_same,
 )
+from hwnas.pipeline.search_config import GatesConfig, SupernetConfig
 
 SMALL: dict[str, Any] = {
     "space": "tiny",

@@ -9,10 +9,14 @@ import pytest
 from hwnas.errors import HwnasError, InputError
 from hwnas.files import read_yaml
 from hwnas.journal import Journal, read_json
+from hwnas.latency.device import load_device
+from hwnas.latency.runner import make_target
 from hwnas.pipeline.config import load_config
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.run import cross_runs
+from hwnas.pipeline.run import cross_runs, whole_run
+from hwnas.pipeline.single import _predictions, export_arch
 from hwnas.report.facts import read_run
+from hwnas.report.page import render
 from tests.fuzzing import survives
 
 STAGES = ("finalists.json", "retrained.json", "export/index.json")
@@ -82,6 +86,63 @@ def test_journals_never_break_their_reader(tmp_path):
         assert journal.records() == [*before, {"event": "x"}]
 
     survives(read, b'{"event": "a", "value": [1, {"b": null}]}\n{"event": "b"}\n', lines=True)
+
+
+def test_bundles_never_break_their_readers(copied, table):
+    """``export.json`` in a report, ``arch.json`` where its model is predicted."""
+    winner = json.loads((copied / "winner.json").read_text())
+    folder = copied / "export" / winner["arch_id"]
+    target = make_target(load_device("host"), "onnxruntime", "fp32", 1, None)
+
+    def manifest(payload: bytes) -> None:
+        (folder / "export.json").write_bytes(payload)
+        render(read_run(copied))
+
+    def description(payload: bytes) -> None:
+        (folder / "arch.json").write_bytes(payload)
+        _predictions([folder / "model.onnx"], table, target, lambda text: None)
+
+    whole = (folder / "arch.json").read_bytes()
+    survives(manifest, (folder / "export.json").read_bytes(), examples=20)
+    survives(description, whole)
+
+
+def test_a_bundle_that_was_changed_is_made_anew(copied):
+    """What an earlier ``export.json`` says is believed only of the files that are there."""
+    winner = json.loads((copied / "winner.json").read_text())
+    path = copied / "export" / winner["arch_id"] / "export.json"
+    arch, valid = path.with_name("arch.json"), path.read_bytes()
+    (copied / "a.json").write_text(json.dumps(winner["arch"]))
+    weights = copied / "checkpoints" / f"{winner['network_id']}.safetensors"
+
+    def export() -> None:
+        export_arch(copied / "a.json", ("onnx",), space=None, weights=weights,
+                    out=copied / "export")
+
+    export()
+
+    def read(payload: bytes) -> None:
+        path.write_bytes(payload)
+        arch.write_bytes(payload)
+        export()
+        assert json.loads(arch.read_text())["arch"] == winner["arch"]
+        assert (path.parent / json.loads(path.read_text())["formats"]["onnx"]["file"]).is_file()
+
+    survives(read, valid, examples=15)
+
+
+def test_links_out_of_a_run_folder_are_not_followed(copied, tmp_path, make_config):
+    (tmp_path / "precious.txt").write_text("one line, no newline")
+    (copied / "journal.jsonl").unlink()
+    (copied / "journal.jsonl").symlink_to(tmp_path / "precious.txt")
+    (copied / "figures" / "x").symlink_to("/etc")
+    (copied / "inside").symlink_to("figures")
+    for use in (lambda: RunFolder.existing(copied),
+                lambda: whole_run(make_config(), copied, resume=True)):
+        with pytest.raises(InputError, match="is a link that leads out of it") as caught:
+            use()
+        assert len(caught.value.problems) == 2
+    assert (tmp_path / "precious.txt").read_text() == "one line, no newline"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 5000 + "1" + "}" * 5000,

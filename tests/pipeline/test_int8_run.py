@@ -22,7 +22,8 @@ def int8_run(make_config, make_table, tmp_path_factory):
     target = {"device": "host", "runtime": "onnxruntime", "precision": "int8",
               "table": str(table), "budget_ms": 0.2, "headroom": 0.02}
     recipe = {"epochs": 4, "warmup_epochs": 0, "batch_size": 32}
-    config = make_config(targets=[target], retrain={"top": 2, "recipe": recipe})
+    config = make_config(targets=[target], retrain={"top": 2, "recipe": recipe},
+                         limits={"size_mb": 0.1})
     splits = []
 
     def watched(model, dataset, split):
@@ -45,6 +46,15 @@ def test_files_of_both_precisions_are_exported_and_what_int8_costs_is_stated(int
         assert entry["parity"]["float_operations"] == {}
         assert entry["val"]["source"] == "file"
         assert entry["calibration"].startswith(f"{CALIBRATION_IMAGES} images")
+
+
+def test_the_size_is_that_of_the_int8_file(int8_run, content):
+    run, _ = int8_run
+    (answer,) = content(run, "result.json")["answers"]
+    assert answer["limits"][1] == {"metric": "size_mb", "table": None, "max": 0.1,
+                                   "precision": "int8"}
+    winner = content(run, "winner.json")
+    assert 1.15 * winner["params"] <= 0.1e6
 
 
 def test_the_winner_is_judged_by_what_runs_and_both_precisions_stand_beside(int8_run, content):

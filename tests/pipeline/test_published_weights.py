@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import onnxruntime
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from hwnas.errors import InputError, UsageError
-from hwnas.pipeline.run import export_arch, retrain_run, search_run
+from hwnas.pipeline.run import retrain_run, search_run, whole_run
+from hwnas.pipeline.single import export_arch
 from hwnas.space.catalogue import load_space
 from hwnas.space.known_archs import known_archs
 from hwnas.train.checkpoint import read_tensors
@@ -52,18 +54,76 @@ def test_weights_of_another_model_are_refused(tmp_path, published):
 
 
 @pytest.fixture
-def fbnet_run(tmp_path, images, make_table, make_config):
+def fbnet_config(tmp_path, images, make_table, make_config):
     """A search whose one evaluated network is FBNet-C, for images of 32 pixels and 3 classes."""
     space = "fbnet:input_size=32"
     table = make_table(tmp_path / "t.json", space=f"{space},num_classes=3")
     once = {"epochs": 1, "warmup_epochs": 0}
-    config = make_config(
-        space=space, data=str(images), retrain={"top": 1, "random_baseline": False, "recipe": once},
-        targets=[{"device": "host", "runtime": "onnxruntime", "table": str(table),
-                  "budget_ms": 100.0}],
-        search={"strategy": "evolution", "evaluations": 1, "seed_archs": "known", "recipe": once})
-    search_run(config, tmp_path / "run")
+
+    def make(**retrain):
+        return make_config(
+            space=space, data=str(images),
+            retrain={"top": 1, "random_baseline": False, "recipe": once, **retrain},
+            targets=[{"device": "host", "runtime": "onnxruntime", "table": str(table),
+                      "budget_ms": 100.0}],
+            search={"strategy": "evolution", "evaluations": 1, "seed_archs": "known",
+                    "recipe": once})
+
+    return make
+
+
+@pytest.fixture
+def fbnet_run(tmp_path, fbnet_config):
+    search_run(fbnet_config(), tmp_path / "run")
     return tmp_path / "run"
+
+
+def test_a_configuration_says_what_the_options_of_retrain_do(
+    fbnet_config, published, randomise, images, tmp_path, content
+):
+    """Published weights and other images, here with one class less; the head is replaced."""
+    randomise(published("fbnetc_100", 1.0), 5)
+    torch.save(published("fbnetc_100", 1.0).state_dict(), tmp_path / "fbnet.pth")
+    shutil.copytree(images, tmp_path / "two")
+    shutil.rmtree(tmp_path / "two" / "cat")
+    start = {"init": str(tmp_path / "fbnet.pth"), "init_arch": "fbnetc_100",
+             "data": str(tmp_path / "two")}
+    said = []
+    path = tmp_path / "run"
+    whole_run(fbnet_config(**start), path, say=said.append)
+    found = content(path, "retrained.json")
+    (row,) = found["finalists"]
+    assert row["val"]["source"] == "published"
+    assert row["arch"]["space"] == "fbnet:input_size=32,num_classes=2"
+    assert found["init"]["arch"] == "fbnetc_100"
+    assert found["data"]["name"] == start["data"]
+    assert any("what is trained, exported and measured is fbnet:input_size=32,num_classes=2" in text
+               for text in said)
+    assert content(path, "winner.json")["arch"]["space"] == row["arch"]["space"]
+    # the verb by itself does the same with the run's settings, and with its options instead
+    for name in ("retrained.json", "winner.json"):
+        (path / name).unlink()
+    shutil.rmtree(path / "checkpoints")
+    again = retrain_run(path, data=str(images))
+    assert again["init"]["arch"] == "fbnetc_100"
+    assert again["finalists"][0]["arch"]["space"] == "fbnet:input_size=32,num_classes=3"
+
+
+def test_what_a_configuration_says_of_retraining_is_checked_before_any_work(
+    fbnet_config, tmp_path
+):
+    for retrain, message in (({"init": str(tmp_path / "none.pth")}, "there is no such file"),
+                             ({"data": str(tmp_path / "absent")}, "absent")):
+        with pytest.raises(InputError, match=message):
+            search_run(fbnet_config(**retrain), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    for retrain, message in (
+        ({"init_arch": "fbnetc_100"}, r"retrain\.init_arch and retrain\.train false need"),
+        ({"train": False}, r"need retrain\.init, a file of published weights"),
+        ({"data_root": "there"}, r"give retrain\.data, too"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fbnet_config(**retrain)
 
 
 def test_a_finalist_that_is_a_known_model_begins_with_its_published_weights(

@@ -9,7 +9,7 @@ import pytest
 
 from hwnas.errors import InfeasibleError, InputError, MissingRowError, UsageError
 from hwnas.pipeline import run as verbs
-from hwnas.pipeline import setup
+from hwnas.pipeline import setup, single
 from hwnas.pipeline.config import PRESETS, load_config, preset
 
 FILES = ("config.yaml", "env.json", "journal.jsonl", "result.json", "finalists.json", "front.json",
@@ -116,7 +116,7 @@ def winner_file(finished, content, tmp_path):
 
 def test_a_model_file_is_measured_beside_what_the_table_predicts(winner_file, table):
     model, predicted_ms = winner_file
-    found = verbs.bench_models([model], "host", None, None, None, rounds=2, lut=table)
+    found = single.bench_models([model], "host", None, None, None, rounds=2, lut=table)
     (row,) = found["rows"]
     assert found["runtime"] == "onnxruntime"
     assert row["predicted_ms"] == pytest.approx(predicted_ms, abs=1e-6)
@@ -126,10 +126,10 @@ def test_a_model_file_is_measured_beside_what_the_table_predicts(winner_file, ta
 
 def test_without_a_table_or_a_description_nothing_is_predicted(winner_file, table):
     model, _ = winner_file
-    (row,) = verbs.bench_models([model], "host", None, None, None, rounds=2)["rows"]
+    (row,) = single.bench_models([model], "host", None, None, None, rounds=2)["rows"]
     assert row["predicted_ms"] is None
     (model.parent / "arch.json").unlink()
-    (row,) = verbs.bench_models([model], "host", None, None, None, rounds=2, lut=table)["rows"]
+    (row,) = single.bench_models([model], "host", None, None, None, rounds=2, lut=table)["rows"]
     assert row["predicted_ms"] is None
 
 
@@ -138,22 +138,22 @@ def test_without_a_table_or_a_description_nothing_is_predicted(winner_file, tabl
 )
 def test_a_table_of_another_target_is_refused_before_measuring(winner_file, make_table, tmp_path,
                                                                monkeypatch, header):
-    monkeypatch.setattr(verbs, "open_runner", forbidden)
+    monkeypatch.setattr(single, "open_runner", forbidden)
     path = make_table(tmp_path / "t.json", **header)
     with pytest.raises(UsageError, match=r"is to be measured. Next: give the table"):
-        verbs.bench_models([winner_file[0]], "host", None, None, None, lut=path)
+        single.bench_models([winner_file[0]], "host", None, None, None, lut=path)
 
 
 def test_models_that_cannot_be_measured_are_refused_before_measuring(winner_file, tmp_path,
                                                                      monkeypatch):
-    monkeypatch.setattr(verbs, "open_runner", forbidden)
+    monkeypatch.setattr(single, "open_runner", forbidden)
     model, _ = winner_file
     with pytest.raises(UsageError, match="one kind at a time"):
-        verbs.bench_models([model, tmp_path / "b.tflite"], "host", None, None, None)
+        single.bench_models([model, tmp_path / "b.tflite"], "host", None, None, None)
     with pytest.raises(InputError, match="there is no such file"):
-        verbs.bench_models([tmp_path / "absent.onnx"], "host", None, None, None)
+        single.bench_models([tmp_path / "absent.onnx"], "host", None, None, None)
     with pytest.raises(InputError, match=r"litert executes \*\.tflite files"):
-        verbs.bench_models([model], "host", "litert", None, None)
+        single.bench_models([model], "host", "litert", None, None)
 
 
 def test_an_architecture_file_is_exported_with_given_weights(finished, content, tmp_path):
@@ -161,7 +161,7 @@ def test_an_architecture_file_is_exported_with_given_weights(finished, content, 
     path = tmp_path / "a.json"
     path.write_text(json.dumps(winner["arch"]))
     weights = finished / "checkpoints" / f"{winner['network_id']}.safetensors"
-    found = verbs.export_arch(path, ("onnx",), space=None, weights=weights, out=tmp_path / "out")
+    found = single.export_arch(path, ("onnx",), space=None, weights=weights, out=tmp_path / "out")
     (model,) = found["models"]
     assert model["path"] == str(tmp_path / "out" / winner["arch_id"] / "model.onnx")
     assert (tmp_path / "out" / winner["arch_id"] / "model.onnx").is_file()
@@ -182,7 +182,7 @@ def test_an_impossible_architecture_file_is_refused(finished, content, tmp_path,
     path = tmp_path / "a.json"
     path.write_text(json.dumps({**content(finished, "winner.json")["arch"], **changes}))
     with pytest.raises(InputError, match=message):
-        verbs.export_arch(path, ("onnx",), space=space, weights=None, out=tmp_path / "out")
+        single.export_arch(path, ("onnx",), space=space, weights=None, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -16,8 +16,9 @@ from hwnas.executor import TaskError
 from hwnas.journal import Journal
 from hwnas.pipeline import searching
 from hwnas.pipeline.config import RunConfig
+from hwnas.pipeline.evaluating import evaluate_run
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.run import evaluate_run, retrain_run, search_run, whole_run
+from hwnas.pipeline.run import retrain_run, search_run, whole_run
 from hwnas.pipeline.setup import Run
 from hwnas.report.facts import read_run
 from hwnas.report.page import render

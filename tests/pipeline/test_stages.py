@@ -8,7 +8,7 @@ import pytest
 
 from hwnas.data.dataset import Dataset
 from hwnas.errors import InputError, UsageError
-from hwnas.pipeline import retraining, stages, verdict
+from hwnas.pipeline import benching, retraining, stages, verdict
 from hwnas.pipeline.run import retrain_run, search_run, whole_run
 
 BUDGET_MS, HEADROOM = 0.08, 0.1
@@ -156,7 +156,7 @@ def test_a_finished_run_is_not_worked_on_again(copied, make_config, content, mon
 
     monkeypatch.setattr(retraining, "train_all", forbidden)
     monkeypatch.setattr(stages, "write_bundle", forbidden)
-    monkeypatch.setattr(verdict, "open_runner", forbidden)
+    monkeypatch.setattr(benching, "open_runner", forbidden)
     monkeypatch.setattr(verdict, "evaluate", forbidden)
     before = content(copied, "winner.json")
     assert whole_run(make_config(), copied, resume=True)["winner"] == before
@@ -219,7 +219,7 @@ def test_only_the_winner_is_scored_on_the_test_split_and_only_once(copied, make_
         state.unlink()
     (copied / "bench" / "host-onnxruntime-fp32.json").unlink()
     run = open_run(make_config(), copied)
-    for stage in (stages.search, retraining.retrain, stages.export, verdict.bench_finalists):
+    for stage in (stages.search, retraining.retrain, stages.export, benching.bench_finalists):
         assert stage(run)
     assert ("train",) in asked
     assert ("train", "arch") in asked

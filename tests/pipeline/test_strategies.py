@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from hwnas.errors import HwnasError, InputError, UsageError
 from hwnas.interfaces import Evaluation, Objective
 from hwnas.journal import Journal
-from hwnas.pipeline.run import evaluate_run, retrain_run, search_run
+from hwnas.pipeline.evaluating import evaluate_run
+from hwnas.pipeline.run import retrain_run, search_run
 from hwnas.report.page import write_report
 from hwnas.search.loop import SearchLoop
+from hwnas.search.rl import PolicySettings
 from hwnas.space.catalogue import load_space
 from hwnas.space.nasbench201 import all_codes
 
@@ -94,6 +97,8 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     strategy, make_config, accuracies, tmp_path, monkeypatch
 ):
     surrogate = strategy in ("evolution", "local", "rl")
+    monkeypatch.setattr("hwnas.pipeline.searchers.PolicySettings", partial(
+        PolicySettings, warmup_steps=10, warmup_draws=128, hidden=8))
     config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
     search_run(config, tmp_path / "whole")
     record = SearchLoop._record
@@ -112,8 +117,9 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     assert _evaluated(tmp_path / "run") == _evaluated(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("strategy", ["evolution", "nsga2", "local", "rl"])
-@pytest.mark.parametrize("evaluator", ["scratch", "supernet"])
+@pytest.mark.parametrize(("strategy", "evaluator"), [
+    ("evolution", "supernet"), ("nsga2", "scratch"), ("local", "scratch"), ("rl", "supernet"),
+])
 def test_strategies_run_on_images_by_both_evaluators(
     strategy, evaluator, make_config, tmp_path, monkeypatch
 ):
@@ -122,8 +128,9 @@ def test_strategies_run_on_images_by_both_evaluators(
 
     monkeypatch.setattr("hwnas.search.supernet_tasks.run_tasks", run_here)
     short = {"epochs": 1, "batch_size": 256, "warmup_epochs": 0}
-    search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, "recipe": short,
-              "supernet": {"recipe": short, "calibration_images": 64}}
+    training = {"recipe": short} if evaluator == "scratch" else {
+        "supernet": {"recipe": short, "calibration_images": 64}}
+    search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, **training}
     retrain = {"top": 1, "recipe": short}
     result = search_run(make_config(search=search, retrain=retrain), tmp_path / "run")
     assert result["num_evaluations"] == 4
@@ -201,10 +208,29 @@ def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_p
     ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
     ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
     ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
+    ({"evaluator": "table:a", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
+    ({"evaluator": "supernet", "recipe": {"epochs": 2}}, "but the evaluator is supernet"),
+    ({"supernet": {"copies": 2}}, "supernet is of evaluator supernet, not of scratch"),
+    ({"gates": {"every": 2}}, "gates is of strategies proxyless and proxyless-rl, not of random"),
+    ({"strategy": "local", "controller": {"algorithm": "ppo"}}, "controller is of strategy rl"),
 ])
 def test_what_does_not_go_together_is_refused(make_config, search, message):
     with pytest.raises(Exception, match=message):
         make_config(search=search)
+
+
+@pytest.mark.parametrize(("space", "search", "message"), [
+    ("nasbench201", {"strategy": "proxyless"}, "need a chain of layers.*evaluator scratch, table"),
+    ("nasbench201", {"evaluator": "supernet"}, "those of ofa-mbv3, mobile, tiny"),
+    ("ofa-mbv3:width_mult=0.1", {"strategy": "proxyless"}, "evaluator supernet, scratch, table"),
+])
+def test_a_space_whose_networks_cannot_share_weights_so_is_told_before_any_work(
+    make_config, tmp_path, space, search, message
+):
+    config = make_config(space=space, search=search)
+    with pytest.raises(UsageError, match=message):
+        search_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_exhaustive_search_of_a_large_space_is_refused_with_its_size(

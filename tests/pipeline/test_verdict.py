@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.bench import BenchedModel, BenchResult
 from hwnas.latency.measurement import summarise
-from hwnas.pipeline import stages, verdict
+from hwnas.pipeline import benching, stages, verdict
 from hwnas.pipeline.run import retrain_run
 
 BENCH = "bench/host-onnxruntime-fp32.json"
@@ -41,13 +41,13 @@ def measure_again(copied, make_config, open_run, monkeypatch, content):
             made_up = {} if drift is None else {"sentinel": (1.0, drift)}
             return BenchResult(tuple(benched), made_up, {}, {}, "made up")
 
-        monkeypatch.setattr(verdict, "bench", bench)
-        monkeypatch.setattr(verdict, "open_runner", lambda target: contextlib.nullcontext())
-        monkeypatch.setattr(verdict.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(benching, "bench", bench)
+        monkeypatch.setattr(benching, "open_runner", lambda target: contextlib.nullcontext())
+        monkeypatch.setattr(benching.time, "sleep", lambda seconds: None)
         for name in (BENCH, "winner.json"):
             (copied / name).unlink()
         opened = open_run(make_config(**changes), copied)
-        verdict.bench_finalists(opened)
+        benching.bench_finalists(opened)
         verdict.choose_winner(opened)
         return content(copied, "winner.json"), sessions
 
@@ -123,7 +123,7 @@ def test_a_drifting_device_is_measured_again_and_the_calmest_session_counts(meas
                                                                             said, content):
     winner, sessions = measure_again(lambda place, session: session / 100,
                                      drifts=(1.3, 0.9, 0.8))
-    assert len(sessions) == verdict.MOST_SESSIONS == 3
+    assert len(sessions) == benching.MOST_SESSIONS == 3
     assert winner["measured_ms"] == 0.02  # of the second session, nearest to no drift
     drift = content(copied, BENCH)["drift"]
     assert (drift["ratio"], drift["sessions"]) == (0.9, [1.3, 0.9, 0.8])
@@ -167,7 +167,7 @@ def test_an_arch_id_that_leaves_the_folder_is_refused(copied, make_config, open_
     retrained["finalists"][0]["arch_id"] = "../../outside"
     (copied / "retrained.json").write_text(json.dumps(retrained))
     with pytest.raises(InputError, match=r"finalists.0.arch_id: .*\.\./outside"):
-        verdict.bench_finalists(open_run(make_config(), copied))
+        benching.bench_finalists(open_run(make_config(), copied))
 
 
 def test_out_of_order_the_missing_command_is_named(copied, make_config, open_run):
@@ -178,7 +178,7 @@ def test_out_of_order_the_missing_command_is_named(copied, make_config, open_run
         verdict.choose_winner(run)
     (copied / "export/index.json").unlink()
     with pytest.raises(UsageError, match=r"no export/index.json yet. Next: hwnas export --run "):
-        verdict.bench_finalists(run)
+        benching.bench_finalists(run)
 
 
 def test_a_shelf_model_is_trained_like_the_finalists_and_measured_beside_them(
@@ -194,7 +194,7 @@ def test_a_shelf_model_is_trained_like_the_finalists_and_measured_beside_them(
     retrain_run(copied, top=1, epochs=recipe["epochs"])
     run = open_run(make_config(bench={"shelf": ["mobilenet_v2"]}), copied)
     stages.export(run)
-    verdict.bench_finalists(run)
+    benching.bench_finalists(run)
     (shelf,) = [row for row in content(copied, BENCH)["rows"] if row["kind"] == "shelf"]
     assert shelf["name"] == f"mobilenet_v2 x{shelf['width_mult']:g}"
     bench_cost = run.folder.journal().records()[-1]["cost"]

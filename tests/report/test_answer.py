@@ -7,7 +7,7 @@ import pytest
 
 from hwnas.report.answer import answer_section, verdict
 from hwnas.report.facts import RunFacts, read_run
-from hwnas.report.records import ShelfModel, Winner
+from hwnas.report.outcomes import ShelfModel, Winner
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hwnas.report.facts import RunFacts, read_run
+from hwnas.report.outcomes import Drift
 from hwnas.report.practices import practices
-from hwnas.report.records import Drift
 
 WriteRun = Callable[..., Path]
 

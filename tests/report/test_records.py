@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hwnas.errors import InputError
-from hwnas.report.records import Audit, BenchRow, Winner, cleaned, read_record
+from hwnas.report.outcomes import BenchRow, Winner
+from hwnas.report.records import Audit, cleaned, read_record
 
 
 def test_every_problem_of_a_file_is_told_with_its_place() -> None:

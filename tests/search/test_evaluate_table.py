@@ -62,6 +62,7 @@ def test_every_bad_line_is_named(tmp_path):
     assert problems[0] == "line 3: top1 is 0.6, but line 1 says 0.5 of the same architecture"
     assert problems[1] == "line 4: top1 must be a fraction between 0 and 1, got 93.7"
     assert problems[2].startswith("line 6: not JSON")
+    assert problems[2].endswith("JSON has no NaN or infinity: leave out networks without a number")
     assert problems[3] == "line 7: has not the keys arch and top1"
     assert problems[4] == "line 8: is of space 'tiny', not of 'macro-cifar'"
     assert "choice 'layer1' is 'mb9'" in problems[5]

@@ -87,6 +87,18 @@ def test_counted_terms_add_up_to_the_layers(metric):
         assert sum(counted(op, metric) for op in layers) == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_size_of_int8_files_is_counted_as_they_are(tiny):
+    """About a quarter of the fp32 file's: a limit between lets networks through in int8 only."""
+    predictor, codes, _, params = tiny
+    for precision, bytes_per_param in (("fp32", 4), ("int8", 1.15)):
+        limit = Limit("size_mb", 0.1, precision=precision)
+        limited = _limited(predictor, 1e3, limit)
+        assert limited.within(codes).tolist() == (params * bytes_per_param / 1e6 <= 0.1).tolist()
+        assert limit.to_json()["precision"] == precision
+        assert str(limit) == f"size_mb <= 0.1 of {precision} files"
+    assert "precision" not in Limit("params", 1.0).to_json()
+
+
 def test_extremes_and_percentiles_are_those_of_all_codes(tiny):
     predictor, _, ms, params = tiny
     limited = _limited(predictor, 1.0, Limit("params", 1e5))
