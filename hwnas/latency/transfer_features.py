@@ -38,7 +38,7 @@ from hwnas.space.codes import distinct_ops
 Floats = NDArray[np.float64]
 
 MOST_OPS = 2000
-ALIKE_VARIANCE = 0.999  # share of the covariance of parts that the columns of ``alike`` keep
+ALIKE_VARIANCE = 0.99  # share of the covariance of parts that the columns of ``alike`` keep
 
 TOTALS = ("macs", "params", "values", "ops")
 MACS, NUM_OPS = 0, 3
@@ -71,12 +71,12 @@ class FeatureReader:
         self.space = space
         ops = distinct_ops(space)
         number = {op: i for i, op in enumerate(ops)}
-        made_of = [split(op) for op in ops]
+        parts, owner, which = _parts(ops)
         # (num_ops + 1, columns) of each block that is a sum over operations; the last row: nothing
         self._sums = {name: np.concatenate([rows, np.zeros((1, rows.shape[1]))]) for name, rows in (
             ("totals", np.array([_sizes(op) for op in ops])),
-            ("classes", _by_class(made_of)),
-            ("alike", _alike(made_of)),
+            ("classes", _sum(_by_class(parts)[which], owner, len(ops))),
+            ("alike", _sum(_alike(parts)[which], owner, len(ops))),
         )}
         self._num_ops = len(ops)
         self._factors = [
@@ -139,48 +139,57 @@ def _sizes(op: OpSpec) -> list[float]:
     return [float(op.macs), float(op.params), values, 1.0]
 
 
-def _by_class(made_of: Sequence[tuple[OpSpec, ...]]) -> Floats:
-    """Return ``(num_ops, classes * TOTALS)`` sizes of each operation's parts by their class."""
-    place: dict[str, int] = {}
-    for parts in made_of:
-        for part in parts:
-            place.setdefault(part_class(part), len(place))
-    found = np.zeros((len(made_of), len(place), len(TOTALS)))
-    for row, parts in zip(found, made_of, strict=True):
-        for part in parts:
-            row[place[part_class(part)]] += _sizes(part)
-    return found.reshape(len(made_of), -1)
+def _parts(ops: Sequence[OpSpec]) -> tuple[list[OpSpec], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the distinct parts of ``ops`` and, for every part of every op, the op and the part."""
+    place: dict[OpSpec, int] = {}
+    pairs = [(number, place.setdefault(part, len(place)))
+             for number, op in enumerate(ops) for part in split(op)]
+    owner, which = np.array(pairs, dtype=np.intp).T
+    return list(place), owner, which
 
 
-def _alike(made_of: Sequence[tuple[OpSpec, ...]]) -> Floats:
-    """Return ``(num_ops, columns)`` whose inner products are a covariance between operations.
+def _sum(rows: Floats, owner: NDArray[np.intp], count: int) -> Floats:
+    """Return ``(count, columns)`` the sums of the rows of each owner."""
+    found = np.zeros((count, rows.shape[1]))
+    np.add.at(found, owner, rows)
+    return found
+
+
+def _by_class(parts: Sequence[OpSpec]) -> Floats:
+    """Return ``(num_parts, classes * TOTALS)`` sizes of each part, in the columns of its class."""
+    classes = list(dict.fromkeys(map(part_class, parts)))
+    found = np.zeros((len(parts), len(classes), len(TOTALS)))
+    for row, part in zip(found, parts, strict=True):
+        row[classes.index(part_class(part))] = _sizes(part)
+    return found.reshape(len(parts), -1)
+
+
+def _alike(parts: Sequence[OpSpec]) -> Floats:
+    """Return ``(num_parts, columns)`` whose inner products are a covariance between parts.
 
     Time per MAC is a Gaussian process over the features of parts, independent between classes: the
     squared exponential kernel on standardised features, its squared length their number (parts that
-    are a deviation apart in every one have covariance exp(-1/2)). An operation is the sum of its
-    parts, each times its MACs (Rasmussen and Williams, §4.2.1 and §9.4, linear functionals).
+    are a deviation apart in every one have covariance exp(-1/2)). A part's time is that times its
+    MACs, an operation's and a network's the sum of their parts' (Rasmussen and Williams, §9.8:
+    linear functionals of a process are jointly Gaussian with it). Its principal columns are kept.
     """
-    classes = by_class([part for parts in made_of for part in parts])
-    found = np.zeros((len(made_of), 0))
-    for parts in classes.values():
-        x = part_features(parts)
+    number = {part: i for i, part in enumerate(parts)}
+    blocks = []
+    for own in by_class(parts).values():
+        x = part_features(own)
         spread = x.std(axis=0)
-        x = ((x - x.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf))
-        length = max(int((spread > 1e-9).sum()), 1) ** 0.5
+        varying = spread > 1e-9
+        x = (x - x.mean(axis=0))[:, varying] / spread[varying] / max(int(varying.sum()), 1) ** 0.5
         squares = (x**2).sum(axis=1)
         distance = np.maximum(squares[:, None] + squares[None] - 2 * x @ x.T, 0)
-        values, vectors = np.linalg.eigh(np.exp(-distance / (2 * length**2)))
-        kept = np.cumsum(values[::-1]) / values.sum() <= ALIKE_VARIANCE
-        count = int(kept.sum()) + 1
-        columns = vectors[:, ::-1][:, :count] * np.sqrt(np.maximum(values[::-1][:count], 0))
-        macs = {part: part.macs * row for part, row in zip(parts, columns, strict=True)}
-        of_ops = np.zeros((len(made_of), columns.shape[1]))
-        for op_row, own in zip(of_ops, made_of, strict=True):
-            for part in own:
-                if part in macs:
-                    op_row += macs[part]
-        found = np.concatenate([found, of_ops], axis=1)
-    return found
+        values, vectors = np.linalg.eigh(np.exp(-distance / 2))
+        count = int((np.cumsum(values[::-1]) < ALIKE_VARIANCE * values.sum()).sum()) + 1
+        block = np.zeros((len(parts), count))
+        macs = np.array([part.macs for part in own], dtype=np.float64)
+        block[[number[part] for part in own]] = (
+            macs[:, None] * vectors[:, :-count - 1:-1] * np.sqrt(values[:-count - 1:-1]))
+        blocks.append(block)
+    return np.concatenate(blocks, axis=1)
 
 
 def _options(space: SearchSpace, codes: Codes) -> Floats:
