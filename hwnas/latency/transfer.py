@@ -9,8 +9,8 @@ sparse, is averaged by marginal likelihood (Bayesian model averaging, §5.2), ea
 integrated out. Runtimes that prune dead edges thus move the average to the executed graph, others
 to the code. The noise is constant or in proportion to latency, and at least that of the timer's
 tick. A timing far from what the others predict, such as one that another program disturbed, is
-given the noise that explains it, and the fit is repeated (Huber, "Robust estimation of a location
-parameter", 1964, by one step of reweighting).
+given the noise that explains it, and the fit is repeated (iterated reweighting: Holland and Welsch,
+"Robust regression using iteratively reweighted least-squares", 1977).
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from hwnas.rng import stream
 Floats = NDArray[np.float64]
 
 AMPLITUDES = {
-    "common": (1.0, 1.0), "constant": (0.03, 1.0), "deviations": (0.01, 0.5),
-    "totals": (0.0025, 0.15), "families": (0.0025, 0.15), "options": (0.0025, 0.15),
+    "common": (0.1, 3.0), "constant": (0.1, 3.0), "deviations": (0.01, 0.5),
+    "totals": (0.0025, 0.6), "classes": (0.0025, 0.6), "alike": (0.0025, 0.6),
+    "options": (0.0025, 0.6),
     "code": (0.0015, 0.1), "network": (0.0015, 0.1),
     "code interactions": (0.0015, 0.05), "network interactions": (0.0015, 0.05),
 }
@@ -44,6 +45,9 @@ SCALE_FREEDOM = 4.0
 
 OUTLYING = 1.5
 """A network further than so many deviations from what the others predict counts less."""
+
+REWEIGHTINGS = 3
+"""A disturbed timing hides behind the noise it makes likely; each step uncovers more of it."""
 
 LEAST_NETWORKS = 5
 MOST_NETWORKS = 400
@@ -136,9 +140,11 @@ class TransferPredictor:
         self._covariance = np.tensordot(self._weightings.variances, covariances(timed, timed), 1)
         noise = _noise(self._weightings, timed, self._tick)
         target = latency_ms / self.mean_ms
+        self.noise_factor = np.ones(len(timed))
         self._fit(target, noise)
-        self.noise_factor = np.maximum(np.abs(self._left_out()) / OUTLYING, 1)
-        self._fit(target, noise * self.noise_factor**2)
+        for _ in range(REWEIGHTINGS):
+            self.noise_factor = np.maximum(np.abs(self._left_out(noise)) / OUTLYING, 1)
+            self._fit(target, noise * self.noise_factor**2)
 
     def _fit(self, target: Floats, noise: Floats) -> None:
         num_timed = len(target)
@@ -154,14 +160,16 @@ class TransferPredictor:
         shares = np.exp(likelihood - likelihood.max())
         self.evidence: Floats = shares / shares.sum()
 
-    def _left_out(self) -> Floats:
+    def _left_out(self, noise: Floats) -> Floats:
         """Return ``(n,)`` how far each network is from what the others predict, in deviations.
 
-        Of each weighting in closed form (Rasmussen and Williams, eq. 5.12), averaged.
+        Of each weighting in closed form (Rasmussen and Williams, eq. 5.12), averaged; a deviation
+        is made of ``noise`` ``(weightings, n)``, not of what it was widened to.
         """
-        precision = np.einsum("mii->mi", self._inverse)
-        residual = self.evidence @ (self._solved / precision)
-        return np.asarray(residual / np.sqrt(self.evidence @ (self._scale[:, None] / precision)))
+        variance = 1 / np.einsum("mii->mi", self._inverse)
+        residual = self.evidence @ (self._solved * variance)
+        variance -= noise * (self.noise_factor**2 - 1)
+        return np.asarray(residual / np.sqrt(self.evidence @ (self._scale[:, None] * variance)))
 
     def predict_ms(self, pool: Pool) -> Floats:
         """Return ``(n,)`` expected milliseconds."""
@@ -189,7 +197,7 @@ class TransferPredictor:
 
 def _noise(weightings: Weightings, pool: Pool, tick: float) -> Floats:
     """Return ``(weightings, n)`` variances of the measurements' noise."""
-    size = np.where(weightings.proportional[:, None], pool.common[None] ** 2, 1.0)
+    size = np.where(weightings.proportional[:, None], pool.size[None] ** 2, 1.0)
     return np.asarray(weightings.noise[:, None] * size + tick)
 
 

@@ -22,13 +22,15 @@ from hwnas.rng import stream
 Floats = NDArray[np.float64]
 
 POPULATION = 1000
-STRUCTURE = ("totals", "families", "options", "code", "network")
-VIEWS = (STRUCTURE, ("options", "code"), ("totals", "families", "network"))
+STRUCTURE = ("totals", "classes", "alike", "options", "code", "network")
+VIEWS = (STRUCTURE, ("options", "code"), ("totals", "classes", "alike", "network"))
 """All that is known of a network, its code alone, and what it executes alone."""
+
+ONE_SCALE = ("alike",)  # blocks whose columns' spreads mean something: one divisor for all of them
 
 STRENGTHS = np.logspace(-4, 4, 17)
 LEAST_SHARE = 0.05
-"""The common column is at least this share of its mean, where noise is in proportion to it."""
+"""The size of a network is at least this share of its mean: noise may be in proportion to it."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pool:
-    """Networks in the columns of a basis: ``components`` by name ``(n, columns)``, and symbols."""
+    """Networks in the columns of a basis: ``components`` by name ``(n, columns)``, and symbols.
+
+    ``size`` is ``(n,)``: the mean over the sources, or MACs without any; positive, mean about 1.
+    """
 
     components: dict[str, Floats]
     sources: Floats
     structure: Features
+    size: Floats
 
     def __len__(self) -> int:
         return len(self.structure)
@@ -54,12 +60,7 @@ class Pool:
     def take(self, rows: NDArray[np.intp]) -> Pool:
         """Return these rows."""
         return Pool({name: block[rows] for name, block in self.components.items()},
-                    self.sources[rows], self.structure.take(rows))
-
-    @property
-    def common(self) -> Floats:
-        """``(n,)`` the size of a network: mean over sources, or MACs; positive, mean about 1."""
-        return np.maximum(self.components["common"][:, 0], LEAST_SHARE)
+                    self.sources[rows], self.structure.take(rows), self.size[rows])
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ class Basis:
         for name, block in self._population.blocks.items():
             spread = block.std(axis=0)
             varying = spread > 1e-9 * np.maximum(np.abs(block).max(axis=0), 1e-12)
-            num_varying = max(int(varying.sum()), 1)
-            found[name] = block.mean(axis=0), np.where(varying, spread * num_varying**0.5, 0.0)
+            divisor = (_root_mean_square(block - block.mean(axis=0)) if name in ONE_SCALE
+                       else spread * max(int(varying.sum()), 1)**0.5)
+            found[name] = block.mean(axis=0), np.where(varying, divisor, 0.0)
         return found
 
     def standard(self, what: Features, blocks: Sequence[str]) -> Floats:
@@ -174,14 +176,17 @@ class Basis:
         what = self._read(codes)
         relative = self._raw_sources(what) / self._source_mean
         common = relative.mean(axis=1, keepdims=True)
-        components = {"common": common, "constant": np.ones((len(codes), 1))}
+        components = {"constant": np.ones((len(codes), 1))}
+        if self.devices:
+            components["common"] = common
         if len(self.devices) > 1:
             deviations = relative - common - self._deviation_centre
             components["deviations"] = deviations / self._deviation_scale
         for name in STRUCTURE:
             if name in what.blocks:
                 components[name] = self.standard(what, [name])
-        return Pool(components, relative if self.devices else relative[:, :0], what)
+        return Pool(components, relative if self.devices else relative[:, :0], what,
+                    np.maximum(common[:, 0], LEAST_SHARE))
 
 
 def best_view(

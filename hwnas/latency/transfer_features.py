@@ -8,7 +8,10 @@ first, and then only the live graph matters. So features come in blocks of both 
 block                 columns
 ====================  =============================================================================
 ``totals``            MACs, parameters, values read and written, operations executed
-``families``          executed operations of each kind and attributes (no sizes): number, MACs
+``classes``           executed parts of each class (pointwise, depthwise, ...; ``parts.split``):
+                      number, MACs, values read and written, parameters
+``alike``             MACs of the executed parts in columns that parts alike share, so that a sum
+                      of them is a time per MAC that changes smoothly with sizes and kernels
 ``options``           how many choices take each option, choices with equal options together
 ``code``              one-hot of every choice
 ``network``           of a cell: one-hot of its network keys, the code without dead edges; of a
@@ -27,15 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.interfaces import Codes, Factor, SearchSpace
+from hwnas.latency.parts import by_class, part_class, split
+from hwnas.latency.parts import features as part_features
 from hwnas.ops import OpSpec
 from hwnas.space.codes import distinct_ops
 
 Floats = NDArray[np.float64]
 
-SIZES = ("hidden", "se_width")
-"""Attributes that say how large an operation is; the others say which one it is."""
-
 MOST_OPS = 2000
+ALIKE_VARIANCE = 0.99  # share of the covariance of parts that the columns of ``alike`` keep
 
 TOTALS = ("macs", "params", "values", "ops")
 MACS, NUM_OPS = 0, 3
@@ -68,13 +71,14 @@ class FeatureReader:
         self.space = space
         ops = distinct_ops(space)
         number = {op: i for i, op in enumerate(ops)}
-        sizes = np.array([[op.macs, op.params, _values(op), 1.0] for op in ops])
-        names = [_family(op) for op in ops]
-        columns = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        self._num_families = len(columns)
-        # the last of both: nothing is executed
-        self._family = np.array([*(columns[name] for name in names), len(columns)])
-        self._sizes = np.concatenate([sizes, np.zeros((1, len(TOTALS)))])
+        parts, owner, which = _parts(ops)
+        # (num_ops + 1, columns) of each block that is a sum over operations; the last row: nothing
+        self._sums = {name: np.concatenate([rows, np.zeros((1, rows.shape[1]))]) for name, rows in (
+            ("totals", np.array([_sizes(op) for op in ops])),
+            ("classes", _sum(_by_class(parts)[which], owner, len(ops))),
+            ("alike", _sum(_alike(parts)[which], owner, len(ops))),
+        )}
+        self._num_ops = len(ops)
         self._factors = [
             (factor.choices, times,
              factor.values(lambda op: len(ops) if op is None else number[op]))
@@ -85,10 +89,9 @@ class FeatureReader:
         """Return the features of ``(num_archs, num_choices)`` codes."""
         space = self.space
         keys = space.network_keys(codes)
-        totals, families, executed = self._executed(codes)
+        sums, executed = self._executed(codes)
         one_hot = [len(choice.options) for choice in space.choices]
-        blocks = {"totals": totals, "families": families, "options": _options(space, codes),
-                  "code": _one_hot(codes, one_hot)}
+        blocks = {**sums, "options": _options(space, codes), "code": _one_hot(codes, one_hot)}
         if self._is_cell:
             # the keys of a cell keep an edge's place, those of a chain close up
             blocks["network"] = _one_hot(keys, one_hot)
@@ -101,24 +104,20 @@ class FeatureReader:
         first = self.space.repair(np.zeros((1, len(self.space.choices)), dtype=np.int16))
         return self.space.wiring(self.space.decode(first)[0]) is not None
 
-    def _executed(self, codes: Codes) -> tuple[Floats, Floats, Floats | None]:
-        """Return totals, families and numbers of each operation, sums over the factors."""
-        num_ops = len(self._sizes)
-        totals = np.zeros((len(codes), len(TOTALS)))
-        families = np.zeros((2, len(codes), self._num_families + 1))
-        every = np.zeros((len(codes), num_ops)) if num_ops <= MOST_OPS else None
+    def _executed(self, codes: Codes) -> tuple[dict[str, Floats], Floats | None]:
+        """Return the sums over the factors, and how often each operation is executed."""
+        sums = {name: np.zeros((len(codes), rows.shape[1])) for name, rows in self._sums.items()}
+        every = np.zeros((len(codes), self._num_ops + 1)) if self._num_ops <= MOST_OPS else None
         rows = np.arange(len(codes))
         columns = np.ascontiguousarray(codes.T)
         for choices, times, numbers in self._factors:
             chosen = numbers[tuple(columns[choice] for choice in choices)].astype(np.intp)
             chosen = np.broadcast_to(chosen, len(codes))
-            totals += times * self._sizes[chosen]
-            families[0, rows, self._family[chosen]] += times
-            families[1, rows, self._family[chosen]] += times * self._sizes[chosen, MACS]
+            for name, found in sums.items():
+                found += times * self._sums[name][chosen]
             if every is not None:
                 every[rows, chosen] += times
-        both = np.concatenate([families[0, :, :-1], families[1, :, :-1]], axis=1)
-        return totals, both, None if every is None else every[:, :-1]
+        return sums, None if every is None else every[:, :-1]
 
 
 def features(space: SearchSpace, codes: Codes) -> Features:
@@ -135,12 +134,62 @@ def _repeated(factors: Sequence[Factor]) -> list[tuple[Factor, int]]:
     return list(counts.values())
 
 
-def _values(op: OpSpec) -> float:
-    return float(np.prod(op.in_shape) * op.num_inputs + np.prod(op.out_shape))
+def _sizes(op: OpSpec) -> list[float]:
+    values = float(np.prod(op.in_shape) * op.num_inputs + np.prod(op.out_shape))
+    return [float(op.macs), float(op.params), values, 1.0]
 
 
-def _family(op: OpSpec) -> tuple[object, ...]:
-    return op.kind, *((name, value) for name, value in op.attrs if name not in SIZES)
+def _parts(ops: Sequence[OpSpec]) -> tuple[list[OpSpec], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the distinct parts of ``ops`` and, for every part of every op, the op and the part."""
+    place: dict[OpSpec, int] = {}
+    pairs = [(number, place.setdefault(part, len(place)))
+             for number, op in enumerate(ops) for part in split(op)]
+    owner, which = np.array(pairs, dtype=np.intp).T
+    return list(place), owner, which
+
+
+def _sum(rows: Floats, owner: NDArray[np.intp], count: int) -> Floats:
+    """Return ``(count, columns)`` the sums of the rows of each owner."""
+    found = np.zeros((count, rows.shape[1]))
+    np.add.at(found, owner, rows)
+    return found
+
+
+def _by_class(parts: Sequence[OpSpec]) -> Floats:
+    """Return ``(num_parts, classes * TOTALS)`` sizes of each part, in the columns of its class."""
+    classes = list(dict.fromkeys(map(part_class, parts)))
+    found = np.zeros((len(parts), len(classes), len(TOTALS)))
+    for row, part in zip(found, parts, strict=True):
+        row[classes.index(part_class(part))] = _sizes(part)
+    return found.reshape(len(parts), -1)
+
+
+def _alike(parts: Sequence[OpSpec]) -> Floats:
+    """Return ``(num_parts, columns)`` whose inner products are a covariance between parts.
+
+    Time per MAC is a Gaussian process over the features of parts, independent between classes: the
+    squared exponential kernel on standardised features, its squared length their number (parts that
+    are a deviation apart in every one have covariance exp(-1/2)). A part's time is that times its
+    MACs, an operation's and a network's the sum of their parts' (Rasmussen and Williams, §9.8:
+    linear functionals of a process are jointly Gaussian with it). Its principal columns are kept.
+    """
+    number = {part: i for i, part in enumerate(parts)}
+    blocks = []
+    for own in by_class(parts).values():
+        x = part_features(own)
+        spread = x.std(axis=0)
+        varying = spread > 1e-9
+        x = (x - x.mean(axis=0))[:, varying] / spread[varying] / max(int(varying.sum()), 1) ** 0.5
+        squares = (x**2).sum(axis=1)
+        distance = np.maximum(squares[:, None] + squares[None] - 2 * x @ x.T, 0)
+        values, vectors = np.linalg.eigh(np.exp(-distance / 2))
+        count = int((np.cumsum(values[::-1]) < ALIKE_VARIANCE * values.sum()).sum()) + 1
+        block = np.zeros((len(parts), count))
+        macs = np.array([part.macs for part in own], dtype=np.float64)
+        block[[number[part] for part in own]] = (
+            macs[:, None] * vectors[:, :-count - 1:-1] * np.sqrt(values[:-count - 1:-1]))
+        blocks.append(block)
+    return np.concatenate(blocks, axis=1)
 
 
 def _options(space: SearchSpace, codes: Codes) -> Floats:

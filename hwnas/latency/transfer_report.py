@@ -55,7 +55,7 @@ def baselines(timed: Pool, timed_ms: Floats, asked: Pool) -> dict[str, Floats]:
         "line through MACs": _line(totals[0][:, MACS], timed_ms, totals[1][:, MACS]),
         "line through number of ops": _line(totals[0][:, NUM_OPS], timed_ms, totals[1][:, NUM_OPS]),
         "counts in the code, ridge": by_ridge("options"),
-        "counts executed, ridge": by_ridge("families"),
+        "counts executed, ridge": by_ridge("classes"),
     }
     if timed.sources.shape[1]:
         misfits = [_misfit(column, timed_ms) for column in timed.sources.T]

@@ -193,14 +193,14 @@ def test_the_prediction_is_that_of_the_average_gaussian_process():
     total = np.zeros(len(codes))
     for m in np.argsort(-predictor.evidence)[:400]:
         names = list(pool.components)
-        order = ["common", "constant", "deviations", "totals", "families", "options", "code",
-                 "network"]
+        order = ["common", "constant", "deviations", "totals", "classes", "alike", "options",
+                 "code", "network"]
         k = sum(weightings.variances[m, order.index(n)]
                 * pool.components[n] @ pool.components[n].T for n in names)
-        for place, symbols in zip((8, 9), pool.structure.symbols, strict=True):
+        for place, symbols in zip((9, 10), pool.structure.symbols, strict=True):
             differ = (symbols[:, None] != symbols[None]).mean(axis=2)
             k = k + weightings.variances[m, place] * np.exp(-differ / 0.5)
-        noise = weightings.noise[m] * (pool.common[:8] ** 2 if weightings.proportional[m] else 1.0)
+        noise = weightings.noise[m] * (pool.size[:8] ** 2 if weightings.proportional[m] else 1.0)
         noise = noise * predictor.noise_factor**2
         gain = k[:, :8] @ np.linalg.inv(k[:8, :8] + np.diag(np.broadcast_to(noise, 8)))
         total += predictor.evidence[m] * (gain @ ms[:8])
