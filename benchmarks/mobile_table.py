@@ -1,14 +1,17 @@
-"""Whole networks of space `mobile` predicted from at most 400 measured parts of its blocks.
+"""Whole networks of space `mobile` predicted from a table of at most 400 of its 16,000 operations.
 
-On this machine: parts chosen over all the space's shapes, random networks and the seven published
-ones are timed together in interleaved rounds; a Gaussian process a class of parts and a
-calibration of four coefficients on some of the random networks predict the others. Printed: the
-space's numbers of operations and parts, the cross-validated error of each class, and of the
-predictions of networks that no fit has seen the mean error, the share within 5 %, Kendall's tau;
-beside them a line through MACs fitted on the same networks, and the measurement's own
-repeatability (two halves of rounds). Networks faster than all of the calibration's are
-extrapolated.
-Usage: python benchmarks/mobile_table.py [--runtime onnxruntime] [--parts 400] [--rounds 12]
+On this machine: `hwnas profile --space mobile --ops 400 --calibrate 16` (or the table --table names,
+if it is there), and `--predictor kernel` for the rest. Judged are networks that the table knows
+nothing of, timed in a later session: random ones; winners, the exact optimum under the predicted
+latency of a made-up accuracy at budgets over the whole range, another for each
+(`networks.utility_terms`); and the seven published networks that are codes of the space. The
+table's sentinels are timed with them: the median of now over then is the drift, and predictions
+are multiplied by it.
+
+Printed: mean and largest error, bias, the share within 5 %, Kendall's tau; beside them a line
+through MACs fitted on the table's calibration networks, and the measurement's own repeatability
+(two halves of rounds).
+Usage: python benchmarks/mobile_table.py [--runtime onnxruntime] [--ops 400] [--rounds 60]
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import argparse
 import platform
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -24,21 +29,22 @@ from hwnas.arch import Arch
 from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.latency.accuracy import errors
-from hwnas.latency.check import interleaved
-from hwnas.latency.composition import relative_fit
+from hwnas.latency.check import arch_of
+from hwnas.latency.composition import describe, relative_fit
 from hwnas.latency.device import load_device
+from hwnas.latency.kernel_rows import KernelPredictor
 from hwnas.latency.measurement import summarise
-from hwnas.latency.parts import by_class, choose, fit_parts, split
-from hwnas.latency.parts_predictor import fit_parts_predictor
-from hwnas.latency.profiler import conversion_of
+from hwnas.latency.networks import winner_networks
+from hwnas.latency.profiler import ProfilePlan, network_conversion, profile
 from hwnas.latency.runner import Target, make_target, open_runner
-from hwnas.ops import OpSpec
+from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.visits import timed_in_rounds
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
 from hwnas.space.known_archs import known_archs
 
-Runs = dict[str, list[list[float]]]
+Floats = np.ndarray
 
 
 def random_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
@@ -48,77 +54,107 @@ def random_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
     return space.decode(space.repair(codes.astype(np.int16)))
 
 
-def measure(chains: Sequence[Sequence[OpSpec]], target: Target, rounds: int) -> Runs:
-    """Time chains of operations together in interleaved rounds; runs by position, as text."""
-    cache = ConversionCache()
-    conversions = [conversion_of(chain, target) for chain in chains]
-    paths = cache.fill(conversions)
+def measure(
+    space: SearchSpace, archs: Sequence[Arch], target: Target, rounds: int
+) -> tuple[Floats, Floats, Floats]:
+    """Time networks together in interleaved rounds.
+
+    Returns:
+        ``(num_archs,)`` ms of all rounds, of the odd and of the even ones.
+    """
+    conversions = [network_conversion(space, arch, target) for arch in archs]
+    made = ConversionCache().fill(conversions)
+    paths = {str(place): made[conversion] for place, conversion in enumerate(conversions)}
+    protocol = target.device.protocol
     with open_runner(target) as runner:
-        for name, conversion in enumerate(conversions):
-            runner.load(str(name), paths[conversion])
-        names = [str(name) for name in range(len(chains))]
-        return interleaved(runner, names, rounds, target.device.protocol, stage="mobile")
+        runs = timed_in_rounds(runner, paths, rounds, protocol, stage="mobile")
+
+    def ms(half: slice) -> Floats:
+        return np.array([summarise(runs[name][half]).latency_ms for name in paths])
+
+    return ms(slice(None)), ms(slice(0, None, 2)), ms(slice(1, None, 2))
 
 
-def ms(runs: Runs, first: int, count: int, half: slice = slice(None)) -> np.ndarray:
-    """Return latencies of ``count`` chains from ``first`` on, of these rounds."""
-    return np.array([summarise(runs[str(name)][half]).latency_ms
-                     for name in range(first, first + count)])
-
-
-def line(name: str, predicted: np.ndarray, measured: np.ndarray) -> str:
+def line(name: str, predicted: Floats, measured: Floats) -> str:
     """Return one predictor's errors as text."""
     found = errors(predicted, measured)
-    return (f"{name:34s} mean {found['mean_abs_rel_error']:6.2%}  largest "
-            f"{found['max_abs_rel_error']:6.2%}  within 5 % {found['within_5_percent']:6.1%}  "
-            f"Kendall {found['kendall_tau']:.3f}")
+    return (f"  {name:24s} mean {found['mean_abs_rel_error']:6.2%}  largest "
+            f"{found['max_abs_rel_error']:6.2%}  bias {np.mean(predicted / measured) - 1:+6.2%}  "
+            f"within 5 % {found['within_5_percent']:6.1%}  Kendall {found['kendall_tau']:.3f}")
+
+
+def macs_line(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> Floats:
+    """Return ms by the line through MACs that fits the table's calibration networks best."""
+    def x(some: Sequence[Arch]) -> Floats:
+        return np.array([[sum(op.macs for op in space.layers(arch)), 1.0] for arch in some])
+
+    known = [network for network in table.networks if network.role == "calibrate"]
+    times = np.array([network.measurement.latency_ms for network in known])
+    return np.asarray(x(archs) @ relative_fit(x([arch_of(one) for one in known]), times))
+
+
+def made_table(options: argparse.Namespace, space: SearchSpace, target: Target) -> LatencyTable:
+    """Return the table of --table, profiled now if it is not there."""
+    if options.table is not None and options.table.exists():
+        return load_table(options.table)
+    with TemporaryDirectory() as folder:
+        plan = ProfilePlan(space, target, calibrate=options.calibrate, seed=options.seed,
+                           most_ops=options.ops)
+        start = time.perf_counter()
+        table = profile(plan, options.table or Path(folder) / "mobile.json")
+        print(f"profile: {time.perf_counter() - start:.0f} s, conversions included")
+    return table
 
 
 def main() -> None:
-    """Measure, fit, and print what is found."""
+    """Profile, predict, measure, and print what is found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runtime", default="onnxruntime")
-    parser.add_argument("--parts", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--table", type=Path, help="The table to use, or to write.")
+    parser.add_argument("--ops", type=int, default=400)
     parser.add_argument("--calibrate", type=int, default=16)
-    parser.add_argument("--validate", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--random", type=int, default=24)
+    parser.add_argument("--winners", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     space = load_space("mobile")
     target = make_target(load_device("host"), options.runtime)
-    ops = distinct_ops(space)
-    every = list(dict.fromkeys(part for op in ops for part in split(op)))
-    parts = choose(every, options.parts)
+    table = made_table(options, space, target)
+    predictor = KernelPredictor(space, table)
+    print(f"{platform.processor() or platform.machine()}, {target.label}: {len(table.entries)} of "
+          f"{len(distinct_ops(space))} operations measured")
+    print(f"calibration: {describe(table.calibration[space.name])}")
+    print("\n".join(predictor.statements()))
     known = known_archs(space)
-    archs = [*random_archs(space, options.calibrate + options.validate, options.seed),
-             *known.values()]
-    print(f"{platform.processor() or platform.machine()}, {target.label}, "
-          f"{options.rounds} rounds")
-    print(f"{len(ops)} operations, {len(every)} distinct parts, {len(parts)} measured")
+    judged = {
+        "random networks": random_archs(space, options.random, options.seed),
+        "winners": winner_networks(space, predictor.terms, options.winners, seed=options.seed,
+                                   purpose="mobile table"),
+        "published networks": list(known.values()),
+    }
+    sentinels = [network for network in table.networks if network.is_sentinel]
+    archs = [*map(arch_of, sentinels), *(arch for some in judged.values() for arch in some)]
     start = time.perf_counter()
-    runs = measure([*((part,) for part in parts), *map(space.layers, archs)], target,
-                   options.rounds)
-    print(f"conversion and timing: {time.perf_counter() - start:.0f} s")
-    model = fit_parts(dict(zip(parts, ms(runs, 0, len(parts)).tolist(), strict=True)))
-    sizes = {name: len(found) for name, found in by_class(parts).items()}
-    print("cross-validated error: " + ", ".join(
-        f"{name} {error:.1%} of {sizes[name]}" for name, error in model.cv_errors.items()))
-    measured = ms(runs, len(parts), len(archs))
-    seen = options.calibrate
-    predictor = fit_parts_predictor(space, model, archs[:seen], measured[:seen])
-    predicted = predictor.predict_ms(space.encode(archs))
-    macs = np.array([[sum(op.macs for op in space.layers(arch)), 1.0] for arch in archs])
-    by_macs = macs @ relative_fit(macs[:seen], measured[:seen])
-    odd, even = (ms(runs, len(parts), len(archs), slice(i, None, 2)) for i in range(2))
-    for name, rows in (("random networks, not seen", slice(seen, -len(known))),
-                       ("published networks", slice(-len(known), None))):
-        print(f"{name}: {measured[rows].min():.1f} to {measured[rows].max():.1f} ms")
-        print(line("  parts", predicted[rows], measured[rows]))
-        print(line("  line through MACs", by_macs[rows], measured[rows]))
-        print(line("  repeated measurement", odd[rows], even[rows]))
-    for name, truth, guess in zip(known, measured[-len(known):], predicted[-len(known):],
+    times, odd, even = measure(space, archs, target, options.rounds)
+    print(f"{len(archs)} networks converted and timed: {time.perf_counter() - start:.0f} s")
+    then = np.array([network.measurement.latency_ms for network in sentinels])
+    drift = float(np.median(times[: len(then)] / then))
+    predicted = predictor.predict_ms(space.encode(archs)) * drift
+    by_macs = macs_line(space, table, archs) * drift
+    print(f"drift since the table was measured: {drift - 1:+.2%}")
+    first = len(then)
+    for name, some in judged.items():
+        rows = slice(first, first + len(some))
+        first += len(some)
+        print(f"{len(some)} {name}, {times[rows].min():.2f} to {times[rows].max():.2f} ms:")
+        print(line("--predictor kernel", predicted[rows], times[rows]))
+        print(line("line through MACs", by_macs[rows], times[rows]))
+        print(line("repeated measurement", odd[rows], even[rows]))
+    for name, truth, guess in zip(known, times[-len(known):], predicted[-len(known):],
                                   strict=True):
-        print(f"    {name:28s} measured {truth:6.2f} ms, predicted {guess:6.2f} ms")
+        print(f"    {name:28s} measured {truth:6.2f} ms, predicted {guess:6.2f} ms "
+              f"({guess / truth - 1:+.1%})")
 
 
 if __name__ == "__main__":

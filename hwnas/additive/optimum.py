@@ -93,7 +93,7 @@ def _ranked(
         for step in graph.steps
     )
     tables = [_completions(graph, gains, bound, most_labels) for bound in bounds]
-    edges = [_edges(graph, number, gains, bounds) for number in range(len(graph.steps))]
+    edges: dict[tuple[int, int], list[_Edge]] = {}  # of the states that are reached
     start = tuple(bound.most for bound in bounds)
     first = _bound_of(tables, 0, 0, start)
     if first is None:
@@ -109,7 +109,10 @@ def _ranked(
         if len(code) == len(graph.steps):
             yield Ranked(code, -negative)
             continue
-        for symbol, following, gain, costs in edges[len(code)][state]:
+        here = len(code), state
+        if here not in edges:
+            edges[here] = _edges(graph.steps[len(code)], here, gains, bounds)
+        for symbol, following, gain, costs in edges[here]:
             left = tuple(r - c for r, c in zip(remaining, costs, strict=True))
             to_go = _bound_of(tables, len(code) + 1, following, left)
             if to_go is not None:
@@ -121,16 +124,14 @@ _Edge = tuple[int, int, int, tuple[int, ...]]
 
 
 def _edges(
-    graph: Graph, number: int, gains: Sequence[Ints], bounds: Sequence[Bound]
-) -> list[list[_Edge]]:
-    """Return per state the allowed edges ``(symbol, next state, gain, cost of each bound)``."""
-    step = graph.steps[number]
-    edges: list[list[_Edge]] = [[] for _ in step.allowed]
-    for state, symbol in np.argwhere(step.allowed).tolist():
-        costs = tuple(int(bound.weights[number][state, symbol]) for bound in bounds)
-        gain = int(gains[number][state, symbol])
-        edges[state].append((symbol, int(step.next_state[state, symbol]), gain, costs))
-    return edges
+    step: Step, place: tuple[int, int], gains: Sequence[Ints], bounds: Sequence[Bound]
+) -> list[_Edge]:
+    """Return a state's allowed edges ``(symbol, next state, gain, cost of each bound)``."""
+    number, state = place
+    symbols = np.flatnonzero(step.allowed[state])
+    costs = [bound.weights[number][state, symbols].tolist() for bound in bounds]
+    return list(zip(symbols.tolist(), step.next_state[state, symbols].tolist(),
+                    gains[number][state, symbols].tolist(), zip(*costs, strict=True), strict=True))
 
 
 def _bound_of(

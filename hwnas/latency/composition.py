@@ -5,12 +5,16 @@ own, which a network pays once, and with its weights warm in the cache. What cor
 a sum over operations, so that limits stay exact:
 
     latency = sum over operations (row x (scale + corrections of the operation's groups)
-                                   + per_op + per_mparam x parameters) + constant
+                                   + per_op + per_mparam x parameters
+                                   + per_cold_mparam x parameters, at most WARM_PARAMS of each
+                                   + per_mvalue x values in and out) + constant
 
 The forms, simplest first: ``sum`` fits nothing; ``scale``; ``affine`` adds the constant;
 ``affine+ops`` the term per operation (the runtime's call); ``affine+params`` weights that come from
-memory; ``affine+ops+params`` both; ``groups`` adds corrections by kind, kernel, squeeze-and-excite
-and input height (``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS.
+memory; ``cold`` weights that only a row timed alone finds in the cache (larger ones it does not
+either) and values that only such a row brings into the runtime's layout and back; two with both;
+``groups`` adds corrections by kind, kernel, squeeze-and-excite and input height
+(``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS.
 Every fit minimises squared relative errors.
 
 Each form's error is that of leaving one network out in turn. The simplest form is chosen whose
@@ -21,6 +25,7 @@ that all simple forms miss makes the standard error larger than what a better fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +41,8 @@ from hwnas.ops import OpSpec
 
 Floats = NDArray[np.float64]
 
-BASE = ("scale", "constant", "ops", "mparams")
+BASE = ("scale", "constant", "ops", "mparams", "cold_mparams", "mvalues")
+WARM_PARAMS = 2**19  # of an operation: 2 MB of fp32, what a core's cache keeps between two runs
 PRIORS = {"groups 2 %": 0.02, "groups 5 %": 0.05}  # relative deviation a correction may be expected
 NOISE = 0.01  # relative, of a network's measurement; with the prior it sets the ridge
 MOST_CORRECTION = 0.15  # of the scale: networks unlike those calibrated on must not run away
@@ -64,7 +70,9 @@ FORMS = (
     Form("affine", (0, 1)),
     Form("affine+ops", (0, 1, 2)),
     Form("affine+params", (0, 1, 3)),
+    Form("cold", (0, 4, 5)),
     Form("affine+ops+params", (0, 1, 2, 3)),
+    Form("cold+ops", (0, 2, 4, 5)),
     *(Form(name, (0, 1, 2, 3), prior) for name, prior in PRIORS.items()),
 )
 
@@ -73,7 +81,8 @@ FORMS = (
 class Features:
     """What the forms are fitted on, a row a network.
 
-    ``base`` (num_networks, 4): sum of rows in ms, one, operations, millions of parameters.
+    ``base`` (num_networks, 6): sum of rows in ms, one, operations, millions of parameters, of
+    parameters up to WARM_PARAMS an operation, and of values in and out.
     ``groups`` (num_networks, num_groups): the part of the sum that is in each of ``names``.
     """
 
@@ -102,10 +111,19 @@ def row_value(
         factor = calibration.scale
         if calibration.corrections:
             factor += sum(calibration.corrections.get(group, 0.0) for group in groups_of(op))
+        mparams, cold_mparams, mvalues = _millions(op)
         return (factor * row.latency_ms + calibration.per_op_ms
-                + calibration.per_mparam_ms * op.params / 1e6)
+                + calibration.per_mparam_ms * mparams
+                + calibration.per_cold_mparam_ms * cold_mparams
+                + calibration.per_mvalue_ms * mvalues)
 
     return value
+
+
+def _millions(op: OpSpec) -> tuple[float, float, float]:
+    """Return an operation's millions of parameters, of those that a row finds warm, of values."""
+    values = op.num_inputs * math.prod(op.in_shape) + math.prod(op.out_shape)
+    return op.params / 1e6, min(op.params, WARM_PARAMS) / 1e6, values / 1e6
 
 
 def features(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> Features:
@@ -120,7 +138,8 @@ def features(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> 
     base, groups = np.empty((len(archs), len(BASE))), np.zeros((len(archs), len(names)))
     for number, ops in enumerate(layers):
         rows = [table.row_ms(op) for op in ops]
-        base[number] = sum(rows), 1.0, len(ops), sum(op.params for op in ops) / 1e6
+        millions = np.array([_millions(op) for op in ops]).sum(axis=0)
+        base[number] = sum(rows), 1.0, len(ops), *millions
         for op, row_ms in zip(ops, rows, strict=True):
             for group in groups_of(op):
                 groups[number, place[group]] += row_ms
@@ -149,8 +168,8 @@ def _missing(space: SearchSpace, table: LatencyTable, arch: Arch) -> MissingRowE
 
 
 def fit(form: Form, x: Features, measured_ms: Floats) -> tuple[Floats, Floats]:
-    """Return the coefficients of BASE (4,) and the corrections (num_groups,) of a form."""
-    coefficients, corrections = np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(len(x.names))
+    """Return the coefficients of BASE (6,) and the corrections (num_groups,) of a form."""
+    coefficients, corrections = np.eye(len(BASE))[0], np.zeros(len(x.names))
     if not form.columns:
         return coefficients, corrections
     columns = list(form.columns)
@@ -237,6 +256,8 @@ def fit_calibration(
         constant_ms=float(coefficients[1]),
         per_op_ms=float(coefficients[2]),
         per_mparam_ms=float(coefficients[3]),
+        per_cold_mparam_ms=float(coefficients[4]),
+        per_mvalue_ms=float(coefficients[5]),
         corrections={name: float(c) for name, c in zip(x.names, corrections, strict=True) if c},
         num_networks=len(archs),
         mean_abs_rel_error=float(absolute.mean()),
@@ -261,6 +282,11 @@ def describe(calibration: Calibration) -> str:
         terms.append(f"{c.per_op_ms * 1e3:.3g} us x ops")
     if c.per_mparam_ms:
         terms.append(f"{c.per_mparam_ms * 1e3:.3g} us x M params")
+    if c.per_cold_mparam_ms:
+        terms.append(f"{c.per_cold_mparam_ms * 1e3:.3g} us x M params, at most "
+                     f"{WARM_PARAMS / 1e6:.2g} an op")
+    if c.per_mvalue_ms:
+        terms.append(f"{c.per_mvalue_ms * 1e3:.3g} us x M values in and out")
     if c.corrections:
         terms.append(f"{len(c.corrections)} group corrections (largest "
                      f"{max(map(abs, c.corrections.values())):.1%})")

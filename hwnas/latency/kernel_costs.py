@@ -9,8 +9,9 @@ the last vector and tile is padding, on which a regression of the remaining fact
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,8 @@ def padded(size: int, block: int) -> int:
 def costs(op: OpSpec) -> dict[str, float]:
     """Return the named costs of an operation, each >= 0 and added up over its parts."""
     total = {"calls": 1.0}
-    for part in split(op):
-        for name, value in _part_costs(part).items():
+    for _, some in costs_of_parts(op):
+        for name, value in some.items():
             total[name] = total.get(name, 0.0) + value
     attrs = dict(op.attrs)
     for name in ("residual", "layer_scale"):
@@ -45,7 +46,13 @@ def costs(op: OpSpec) -> dict[str, float]:
     return total
 
 
-def _part_costs(part: OpSpec) -> dict[str, float]:
+def costs_of_parts(op: OpSpec) -> tuple[tuple[OpSpec, Mapping[str, float]], ...]:
+    """Return an operation's parts in order, each with its named costs."""
+    return tuple((part, _part_costs(part)) for part in split(op))
+
+
+@functools.lru_cache(1 << 14)  # far fewer parts than blocks
+def _part_costs(part: OpSpec) -> Mapping[str, float]:
     kind = part_class(part)
     found = {"parts": 1.0, **_KERNELS.get(kind, _any)(part)}
     values_in = math.prod(part.in_shape) * part.num_inputs

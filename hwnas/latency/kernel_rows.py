@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hwnas.additive.graph import Term
 from hwnas.errors import MissingRowError
 from hwnas.interfaces import Codes, SearchSpace
-from hwnas.latency.kernel_predictor import LEAST_ROWS, KernelModel, fit_kernels
+from hwnas.latency.kernel_predictor import LEAST_ROWS, NO_MODEL, KernelModel, fit_kernels
 from hwnas.latency.measurement import Measurement
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.scoped import Tables, scope_text
@@ -46,7 +46,7 @@ def complete(table: LatencyTable, ops: Sequence[OpSpec]) -> Completed:
                 if row.source != "kernel"}
     missing = [op for op in dict.fromkeys(ops) if op not in table.entries]
     if not missing:
-        return Completed(table, KernelModel({}, {}), ())
+        return Completed(table, NO_MODEL, ())
     model = fit_kernels(measured)
     if not model.kinds:
         raise MissingRowError(

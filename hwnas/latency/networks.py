@@ -2,7 +2,8 @@
 
 Networks drawn at random from one space are alike, and a calibration on them says little of the
 fastest and the slowest, or of those that a search likes. So calibration networks are one from each
-of equal windows over the whole range, the ends included, half of them from what searches would
+of equal windows over the whole range (of windows of equal ratio, where the largest network is many
+times the smallest), the ends included, half of them from what searches would
 return, and together as unlike in structure as they can be (greedy D-optimal design; Fedorov,
 "Theory of Optimal Experiments", 1972).
 """
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from hwnas.additive.graph import Graph, Term, build_graph
 from hwnas.additive.optimum import cheapest, dearest, ranked
-from hwnas.additive.window import open_window
+from hwnas.additive.window import Windows
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import SearchSpace
@@ -28,6 +29,7 @@ from hwnas.space.codes import symbol_counts, to_codes, to_symbols
 TRIES_PER_WINDOW = 20
 UNIFORM_PER_WINDOW = 8  # candidates of a calibration network
 WINNERS_PER_WINDOW = 3
+WIDE_RANGE = 30.0  # largest over smallest: beyond, equal windows leave most of the octaves out
 DESIGN_PRIOR = 1.0  # of the D-optimal choice: so much is known of every direction beforehand
 
 
@@ -52,11 +54,12 @@ def spread_networks(
     out, so fewer may come back. Networks are distinct by network_id.
     """
     graph, edges = _windows(space, [terms], count)
+    windows = Windows(graph, 0)
     taken = {space.network_id(arch) for arch in avoid}
     found: list[Arch] = []
     for number in range(count):
         rng = stream(seed, f"networks {purpose}", number)
-        for arch in _uniform(space, graph, edges, number, TRIES_PER_WINDOW, rng):
+        for arch in _uniform(space, windows, edges, number, TRIES_PER_WINDOW, rng):
             if space.network_id(arch) not in taken:
                 taken.add(space.network_id(arch))
                 found.append(arch)
@@ -77,13 +80,23 @@ def _windows(
     return graph, edges
 
 
+def _by_ratio(graph: Graph, edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the edges of as many windows of equal ratio, where the range is wide."""
+    smallest, largest = (graph.functions[0].value(int(edge)) for edge in edges[[0, -1]])
+    if smallest <= 0 or largest / smallest < WIDE_RANGE:
+        return edges
+    values = np.geomspace(smallest, largest, len(edges))
+    inner = [graph.functions[0].floor(float(value)) for value in values[1:-1]]
+    return np.array([edges[0], *inner, edges[-1]])
+
+
 def _uniform(
-    space: SearchSpace, graph: Graph, edges: NDArray[np.int64], number: int, count: int,
+    space: SearchSpace, windows: Windows, edges: NDArray[np.int64], number: int, count: int,
     rng: np.random.Generator,
 ) -> list[Arch]:
     """Return up to ``count`` uniform draws from window ``number``, none where it is empty."""
     low = int(edges[number]) + (1 if number else 0)
-    window = open_window(graph, 0, low, int(edges[number + 1]))
+    window = windows.open(low, int(edges[number + 1]))
     if window.is_empty:
         return []
     return space.decode(to_codes(window.sample(count, rng), space))
@@ -158,7 +171,9 @@ def calibration_networks(
     find. Distinct by network_id; a window without a network is left out.
     """
     graph, edges = _windows(space, [terms], count)
-    pools = [_pool(space, graph, edges, terms, number, seed) for number in range(count)]
+    edges = _by_ratio(graph, edges)
+    windows = Windows(graph, 0)
+    pools = [_pool(space, windows, edges, terms, number, seed) for number in range(count)]
     if count >= 4:
         for place, extreme in ((0, cheapest(graph, 0)), (-1, dearest(graph, 0))):
             assert extreme is not None
@@ -184,12 +199,12 @@ def calibration_networks(
 
 
 def _pool(
-    space: SearchSpace, graph: Graph, edges: NDArray[np.int64], terms: Sequence[Term],
+    space: SearchSpace, windows: Windows, edges: NDArray[np.int64], terms: Sequence[Term],
     number: int, seed: int,
 ) -> list[Arch]:
     """Return candidates of a window: in every other one those that a search would find."""
     rng = stream(seed, "networks calibrate", number)
-    uniform = _uniform(space, graph, edges, number, UNIFORM_PER_WINDOW, rng)
+    uniform = _uniform(space, windows, edges, number, UNIFORM_PER_WINDOW, rng)
     if number % 2 == 0 or not uniform:
         return uniform
     span = int(edges[-1]) - int(edges[0])
@@ -200,7 +215,7 @@ def _pool(
         for draw in range(WINNERS_PER_WINDOW)
     ]
     found = [arch for arch in winners if arch is not None]
-    totals = graph.totals(to_symbols(space.encode(found), space))[0]
+    totals = windows.graph.totals(to_symbols(space.encode(found), space))[0]
     inside = [arch for arch, total in zip(found, totals.tolist(), strict=True)
               if total > int(edges[number])]
     return inside or uniform

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +84,7 @@ class ProfilePlan:
         """Whether some of the space's operations are left to be predicted."""
         return self.most_ops is not None and self.most_ops < len(self.ops)
 
-    @property
+    @cached_property
     def ops(self) -> list[OpSpec]:
         """The distinct operations of the space within the scope, in order of first use."""
         return ops_in_scope(self.space, self.scope)

@@ -56,6 +56,8 @@ def _moved(
             "scale": fit.scale * factor,
             "per_op_ms": fit.per_op_ms * factor,
             "per_mparam_ms": fit.per_mparam_ms * factor,
+            "per_cold_mparam_ms": fit.per_cold_mparam_ms * factor,
+            "per_mvalue_ms": fit.per_mvalue_ms * factor,
             "corrections": {group: c * factor for group, c in fit.corrections.items()},
             "constant_ms": fit.constant_ms * factor + drift.offset_ms,
         })

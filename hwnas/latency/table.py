@@ -104,6 +104,8 @@ class Calibration(FileModel):
     per_op_ms: Finite
     constant_ms: Finite
     per_mparam_ms: Finite = 0.0
+    per_cold_mparam_ms: Finite = 0.0
+    per_mvalue_ms: Finite = 0.0
     corrections: dict[str, Finite] = Field(default_factory=dict)
     num_networks: Annotated[int, Field(ge=0, le=10**9)]
     mean_abs_rel_error: Finite

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hwnas.latency.composition import describe
 from hwnas.latency.scoped import Tables, scope_text
 from hwnas.latency.scoped import parts as single_tables
 from hwnas.latency.table import LatencyTable
@@ -129,9 +130,7 @@ def _calibration(tables: Tables) -> list[Html]:
         return [element("p", "The table is not calibrated on whole networks: predictions are raw "
                              "sums of these times.", attrs={"class": "muted"})]
     return [
-        element("p", f"Prediction for {space}: {fit.scale:.4g} × sum of rows "
-                     f"+ {fit.per_op_ms:.4g} ms × operations + {fit.constant_ms:.4g} ms, fitted on "
-                     f"{fit.num_networks} whole networks.", attrs={"class": "muted"})
+        element("p", f"Prediction for {space}: {describe(fit)}.", attrs={"class": "muted"})
         for space, fit in fits
     ]
 

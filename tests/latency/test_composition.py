@@ -51,10 +51,10 @@ def _noise(count, sigma, seed=0):
 
 
 def _measured(table, archs, known, groups=None):
-    """Milliseconds of networks: known (scale, constant, per op, per M params), group factors."""
+    """Milliseconds of networks: known coefficients of BASE (those not given are 0), group factors."""
     x = features(SPACE, table, archs)
     corrections = np.array([(groups or {}).get(name, 0.0) for name in x.names])
-    return x.base @ np.array(known) + x.groups @ corrections
+    return x.base[:, : len(known)] @ np.array(known) + x.groups @ corrections
 
 
 STRUCTURES = {
@@ -63,7 +63,9 @@ STRUCTURES = {
     "affine": (0.9, 2.5, 0.0, 0.0),
     "affine+ops": (0.95, 0.3, -0.25, 0.0),
     "affine+params": (0.95, 0.3, 0.0, 1.0),
+    "cold": (0.95, 0.0, 0.0, 0.0, 1.5, -0.4),
     "affine+ops+params": (0.95, 0.3, -0.25, 1.0),
+    "cold+ops": (0.95, 0.0, 0.2, 0.0, 1.5, -0.4),
 }
 
 
@@ -72,8 +74,9 @@ def test_without_noise_the_form_that_made_the_data_is_found_with_its_numbers(tab
     known = STRUCTURES[form]
     fitted = fit_calibration(SPACE, table, archs, _measured(table, archs, known))
     assert fitted.form == form
-    found = (fitted.scale, fitted.constant_ms, fitted.per_op_ms, fitted.per_mparam_ms)
-    np.testing.assert_allclose(found, known, rtol=1e-6, atol=1e-9)
+    found = (fitted.scale, fitted.constant_ms, fitted.per_op_ms, fitted.per_mparam_ms,
+             fitted.per_cold_mparam_ms, fitted.per_mvalue_ms)
+    np.testing.assert_allclose(found, (*known, 0.0, 0.0)[:6], rtol=1e-6, atol=1e-9)
     assert fitted.max_abs_rel_error < 1e-9
     assert fitted.corrections == {}
 
@@ -152,7 +155,8 @@ def test_the_simplest_form_whose_error_is_near_the_best():
 def test_few_networks_fit_few_terms_whatever_they_say(table, archs, count, columns):
     some = archs[:: 16 // count][:count]
     fitted = fit_calibration(SPACE, table, some, _measured(table, some, (0.9, 0.3, -0.2, 0.8)))
-    used = [fitted.scale, fitted.constant_ms, fitted.per_op_ms, fitted.per_mparam_ms]
+    used = [fitted.scale, fitted.constant_ms, fitted.per_op_ms, fitted.per_mparam_ms,
+            fitted.per_cold_mparam_ms, fitted.per_mvalue_ms]
     assert sum(value != 0 for value in used) <= columns
     assert fitted.corrections == {}
     assert fitted.num_networks == count
