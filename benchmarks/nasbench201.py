@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from hwnas.interfaces import Codes, CodeSearcher
+from hwnas.rng import stream
 from hwnas.search.evolution import Evolution
 from hwnas.search.feasible import ListedFeasible
 from hwnas.search.local_search import LocalSearch
@@ -58,10 +59,13 @@ BATCH = 10
 
 
 class ByWork:
-    """Asks for networks by falling multiply-accumulates. Implements ``interfaces.CodeSearcher``."""
+    """Asks for networks by falling multiply-accumulates, equals in random order.
 
-    def __init__(self, feasible: ListedFeasible) -> None:
-        self.codes, self.asked = feasible.busiest(len(CODES)), 0
+    Implements ``interfaces.CodeSearcher``.
+    """
+
+    def __init__(self, feasible: ListedFeasible, seed: int) -> None:
+        self.codes, self.asked = feasible.busiest(len(CODES), stream(seed, "by work")), 0
 
     def ask_codes(self, count: int) -> Codes:
         """Return the next ones."""
@@ -75,7 +79,7 @@ class ByWork:
 STRATEGIES: dict[str, Callable[[ListedFeasible, int], CodeSearcher]] = {
     "random": RandomSearch,
     "uniform": lambda feasible, seed: RandomSearch(feasible, seed, low_share=0.0),
-    "most-macs": lambda feasible, _: ByWork(feasible),
+    "most-macs": lambda feasible, seed: ByWork(feasible, seed),
     "evolution": Evolution,
     "surrogate": lambda feasible, seed: Surrogate(feasible, Evolution(feasible, seed), seed),
     "local": LocalSearch,

@@ -16,8 +16,9 @@ Departures, each for a limit that every network has to meet:
   (``work.py``), as often as these tell the better of two evaluated networks. Where a parent has
   none, others are drawn; where none has, random networks of the window take over (see
   ``population.draw_new``), so that a search ends only when no network is left.
-- The first networks are the two with the most multiply-accumulates within the limits, and of POOL
-  times as many random ones from the window just below the budget those that have most.
+- The first networks have the most multiply-accumulates of POOL times as many random ones from the
+  window just below the budget.
+- Every tenth network is the busiest not yet evaluated: a guess that evolution does not depend on.
 - A batch of children comes from one population; a failed evaluation never joins it.
 """
 
@@ -35,6 +36,7 @@ from hwnas.search.population import (
     Floats,
     History,
     Ints,
+    busiest_due,
     draw_new,
     first_codes,
     offspring,
@@ -72,13 +74,14 @@ class Evolution:
             raise ValueError("evolution needs population >= 2, sample >= 1 and crossover in "
                              f"[0, 1], got {self.population}, {self.sample}, {self.crossover}")
         self.history = History(self.feasible.space)
-        self.work = Work(self.feasible)
+        self.work = Work(self.feasible, self.seed)
 
     def ask_codes(self, count: int) -> Codes:
         """Return up to ``count`` new networks within the limits; fewer when none are left."""
         rng = stream(self.seed, "evolution", self.history.num_asked)
-        first = self.work.first(self.start)
-        found = self._ask(first_codes(self.feasible, self.history, first, count))
+        start = first_codes(self.feasible, self.history, self.start, count)
+        busy = busiest_due(self.work, self.history, count, count - len(start))
+        found = np.concatenate([self._ask(start), self._ask(busy[self.history.fresh(busy)])])
         random = self.population - self.history.num_asked
         if len(self.history.scores) == 0:
             random = count

@@ -19,7 +19,6 @@ from hwnas.additive.window import LISTED_CODES, Window
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import Codes, SearchSpace
 from hwnas.latency.networks import macs_terms
-from hwnas.rng import stream
 from hwnas.search.limits import LimitedSpace
 from hwnas.space.codes import to_codes, to_symbols
 
@@ -60,12 +59,12 @@ class Feasible(Protocol):
     def listed(self) -> Codes | None:
         """Return all codes within the limits in lexicographic order; None: too many to list."""
 
-    def busiest(self, count: int) -> Codes:
+    def busiest(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates.
 
-        Most first, one code a network, fewer where there are fewer. Exact where all codes can be
-        listed; of a larger space the busiest of BUSY_DRAWS drawn ones, since to prove the optimum
-        of one sum under another is a knapsack problem.
+        Most first, equals in random order, one code a network, fewer where there are fewer. Exact
+        where all codes can be listed; of a larger space the busiest of BUSY_DRAWS drawn ones, since
+        to prove the optimum of one sum under another is a knapsack problem.
         """
 
     @property
@@ -166,12 +165,12 @@ class AdditiveFeasible:
         codes = to_codes(window.listed[self.limited.within(window.listed)], self.space)
         return codes[np.lexsort(codes.T[::-1])]
 
-    def busiest(self, count: int) -> Codes:
+    def busiest(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates."""
         codes = self.listed()
         if codes is None:
-            codes = self.sample(BUSY_DRAWS, stream(0, "busiest"))
-        return _busiest(self.space, codes, count)
+            codes = self.sample(BUSY_DRAWS, rng)
+        return _busiest(self.space, codes, count, rng)
 
     @property
     def num_codes(self) -> int:
@@ -254,9 +253,9 @@ class ListedFeasible:
         places, _ = self._places
         return self._codes(np.sort(places)) if len(places) <= LISTED_CODES else None
 
-    def busiest(self, count: int) -> Codes:
+    def busiest(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates."""
-        return _busiest(self.space, self._codes(np.sort(self._places[0])), count)
+        return _busiest(self.space, self._codes(np.sort(self._places[0])), count, rng)
 
     @property
     def num_codes(self) -> int:
@@ -264,8 +263,9 @@ class ListedFeasible:
         return len(self._places[0])
 
 
-def _busiest(space: SearchSpace, codes: Codes, count: int) -> Codes:
-    """Return the networks of ``codes`` with the most multiply-accumulates; of equals the first."""
+def _busiest(space: SearchSpace, codes: Codes, count: int, rng: np.random.Generator) -> Codes:
+    """Return the networks of ``codes`` with the most multiply-accumulates, equals at random."""
+    codes = codes[rng.permutation(len(codes))]
     codes = codes[np.argsort(-sum_of_terms(macs_terms(space), codes), kind="stable")]
     first = np.unique(space.network_keys(codes), axis=0, return_index=True)[1]
     chosen: Codes = codes[np.sort(first)[:count]]

@@ -27,6 +27,7 @@ Ints = NDArray[np.int64]
 LOW_SHARE = 0.75  # random networks are drawn from [0.75, 1] x budget, see random_search.py
 PROPOSALS = 48  # children each pair of parents proposes
 ONE_CHANGE = 0.5  # the number of changes of a child is geometric with this parameter
+TURN = 10  # every so many-th network of a search is the busiest not yet evaluated (work.py)
 ROUNDS = 20  # rounds of proposals before a search looks for what is left in another way
 
 
@@ -227,6 +228,18 @@ def offspring(
     chosen = order.argmin(axis=1) + np.arange(count) * PROPOSALS
     children: Codes = proposed[chosen[good[chosen]]]
     return children[history.fresh(children)]
+
+
+def busiest_due(work: Work, history: History, count: int, room: int) -> Codes:
+    """Return the busiest networks not asked for yet, ``room`` of them at most.
+
+    One in TURN of all networks of a search is such a one: as many are due among the next ``count``.
+    """
+    asked = history.num_asked
+    due = -(-(asked + count) // TURN) - -(-asked // TURN)
+    if min(due, room) <= 0:
+        return work.busiest[:0]
+    return np.asarray(work.busiest[history.fresh(work.busiest)][: min(due, room)])
 
 
 def first_codes(feasible: Feasible, history: History, start: Codes | None, count: int) -> Codes:

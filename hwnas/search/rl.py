@@ -13,7 +13,8 @@ Departures, all for the sake of few evaluations:
   error.
 - The controller does not begin at random: before the first evaluation it learns, by maximum
   likelihood, the distribution of those networks of the window below the budget that do most work
-  (``work.py``), one of POOL drawn uniformly. The two busiest of all are evaluated first.
+  (``work.py``), one of POOL drawn uniformly. Every tenth network is the busiest not yet
+  evaluated.
 - A reward counts by its rank among all rewards so far (as in natural evolution strategies, Wierstra
   et al., JMLR 2014, §3.1), so that a few networks that do not train at all do not hide the rest.
 - Each update also raises the likelihood of the best networks so far (priority queue training,
@@ -35,6 +36,7 @@ from hwnas.search.feasible import Feasible
 from hwnas.search.population import (
     LOW_SHARE,
     History,
+    busiest_due,
     collect,
     draw_new,
     first_codes,
@@ -100,7 +102,7 @@ class PolicySearch:
 
     def __post_init__(self) -> None:
         self.history = History(self.feasible.space)
-        self._work = Work(self.feasible)
+        self._work = Work(self.feasible, self.seed)
         self._pending: list[tuple[Codes, Floats]] = []
         self._rewards = np.empty(0)
         self._baseline = 0.5
@@ -140,8 +142,9 @@ class PolicySearch:
         """Return up to ``count`` new codes within the limits."""
         rng = stream(self.seed, "rl ask", self.history.num_asked)
         history = self.history
-        first = history.ask(first_codes(self.feasible, history, self._work.first(self.start),
-                                        count))
+        start = first_codes(self.feasible, history, self.start, count)
+        busy = busiest_due(self._work, history, count, count - len(start))
+        first = np.concatenate([history.ask(start), history.ask(busy[history.fresh(busy)])])
         missing = count - len(first)
         uniform = int(rng.binomial(missing, self.settings.uniform_share))
         drawn = history.ask(collect(lambda number: self._draw(number, rng), self.feasible, history,

@@ -5,7 +5,7 @@ has to train for this guess, and it ranks networks about as well as the best sco
 without training do (Ning et al., "Evaluating Efficient Performance Estimators of Neural
 Architectures", NeurIPS 2021, §5; White et al., "A Deeper Look at Zero-Cost Proxies for Lightweight
 NAS", ICLR blog track 2022). Searches use it to choose among candidates that they know nothing else
-of, and evaluate the BUSIEST first; it never replaces an evaluation.
+of, and evaluate the busiest now and then; it never replaces an evaluation.
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ from scipy.stats import kendalltau
 from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.interfaces import Codes
 from hwnas.latency.networks import macs_terms
+from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
 
-BUSIEST = 2  # networks that do most of all within the limits, evaluated first
+LISTED = 200  # busiest networks that are known at a time
 
 
 @dataclass(frozen=True)
 class Work:
-    """The multiply-accumulates of the networks of a space under limits."""
+    """The multiply-accumulates of the networks of a space under limits.
+
+    The busiest come in an order of ``seed`` where they are equal.
+    """
 
     feasible: Feasible
+    seed: int = 0
 
     @cached_property
     def _terms(self) -> tuple[Term, ...]:
@@ -54,9 +59,5 @@ class Work:
 
     @cached_property
     def busiest(self) -> Codes:
-        """The BUSIEST networks within the limits, ``(at most BUSIEST, num_choices)``."""
-        return self.feasible.busiest(BUSIEST)
-
-    def first(self, start: Codes | None) -> Codes:
-        """Return what a search begins with: ``start``, then the busiest."""
-        return self.busiest if start is None else np.concatenate([start, self.busiest])
+        """The LISTED busiest networks within the limits, busiest first."""
+        return self.feasible.busiest(LISTED, stream(self.seed, "busiest"))
