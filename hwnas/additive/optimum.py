@@ -224,11 +224,12 @@ def _merge(parts: Sequence[tuple[Labels, int, int]], room: int) -> Labels:
     scores = np.concatenate([labels.scores + gain for labels, _, gain in parts])
     fits = costs <= room
     costs, scores = costs[fits], scores[fits]
-    order = np.lexsort((-scores, costs))
+    order = np.argsort(costs, kind="stable")  # each part is in order already
     costs, scores = costs[order], scores[order]
     best_before = np.concatenate(([-UNREACHABLE], np.maximum.accumulate(scores)[:-1]))
-    kept = scores > best_before
-    return Labels(costs[kept], scores[kept])
+    costs, scores = costs[scores > best_before], scores[scores > best_before]
+    last = np.append(np.diff(costs) > 0, np.ones(min(1, len(costs)), dtype=bool))
+    return Labels(costs[last], scores[last])
 
 
 def _thin(labels: Labels, most: int) -> Labels:

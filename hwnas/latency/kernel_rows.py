@@ -18,7 +18,7 @@ from hwnas.errors import MissingRowError
 from hwnas.interfaces import Codes, SearchSpace
 from hwnas.latency.kernel_predictor import LEAST_ROWS, NO_MODEL, KernelModel, fit_kernels
 from hwnas.latency.measurement import Measurement
-from hwnas.latency.predictor import LutPredictor
+from hwnas.latency.predictor import LutPredictor, once_an_array
 from hwnas.latency.scoped import Tables, scope_text
 from hwnas.latency.table import LatencyTable
 from hwnas.ops import OpSpec
@@ -31,7 +31,7 @@ class Completed:
 
     table: LatencyTable
     model: KernelModel
-    predicted: tuple[OpSpec, ...]
+    predicted: frozenset[OpSpec]
 
 
 def complete(table: LatencyTable, ops: Sequence[OpSpec]) -> Completed:
@@ -46,7 +46,7 @@ def complete(table: LatencyTable, ops: Sequence[OpSpec]) -> Completed:
                 if row.source != "kernel"}
     missing = [op for op in dict.fromkeys(ops) if op not in table.entries]
     if not missing:
-        return Completed(table, NO_MODEL, ())
+        return Completed(table, NO_MODEL, frozenset())
     model = fit_kernels(measured)
     if not model.kinds:
         raise MissingRowError(
@@ -56,7 +56,7 @@ def complete(table: LatencyTable, ops: Sequence[OpSpec]) -> Completed:
         )
     found = model.predict_ms(missing)
     rows = {op: Measurement.predicted(ms) for op, ms in found.items()}
-    return Completed(replace(table, entries={**table.entries, **rows}), model, tuple(found))
+    return Completed(replace(table, entries={**table.entries, **rows}), model, frozenset(found))
 
 
 def _counts(rows: Mapping[str, int]) -> str:
@@ -77,15 +77,17 @@ class KernelPredictor(LutPredictor):
         super().__init__(space, table)
         if any(self._used.values()):
             self.source = self.source.replace("lut", "kernel")
+        marks = once_an_array(self._factors, lambda factor: factor.values(self._is_predicted))
         self._predicted_terms = tuple(
-            Term(factor.choices, factor.values(self._is_predicted)) for factor in self._factors)
+            Term(factor.choices, mark)
+            for factor, mark in zip(self._factors, marks, strict=True))
 
     def _row(self, table: LatencyTable) -> Callable[[OpSpec | None], float]:
         scope = scope_text(table.header.scope)
         if scope not in self._completed:
             self._completed[scope] = complete(table, self._ops)
         completed = self._completed[scope]
-        used, predicted = self._used.setdefault(scope, set()), {*completed.predicted}
+        used, predicted = self._used.setdefault(scope, set()), completed.predicted
         rows = super()._row(completed.table)
 
         def value(op: OpSpec | None) -> float:

@@ -27,7 +27,8 @@ from hwnas.rng import stream
 from hwnas.space.codes import symbol_counts, to_codes, to_symbols
 
 TRIES_PER_WINDOW = 20
-UNIFORM_PER_WINDOW = 8  # candidates of a calibration network
+UNIFORM_PER_WINDOW = 8  # candidates of a calibration network, by codes and by options
+OPTION_DRAWS = 64  # for each window
 WINNERS_PER_WINDOW = 3
 WIDE_RANGE = 30.0  # largest over smallest: beyond, equal windows leave most of the octaves out
 DESIGN_PRIOR = 1.0  # of the D-optimal choice: so much is known of every direction beforehand
@@ -174,6 +175,8 @@ def calibration_networks(
     edges = _by_ratio(graph, edges)
     windows = Windows(graph, 0)
     pools = [_pool(space, windows, edges, terms, number, seed) for number in range(count)]
+    for pool, drawn in list(zip(pools, _by_options(space, graph, edges, seed), strict=True))[::2]:
+        pool += drawn
     if count >= 4:
         for place, extreme in ((0, cheapest(graph, 0)), (-1, dearest(graph, 0))):
             assert extreme is not None
@@ -196,6 +199,25 @@ def calibration_networks(
         chosen[number] = best
         information = information + np.outer(x[best], x[best])
     return [every[chosen[number]] for number in sorted(chosen)]
+
+
+def _by_options(
+    space: SearchSpace, graph: Graph, edges: NDArray[np.int64], seed: int
+) -> list[list[Arch]]:
+    """Return for each window networks whose choices are drawn one by one, each option alike.
+
+    Of all codes most have every block there can be, as such are the most combinations; drawn by
+    options, networks of any depth are as many.
+    """
+    count = len(edges) - 1
+    sizes = [len(choice.options) for choice in space.choices]
+    codes = stream(seed, "networks by options").integers(
+        sizes, size=(OPTION_DRAWS * count, len(sizes)))
+    codes = space.repair(codes.astype(np.int16))
+    symbols = to_symbols(codes, space)
+    codes, symbols = codes[graph.possible(symbols)], symbols[graph.possible(symbols)]
+    place = np.searchsorted(edges[1:-1], graph.totals(symbols)[0], side="left")
+    return [space.decode(codes[place == number][:UNIFORM_PER_WINDOW]) for number in range(count)]
 
 
 def _pool(

@@ -55,7 +55,7 @@ class LutPredictor:
                 stacklevel=2,
             )
         self._factors = self._scoped_factors()
-        values = [self._values(factor) for factor in self._factors]
+        values = once_an_array(self._factors, self._values)
         self.restricted = restrictions(space, self._factors, values, self._missing)
         self.terms = tuple(
             Term(factor.choices, value)
@@ -141,6 +141,15 @@ class LutPredictor:
                                    f"there are tables of {scopes}")
         absent = [op for op in self.space.layers(arch) if op not in table.entries]
         return table.missing(absent, self.space.name)
+
+
+def once_an_array(
+    factors: Sequence[Factor], values: Callable[[Factor], NDArray[np.float64]]
+) -> list[NDArray[np.float64]]:
+    """Return ``values`` of each factor, called once for all that share their arrays."""
+    keys = [(id(factor.ops), id(factor.possible)) for factor in factors]
+    found = {key: values(factor) for key, factor in dict(zip(keys, factors, strict=True)).items()}
+    return [found[key] for key in keys]
 
 
 def over(factor: Factor, choices: Sequence[int], sizes: Sequence[int]) -> Factor:

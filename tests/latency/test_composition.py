@@ -51,7 +51,7 @@ def _noise(count, sigma, seed=0):
 
 
 def _measured(table, archs, known, groups=None):
-    """Milliseconds of networks: known coefficients of BASE (those not given are 0), group factors."""
+    """Milliseconds of networks: the first coefficients of BASE (the others 0), group factors."""
     x = features(SPACE, table, archs)
     corrections = np.array([(groups or {}).get(name, 0.0) for name in x.names])
     return x.base[:, : len(known)] @ np.array(known) + x.groups @ corrections
