@@ -22,6 +22,7 @@ block                 columns
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,14 +31,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.interfaces import Codes, Factor, SearchSpace
-from hwnas.latency.parts import by_class, part_class, split
-from hwnas.latency.parts import features as part_features
-from hwnas.ops import OpSpec
+from hwnas.latency.parts import part_class, split
+from hwnas.ops import ACTIVATIONS, OpSpec
 from hwnas.space.codes import distinct_ops
 
 Floats = NDArray[np.float64]
 
 MOST_OPS = 2000
+CHANNEL_BLOCK = 16  # kernels work on blocks of channels, at most as wide as this on CPUs
+ACT_COLUMNS = tuple(act for act in ACTIVATIONS if act not in ("none", "relu6"))  # relu6 as relu
 ALIKE_VARIANCE = 0.99  # share of the covariance of parts that the columns of ``alike`` keep
 
 TOTALS = ("macs", "params", "values", "ops")
@@ -175,8 +177,11 @@ def _alike(parts: Sequence[OpSpec]) -> Floats:
     """
     number = {part: i for i, part in enumerate(parts)}
     blocks = []
-    for own in by_class(parts).values():
-        x = part_features(own)
+    classes: dict[str, list[OpSpec]] = {}
+    for part in dict.fromkeys(parts):
+        classes.setdefault(part_class(part), []).append(part)
+    for own in classes.values():
+        x = np.array([_of_part(part) for part in own])
         spread = x.std(axis=0)
         varying = spread > 1e-9
         x = (x - x.mean(axis=0))[:, varying] / spread[varying] / max(int(varying.sum()), 1) ** 0.5
@@ -205,3 +210,17 @@ def _options(space: SearchSpace, codes: Codes) -> Floats:
 def _one_hot(codes: Codes, sizes: Sequence[int]) -> Floats:
     return np.concatenate([codes[:, column, None] == np.arange(size)
                            for column, size in enumerate(sizes)], axis=1).astype(np.float64)
+
+
+def _of_part(part: OpSpec) -> list[float]:
+    """Return logarithms of a part's sizes and work, fill of its blocks of channels, activation."""
+    attrs = dict(part.attrs)
+    out_channels, height, width = part.out_shape
+    sizes = [part.in_shape[0], out_channels, part.in_shape[1] * part.in_shape[2],
+             height * width, part.macs, part.params]
+    named = [attrs.get(name, 1) for name in ("kernel", "stride", "width", "hidden", "features",
+                                             "kv_stride")]
+    logs = [float(np.log1p(float(value))) for value in (*sizes, *named)]
+    filled = [math.log(-(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK / channels)
+              for channels in (part.in_shape[0], out_channels)]
+    return logs + filled + [float(attrs.get("act") == act) for act in ACT_COLUMNS]
