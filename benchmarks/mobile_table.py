@@ -1,9 +1,9 @@
 """Whole networks of space `mobile` from a table of at most 400 of its 16,000 operations.
 
 On this machine: `hwnas profile --space mobile --ops 400 --calibrate 16` (or the table that --table
-names, if it is there), and `--predictor kernel` for the rest. Judged are networks that the table
-knows nothing of, timed in a later session: random ones; winners, the exact optimum under the
-predicted latency of a made-up accuracy at budgets over the whole range, another for each
+names, if it is there), and `--predictor kernel` for the rest. Judged are networks that it knows
+nothing of, timed in a later session: random ones; winners, the exact optimum under the predicted
+latency of a made-up accuracy at budgets over the whole range, another for each
 (`networks.utility_terms`); and the seven published networks that are codes of the space. The
 table's sentinels are timed with them: the median of now over then is the drift, and predictions
 are multiplied by it.
