@@ -82,6 +82,16 @@ def draw_weightings(count: int) -> Weightings:
     return Weightings(np.where(out, 0.0, amplitudes**2), noise**2, rng.random(count) < 0.5)
 
 
+def median_variances() -> Floats:
+    """Return ``(components,)`` the median variance of each where it is in, times how often it is.
+
+    Means would be ruled by the few weightings of greatest amplitude.
+    """
+    low, high = np.array(list(AMPLITUDES.values())).T
+    chance = np.where(np.arange(len(low)) < ALWAYS, 1.0, 1 - LEFT_OUT)
+    return np.asarray(chance * low * high)
+
+
 def covariances(left: Pool, right: Pool) -> Floats:
     """Return ``(components, num_left, num_right)`` covariances of each component at amplitude 1."""
     found = np.zeros((len(AMPLITUDES), len(left), len(right)))

@@ -78,7 +78,7 @@ class FeatureReader:
         self._sums = {name: np.concatenate([rows, np.zeros((1, rows.shape[1]))]) for name, rows in (
             ("totals", np.array([_sizes(op) for op in ops])),
             ("classes", _sum(_by_class(parts)[which], owner, len(ops))),
-            ("alike", _sum(_alike(parts)[which], owner, len(ops))),
+            ("alike", _sum(alike(parts)[which], owner, len(ops))),
         )}
         self._num_ops = len(ops)
         self._factors = [
@@ -166,7 +166,7 @@ def _by_class(parts: Sequence[OpSpec]) -> Floats:
     return found.reshape(len(parts), -1)
 
 
-def _alike(parts: Sequence[OpSpec]) -> Floats:
+def alike(parts: Sequence[OpSpec]) -> Floats:
     """Return ``(num_parts, columns)`` whose inner products are a covariance between parts.
 
     Time per MAC is a Gaussian process over the features of parts, independent between classes: the

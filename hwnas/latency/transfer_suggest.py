@@ -2,8 +2,9 @@
 
 Greedy choice of the network whose measurement lowers the mean variance of all networks most
 (the A-optimal or "integrated variance" criterion: Cohn, Ghahramani and Jordan, "Active learning
-with statistical models", JAIR 1996, §3), under the transfer predictor's covariance averaged over
-its weightings, with the noise of a quiet timer: what can be known before anything is timed.
+with statistical models", JAIR 1996, §3), under the transfer predictor's covariance with the
+median of its prior's variances and the noise of a quiet timer: what can be known before anything is
+timed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.latency.transfer import NUM_WEIGHTINGS, covariances, draw_weightings
+from hwnas.latency.transfer import covariances, median_variances
 from hwnas.latency.transfer_basis import Pool
 from hwnas.rng import stream
 
@@ -33,7 +34,7 @@ def suggest(
         rng = stream(seed, "transfer candidates")
         rows = np.sort(rng.choice(rows, MOST_CANDIDATES, replace=False))
     candidates = pool.take(rows)
-    variances = draw_weightings(NUM_WEIGHTINGS).variances.mean(axis=0)
+    variances = median_variances()
     left = np.tensordot(variances, covariances(candidates, candidates), 1)
     free = np.ones(len(rows), dtype=bool)
     if timed is not None and len(timed):

@@ -3,11 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hwnas.latency.parts import features as part_features
+from hwnas.latency.parts import split
 from hwnas.latency.transfer import TransferPredictor, draw_weightings, fit_transfer, timer_tick_ms
 from hwnas.latency.transfer_basis import Basis, Measured, fit_ridge
-from hwnas.latency.transfer_features import MACS, features
+from hwnas.latency.transfer_features import MACS, TOTALS, alike, features
 from hwnas.latency.transfer_report import CEILING, accuracy_of, baselines, compare
 from hwnas.latency.transfer_suggest import suggest
+from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.catalogue import CATALOGUE, load_space
 
@@ -168,6 +171,47 @@ def test_every_space_is_predicted(space_name):
     assert np.isfinite(expected).all()
     assert (std > 0).all()
     assert accuracy_of(expected, ms).spearman > 0.9
+
+
+@pytest.mark.parametrize("space_name", ["fbnet", "nasbench201", "ofa-mbv3"])
+def test_parts_add_up_to_their_network_and_alike_ones_share_columns(space_name):
+    space = load_space(space_name)
+    blocks = features(space, random_codes(space, 20, 15)).blocks
+    by_class = blocks["classes"].reshape(20, -1, len(TOTALS))
+    np.testing.assert_allclose(by_class[:, :, MACS].sum(axis=1), blocks["totals"][:, MACS])
+    assert np.linalg.matrix_rank(blocks["alike"]) > 1  # time per MAC is not one number
+
+
+def test_the_covariance_of_parts_is_that_of_their_features():
+    parts = [OpSpec.make("conv", (channels, 8, 8), channels, kernel=kernel, stride=1, act="relu",
+                         groups=channels) for channels in (8, 16, 32) for kernel in (3, 5, 7)]
+    pointwise = OpSpec.make("conv", (8, 8, 8), 16, kernel=1, stride=1, act="relu")
+    columns = alike([*parts, pointwise])
+    found = columns @ columns.T
+    x = part_features(parts)
+    x = (x - x.mean(axis=0))[:, x.std(axis=0) > 1e-9]
+    x /= x.std(axis=0)
+    wanted = np.exp(-((x[:, None] - x[None]) ** 2).mean(axis=2) / 2)
+    macs = np.array([part.macs for part in parts])
+    np.testing.assert_allclose(found[:9, :9] / np.outer(macs, macs), wanted, atol=0.1)
+    np.testing.assert_allclose(found[9, :9], 0, atol=1e-9)  # another class
+    assert found[9, 9] == pytest.approx(pointwise.macs**2)
+
+
+def test_without_sources_costs_of_parts_are_learnt_from_few_networks():
+    """A device whose time per MAC falls with channels, with a call a part."""
+    space = load_space("fbnet")
+    codes = random_codes(space, 300, 16)
+    ms = np.array([sum(2e-3 + part.macs / (1 + part.out_channels / 64) * 1e-8
+                       for op in space.layers(arch) for part in split(op))
+                   for arch in space.decode(codes)])
+    pool = Basis(space, {}).pool(codes)
+    timed = np.arange(0, 300, 15)
+    asked = np.setdiff1d(np.arange(300), timed)
+    ours = TransferPredictor(pool.take(timed), ms[timed]).predict_ms(pool.take(asked))
+    simpler = baselines(pool.take(timed), ms[timed], pool.take(asked))
+    errors = {name: accuracy_of(values, ms[asked]).rmspe for name, values in simpler.items()}
+    assert accuracy_of(ours, ms[asked]).rmspe < 0.9 * min(errors.values())
 
 
 def test_the_ridge_is_the_solution_of_its_normal_equations_and_its_error_that_of_refits():
