@@ -181,7 +181,7 @@ def alike(parts: Sequence[OpSpec]) -> Floats:
     for part in dict.fromkeys(parts):
         classes.setdefault(part_class(part), []).append(part)
     for own in classes.values():
-        x = np.array([_of_part(part) for part in own])
+        x = np.array([of_part(part) for part in own])
         spread = x.std(axis=0)
         varying = spread > 1e-9
         x = (x - x.mean(axis=0))[:, varying] / spread[varying] / max(int(varying.sum()), 1) ** 0.5
@@ -212,7 +212,7 @@ def _one_hot(codes: Codes, sizes: Sequence[int]) -> Floats:
                            for column, size in enumerate(sizes)], axis=1).astype(np.float64)
 
 
-def _of_part(part: OpSpec) -> list[float]:
+def of_part(part: OpSpec) -> list[float]:
     """Return logarithms of a part's sizes and work, fill of its blocks of channels, activation."""
     attrs = dict(part.attrs)
     out_channels, height, width = part.out_shape

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.parts import features as part_features
 from hwnas.latency.parts import split
 from hwnas.latency.transfer import TransferPredictor, draw_weightings, fit_transfer, timer_tick_ms
 from hwnas.latency.transfer_basis import Basis, Measured, fit_ridge
-from hwnas.latency.transfer_features import MACS, TOTALS, alike, features
+from hwnas.latency.transfer_features import MACS, TOTALS, alike, features, of_part
 from hwnas.latency.transfer_report import CEILING, accuracy_of, baselines, compare
 from hwnas.latency.transfer_suggest import suggest
 from hwnas.ops import OpSpec
@@ -188,7 +187,7 @@ def test_the_covariance_of_parts_is_that_of_their_features():
     pointwise = OpSpec.make("conv", (8, 8, 8), 16, kernel=1, stride=1, act="relu")
     columns = alike([*parts, pointwise])
     found = columns @ columns.T
-    x = part_features(parts)
+    x = np.array([of_part(part) for part in parts])
     x = (x - x.mean(axis=0))[:, x.std(axis=0) > 1e-9]
     x /= x.std(axis=0)
     wanted = np.exp(-((x[:, None] - x[None]) ** 2).mean(axis=2) / 2)
