@@ -26,7 +26,7 @@ from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.scoped import ScopedTables
 from hwnas.rng import stream
 from hwnas.search.accuracy_predictor import OfaPredictor, load_ofa_predictor
-from hwnas.search.combined_moves import CombinedMoves
+from hwnas.search.combined_moves import CombinedMoves, MoveSettings
 from hwnas.search.feasible import AdditiveFeasible, Feasible
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.search.population import num_options
@@ -35,7 +35,8 @@ from hwnas.space.catalogue import load_space
 BARS = {15.0: 0.7875, 20.0: 0.8075, 25.0: 0.8214, 30.0: 0.8302, 40.0: 0.8417}
 REPORTED = {15.0: 0.7854, 20.0: 0.8068, 25.0: 0.8192, 30.0: 0.8297, 40.0: 0.8395}
 EVALUATIONS = 60_000
-EVALUATIONS_OF_FRONT = 16_000
+EVALUATIONS_OF_FRONT = 17_500
+SETTINGS_OF_FRONT = MoveSettings(searches=4, elite=16)  # each budget has the last one's to begin
 FRONT_MS = (12.0, *np.arange(12.5, 60.1, 2.5).tolist())
 DEVICE = "note10"
 
@@ -127,7 +128,8 @@ def front(phone: Phone, seed: int = 0) -> bool:
     best: dict[float, float] = {}
     fastest = phone.under(60.0).limited.extremes()[0]
     for budget_ms in (ms for ms in FRONT_MS if ms >= fastest):
-        search = CombinedMoves(phone.under(budget_ms), phone.accuracy, seed)
+        search = CombinedMoves(phone.under(budget_ms), phone.accuracy, seed,
+                               SETTINGS_OF_FRONT)
         found = search.run(EVALUATIONS_OF_FRONT, known)
         known = found.codes
         best[budget_ms] = float(found.scores[0])

@@ -28,6 +28,8 @@ from hwnas.search.population import Floats, crossover, mutate, neighbours, num_o
 
 Ints = NDArray[np.int64]
 
+SHAPES = 4  # different sets of existing choices that an elite has room for, at least
+
 
 @dataclass(frozen=True)
 class MoveSettings:
@@ -36,8 +38,8 @@ class MoveSettings:
     ``searches`` run side by side from the best of ``starts`` random networks. A step ranks
     combinations of up to ``changes`` changes, ``beam`` of them at a time, and scores the best
     ``scored``. ``elite`` networks are parents of new starts, which have up to ``mutations`` further
-    changes; a share of new starts is instead the next best of the ``starts`` random networks, since
-    the elite soon is of one kind.
+    changes; a share ``random_share`` of new starts is instead the next best of the ``starts``
+    random networks.
     """
 
     searches: int = 6
@@ -45,16 +47,17 @@ class MoveSettings:
     changes: int = 4
     beam: int = 128
     scored: int = 48
-    elite: int = 16
-    mutations: int = 14
-    random_share: float = 0.2
+    elite: int = 32
+    mutations: int = 8
+    random_share: float = 0.0
 
 
 @dataclass
 class Found:
     """The best networks so far, best first: ``codes`` (n, num_choices), ``scores`` (n,).
 
-    Of the codes of one network one is kept.
+    Of the codes of one network one is kept, and of those with the same existing choices (stages as
+    deep) no more than a SHAPES-th of a niche, so that an elite is not soon of one depth.
     ``niche`` is the column whose options have elites of their own, None: there is one elite.
     """
 
@@ -82,11 +85,22 @@ class Found:
         first = np.unique(self.space.network_keys(every), axis=0, return_index=True)[1]
         order = first[np.argsort(-values[first], kind="stable")]
         self.codes, self.scores = every[order], values[order]
-        niches = self.niches
-        place = np.argsort(niches, kind="stable")
-        rank = np.empty(len(place), dtype=np.int64)
-        rank[place] = np.arange(len(place)) - np.searchsorted(niches[place], niches[place])
-        self.codes, self.scores = self.codes[rank < keep], self.scores[rank < keep]
+        _, shapes = np.unique(self.codes < 0, axis=0, return_inverse=True)
+        if shapes.any():  # else all have all choices
+            both = self.niches * (int(shapes.max()) + 1) + shapes.ravel()
+            self._keep(_ranks(both) < max(keep // SHAPES, 1))
+        self._keep(_ranks(self.niches) < keep)
+
+    def _keep(self, which: NDArray[np.bool_]) -> None:
+        self.codes, self.scores = self.codes[which], self.scores[which]
+
+
+def _ranks(groups: Ints) -> Ints:
+    """Return the place of each within its group, in order."""
+    place = np.argsort(groups, kind="stable")
+    rank = np.empty(len(place), dtype=np.int64)
+    rank[place] = np.arange(len(place)) - np.searchsorted(groups[place], groups[place])
+    return rank
 
 
 def hub(space: SearchSpace) -> int | None:
