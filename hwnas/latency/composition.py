@@ -48,7 +48,7 @@ NOISE = 0.01  # relative, of a network's measurement; with the prior it sets the
 MOST_CORRECTION = 0.15  # of the scale: networks unlike those calibrated on must not run away
 LEAST_SCALE = 0.2
 NEAR = 0.15
-NEGLIGIBLE = 1e-9  # relative; what is left is rounding
+EXACT = 1e-9  # errors this small are rounding: none is better than another
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def choose(errors: Sequence[Floats]) -> int:
     ``errors`` are each form's relative errors on the same networks, simplest form first.
     """
     rms = np.array([np.sqrt((e**2).mean()) for e in errors])
-    return int(np.argmax(rms <= rms.min() * (1 + NEAR) + NEGLIGIBLE))
+    return int(np.argmax(rms <= rms.min() * (1 + NEAR) + EXACT))
 
 
 def fit_calibration(

@@ -211,9 +211,9 @@ def _by_options(
     """
     count = len(edges) - 1
     sizes = [len(choice.options) for choice in space.choices]
-    drawn = stream(seed, "networks by options").integers(
+    options = stream(seed, "networks by options").integers(
         sizes, size=(OPTION_DRAWS * count, len(sizes)))
-    codes = space.repair(drawn.astype(np.int16))
+    codes = space.repair(options.astype(np.int16))
     symbols = to_symbols(codes, space)
     codes, symbols = codes[graph.possible(symbols)], symbols[graph.possible(symbols)]
     place = np.searchsorted(edges[1:-1], graph.totals(symbols)[0], side="left")

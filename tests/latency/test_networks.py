@@ -140,6 +140,19 @@ def test_calibration_networks_tell_more_than_networks_drawn_at_random():
     assert information(chosen) > max(information(archs) for archs in drawn) + 1
 
 
+def test_calibration_networks_of_a_wide_space_are_spread_by_ratio(tiny):
+    """A space whose largest network is a thousand times the smallest."""
+    worth = 10.0 ** np.linspace(0, 2.7, 4)
+    terms = [Term((place,), worth[: len(choice.options)]) for place, choice in
+             enumerate(tiny.choices)]
+    found = calibration_networks(tiny, terms, 8, seed=0)
+    codes = tiny.encode(found)
+    sums = sum(term.values[codes[:, term.choices[0]]] for term in terms)
+    ratio = (sums[-1] / sums[0]) ** (1 / 8)
+    assert max(sums[1:] / sums[:-1]) <= ratio**2 * (1 + 1e-6)
+    assert sums[0] == pytest.approx(5.0)
+
+
 def test_few_calibration_networks_and_one_are_possible(tiny):
     for count in (1, 2, 3, 5):
         assert len(calibration_networks(tiny, macs_terms(tiny), count, seed=0)) == count
