@@ -104,7 +104,7 @@ def test_the_run_on_images_of_ones_own_finds_a_model_for_them(tmp_path, monkeypa
 
 @pytest.mark.parametrize("name", ["cifar10.yaml", "ranking_cifar10.yaml"])
 def test_the_cifar_examples_run_with_fewer_images_and_epochs(tmp_path, monkeypatch, name):
-    for part, count in (("train", 40), ("test", 4)):
+    for part, count in (("train", 30), ("test", 4)):
         for number in range(10):
             folder = tmp_path / "cifar10" / part / f"class{number}"
             folder.mkdir(parents=True)
@@ -120,6 +120,8 @@ def test_the_cifar_examples_run_with_fewer_images_and_epochs(tmp_path, monkeypat
         "recipe": {"epochs": 2, "batch_size": 64, "warmup_epochs": 0}}}
     if "gates" in search:
         search["gates"] = {**search["gates"], "warmup_epochs": 1}
+    else:
+        search["supernet"] |= {"copies": 2, "recipe": {**search["supernet"]["recipe"], "epochs": 1}}
     target = {**given["targets"][0], "runtime": "onnxruntime", "calibrate": 2, "validate": 0,
               "device": _quick_host(tmp_path)}
     quick = {**given, "targets": [target], "search": search, "workers": 1,

@@ -152,7 +152,7 @@ def shop(stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hwnas() -> Callable[..., Answer]:
     return in_this_process
 
@@ -168,7 +168,9 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def popen(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from hwnas.cli import main; main()"]
+        # as a terminal starts it, also where the tests run in the background without Ctrl-C
+        command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, "
+                   "signal.default_int_handler); from hwnas.cli import main; main()"]
         process = subprocess.Popen(
             [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -102,23 +102,25 @@ def test_a_wrong_use_of_search_is_refused_with_what_is_allowed(shop, hwnas, argu
 
 
 def test_a_search_by_gates_takes_its_options_and_is_evaluated(shop, hwnas):
-    answer = hwnas(*SEARCH, "0.1", "--strategy", "proxyless", "--gradient", "full", "--epochs", "3",
-                   "--evaluations", "2")
+    answer = hwnas(*SEARCH, "0.1", "--strategy", "proxyless", "--gradient", "full", "--epochs", "2",
+                   "--evaluations", "2", "--top", "1")
     assert answer.code == 0, answer.err
     config = yaml.safe_load((shop / "new/config.yaml").read_text())["search"]
     assert (config["evaluator"], config["gates"]["gradient"]) == ("supernet", "full")
-    assert config["supernet"]["recipe"]["epochs"] == 3
+    assert config["supernet"]["recipe"]["epochs"] == 2
+    few = (shop / "archs.jsonl").read_text().splitlines(keepends=True)[:2]
+    (shop / "archs.jsonl").write_text("".join(few))
     found = hwnas("evaluate", "--run", "new", "--archs", "archs.jsonl", "--json")
     assert found.code == 0, found.err
     lines = [json.loads(line) for line in found.out.splitlines()]
-    assert len(lines) == 6
+    assert len(lines) == 2
     assert all(set(line) == {"arch_id", "top1", "loss", "source"} for line in lines)
-    (shop / "archs.jsonl").write_text("nothing\n" + (shop / "archs.jsonl").read_text())
+    (shop / "archs.jsonl").write_text("nothing\n" + few[0])
     found = hwnas("evaluate", "--run", "new", "--archs", "archs.jsonl")
     assert found.code == 1
     assert found.out.splitlines()[0].startswith("error: not JSON")
     assert found.out.splitlines()[1].endswith("supernet")
-    assert "1 of 7 lines" in found.err
+    assert "1 of 2 lines" in found.err
 
 
 def test_search_takes_a_run_file_instead_of_its_options(shop, hwnas):
@@ -312,8 +314,8 @@ def stop_when(process, is_ready):
     family = family_of(process.pid)
     assert len(family) > 1, "nothing was running beside it"
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    end = time.monotonic() + 10
+    _, said = process.communicate(timeout=300)
+    end = time.monotonic() + 60
     while (left := family & set(running())) and time.monotonic() < end:
         time.sleep(0.05)
     assert left == set()
@@ -368,7 +370,7 @@ def test_a_stopped_retraining_leaves_no_process_and_goes_on(shop, start, hwnas):
     (shop / "r" / "retrained.json").unlink()
     for path in (shop / "r" / "checkpoints").iterdir():
         path.unlink()
-    arguments = ("retrain", "--run", "r", "--epochs", "6")
+    arguments = ("retrain", "--run", "r", "--epochs", "4")
     process = start(*arguments, cwd=shop)
     said = stop_when(process, lambda: list((shop / "r" / "checkpoints").glob("*.state")))
     assert process.returncode == 130
@@ -376,7 +378,7 @@ def test_a_stopped_retraining_leaves_no_process_and_goes_on(shop, start, hwnas):
     assert not (shop / "r" / "retrained.json").exists()
     assert hwnas(*arguments).code == 0
     (finalist,) = json.loads((shop / "r" / "retrained.json").read_text())["finalists"]
-    assert finalist["cost"]["images_trained"] == 6 * (1148 + 145)  # no epoch twice, none left out
+    assert finalist["cost"]["images_trained"] == 4 * (1148 + 145)  # no epoch twice, none left out
 
 
 def test_a_full_disk_ends_a_profile_with_what_was_measured_kept(shop, start, hwnas):
@@ -388,7 +390,7 @@ def test_a_full_disk_ends_a_profile_with_what_was_measured_kept(shop, start, hwn
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     process = start(*arguments, cwd=shop, preexec_fn=small_files)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "cannot write new.json.samples.jsonl" in said
     assert "What was written before is kept. Next: free space" in said
@@ -407,7 +409,7 @@ def test_a_reader_that_closes_early_gets_no_trace(shop, start):
     process.stdout.readline()
     process.stdout.close()
     said = process.stderr.read()
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     assert "Traceback" not in said
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,14 +68,34 @@ def write_images(folder, classes):
             Image.fromarray(noise).save(folder / f"class{number}" / f"{index}.png")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What others published, and images of three and of five classes; for copying only."""
+    folder = tmp_path_factory.mktemp("published")
+    write_table(folder / "phone.json", device="galaxy-note10")
+    write_predictor(folder / "predictor.pth")
+    write_supernet(folder / "supernet.pth")
+    write_images(folder / "images", 3)
+    write_images(folder / "five", 5)
+    return folder
+
+
 @pytest.fixture
-def published(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_table(tmp_path / "phone.json", device="galaxy-note10")
-    write_predictor(tmp_path / "predictor.pth")
-    write_supernet(tmp_path / "supernet.pth")
-    write_images(tmp_path / "images", 3)
-    return tmp_path
+def published(files, tmp_path, monkeypatch):
+    """A copy of the files, which commands run in."""
+    folder = Path(shutil.copytree(files, tmp_path / "here"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(files, hwnas):
+    """The run folder of a search by the phone's table; for copying only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(files)
+        answer = search(hwnas, "phone.json")
+    assert answer.code == 0, answer.err
+    return Path((files / "r").rename(files.with_name(f"{files.name}-run")))
 
 
 def search(hwnas, table, *more, strategy="evolution"):
@@ -90,9 +112,11 @@ def test_a_phone_that_is_not_at_hand_says_how_to_go_on_without_it(published, hwn
     assert not (published / "r").exists()
 
 
-def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(published, hwnas):
+def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(
+    published, searched, hwnas
+):
     """The head is another's: it is replaced, and the prediction is said to be of the old one."""
-    assert search(hwnas, "phone.json").code == 0
+    shutil.copytree(searched, "r")
     trained = hwnas("retrain", "--run", "r", "--init", "supernet.pth", "--data", "images",
                     "--epochs", "1", "--lr", "0.005", "--json")
     assert trained.code == 0, trained.err
@@ -122,9 +146,8 @@ def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(published
     assert hwnas("export", "--run", "r", "--format", "onnx").code == 0
 
 
-def test_weights_as_they_are_get_statistics_of_the_images_only(published, hwnas):
-    write_images(published / "five", 5)
-    assert search(hwnas, "phone.json").code == 0
+def test_weights_as_they_are_get_statistics_of_the_images_only(published, searched, hwnas):
+    shutil.copytree(searched, "r")
     refused = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "five")
     assert refused.code == 2
     assert "--init" in refused.err
@@ -181,7 +204,6 @@ def supernet_search(hwnas, *more):
 
 def test_a_published_supernet_scores_a_search_without_training(published, hwnas):
     """The scores are those of the sub-networks that the checkpoint's reader extracts."""
-    write_images(published / "five", 5)
     refused = supernet_search(hwnas, "--init-arch", "mobilenet_v2")
     assert refused.code == 2
     assert "give --init, too" in refused.err
@@ -208,7 +230,6 @@ def test_a_published_supernet_scores_a_search_without_training(published, hwnas)
 
 
 def test_a_published_supernet_is_trained_on(published, hwnas):
-    write_images(published / "five", 5)
     answer = supernet_search(hwnas, "--init", "supernet.pth", "--epochs", "1", "--json")
     assert answer.code == 0, answer.err
     assert answer.json["cost"]["images_trained"] > 0

@@ -41,6 +41,10 @@ SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
         lambda feasible, seed: _policy_search(feasible, seed, PolicySettings(ppo=True))),
 }
 SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet", "mobile")
+LEARNING = {"evolution-surrogate": ("tiny", "nasbench201", "mobile"),
+            "rl": ("tiny", "nasbench201", "fbnet"), "rl-ppo": ("tiny", "nasbench201")}
+"""Searchers that learn take most of the time: one space of each kind shows them all. A controller
+of 250 choices (mobile) would take minutes."""
 
 
 def _policy_search(feasible: AdditiveFeasible, seed: int, settings: PolicySettings) -> CodeSearcher:
@@ -83,9 +87,7 @@ def _feasible(space_name: str) -> AdditiveFeasible:
 
 
 @pytest.fixture(scope="module", params=[
-    (searcher, space) for searcher in SEARCHERS for space in SPACES
-    # a controller of 250 choices takes minutes here; it is the same code on every space
-    if space != "mobile" or not searcher.startswith("rl")
+    (searcher, space) for searcher in SEARCHERS for space in LEARNING.get(searcher, SPACES)
 ], ids="-".join)
 def case(request: pytest.FixtureRequest) -> Case:
     name, space_name = request.param

@@ -61,7 +61,7 @@ def test_a_report_never_breaks_on_a_runs_files(copied, name):
         path.write_bytes(payload)
         read_run(copied)
 
-    survives(read, path.read_bytes(), lines=name.endswith("l"), examples=20)
+    survives(read, path.read_bytes(), lines=name.endswith("l"), examples=12)
 
 
 def test_runs_side_by_side_never_break_on_a_file(copied):
@@ -103,7 +103,7 @@ def test_bundles_never_break_their_readers(copied, table):
         _predictions([folder / "model.onnx"], table, target, lambda text: None)
 
     whole = (folder / "arch.json").read_bytes()
-    survives(manifest, (folder / "export.json").read_bytes(), examples=20)
+    survives(manifest, (folder / "export.json").read_bytes(), examples=12)
     survives(description, whole)
 
 
