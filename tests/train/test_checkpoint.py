@@ -14,7 +14,7 @@ from torch import nn
 from hwnas.data import Dataset
 from hwnas.errors import InputError
 from hwnas.train import Recipe, fit, load_weights, save_weights
-from hwnas.train.checkpoint import network_digest, read_tensors
+from hwnas.train.checkpoint import network_digest
 
 MakeNetwork = Callable[..., nn.Module]
 ONE_EPOCH = Recipe(epochs=1, batch_size=64)
@@ -47,7 +47,7 @@ def test_weights_of_another_network_are_refused_with_the_differences(
     longer = make_network((1, 1, 1, 1, 2))
     with pytest.raises(InputError) as caught:
         load_weights(longer, tmp_path / "w")
-    absent = set(longer.state_dict()) - set(read_tensors(tmp_path / "w"))
+    absent = set(longer.state_dict()) - set(load_file(tmp_path / "w"))
     assert {f"{name}: missing" for name in absent} < set(caught.value.problems)  # all of them
 
 
