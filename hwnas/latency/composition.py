@@ -10,9 +10,11 @@ a sum over operations, so that limits stay exact:
                                    + per_mvalue x values in and out) + constant
 
 The forms, simplest first: ``sum`` fits nothing; ``scale``; ``affine`` adds the constant;
-``affine+ops`` the term per operation (the runtime's call); ``affine+params`` weights that come from
-memory; ``cold`` weights that only a row timed alone finds in the cache (larger ones it does not
-either) and values that only such a row brings into the runtime's layout and back; two with both;
+``affine+ops`` the term per operation (the runtime's call); ``affine+params`` one per parameter
+(weights that come from memory); ``cold`` one per parameter up to WARM_PARAMS (weights that a row
+timed alone may find in the cache, where larger ones do not fit either) and one per value in and out
+(which only such a row may have to bring into the runtime's layout and back); two with both. The
+causes in brackets are guesses, the fit is not: errors of networks left out decide.
 ``groups`` adds corrections by kind, kernel, squeeze-and-excite and input height
 (``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS.
 Every fit minimises squared relative errors.
