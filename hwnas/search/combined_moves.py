@@ -38,8 +38,7 @@ class MoveSettings:
     ``searches`` run side by side from the best of ``starts`` random networks. A step ranks
     combinations of up to ``changes`` changes, ``beam`` of them at a time, and scores the best
     ``scored``. ``elite`` networks are parents of new starts, which have up to ``mutations`` further
-    changes; a share ``random_share`` of new starts is instead the next best of the ``starts``
-    random networks.
+    changes.
     """
 
     searches: int = 6
@@ -49,7 +48,6 @@ class MoveSettings:
     scored: int = 48
     elite: int = 32
     mutations: int = 8
-    random_share: float = 0.0
 
 
 @dataclass
@@ -209,7 +207,6 @@ class CombinedMoves:
         found.add(starts, scores, settings.elite)
         if len(found.codes) == 0:
             return found  # the evaluator scores none
-        spare = starts[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")]
         best = _spread(found.niches, settings.searches)
         codes, values = found.codes[best], found.scores[best]
         searches = Searches.begin(space, codes, values)
@@ -218,7 +215,6 @@ class CombinedMoves:
             stuck = self._step(searches, found)
             if stuck.any():
                 fresh = self._children(int(stuck.sum()), found, stream(self.seed, "child", step))
-                fresh, spare = self._with_random(fresh, spare, stream(self.seed, "random", step))
                 searches.restart(stuck, fresh, self._score(fresh, found))
             step += 1
         return found
@@ -239,15 +235,6 @@ class CombinedMoves:
         if missing == 0:
             return children
         return np.concatenate([children, self.feasible.sample(missing, rng, 0.75)])
-
-    def _with_random(
-        self, starts: Codes, spare: Codes, rng: np.random.Generator
-    ) -> tuple[Codes, Codes]:
-        """Put the next of ``spare`` in the place of a share of ``starts``; return both."""
-        places = np.flatnonzero(rng.random(len(starts)) < self.settings.random_share)[: len(spare)]
-        mixed = starts.copy()
-        mixed[places] = spare[: len(places)]
-        return mixed, spare[len(places):]
 
     def _step(self, searches: Searches, found: Found) -> NDArray[np.bool_]:
         """Move every search to the best of its combinations; return which ones stand still."""
