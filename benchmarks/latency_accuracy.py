@@ -8,7 +8,8 @@ host. The stages are processes of their own and resume; a folder holds what they
                                                      # from a conversion cache that begins empty
     python benchmarks/latency_accuracy.py winners    # search under each table, convert the winners
     python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
-    python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95
+    python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95,
+                                                     # the anchors timed just before
     python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
 
 64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from latency_accuracy_table import print_honesty, print_table
+from latency_accuracy_table import drift_of, print_honesty, print_table
 
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch
@@ -40,6 +41,7 @@ from hwnas.interfaces import SearchSpace
 from hwnas.journal import write_json
 from hwnas.latency.check import arch_of
 from hwnas.latency.device import load_device
+from hwnas.latency.drift import Drift
 from hwnas.latency.guard import ValidationModel, append_validation, make_guard, read_validation
 from hwnas.latency.measurement import halves_of_rounds, summarise
 from hwnas.latency.networks import (
@@ -257,18 +259,30 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
                           "anchors": [a.arch_id for a in anchors],
                           "validate": [a.arch_id for a in uniform],
                           "winners": [a.arch_id for a in found], "measured": times})
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        append_validation(row.file(".json"), [
-            ValidationModel(space=row.space.name, arch=arch.to_json(), run="latency_accuracy",
-                            predicted_ms=row.predictor.predict_arch_ms(arch), date=now,
-                            measured_ms=times[arch.arch_id]["latency_ms"])
-            for arch in found])
+        keep_validation(row)
         print(f"{row}: {len(times)} networks in {time.perf_counter() - start:.0f} s, "
               f"{minutes:.0f} min after the table", flush=True)
 
 
-def guarded_winners(row: Row, count: int) -> Iterator[tuple[Arch, float]]:
-    """Yield each search's winner and its budget in ms, searched below the guarded budget."""
+def keep_validation(row: Row) -> None:
+    """Keep the measured winners for the guard, predicted as of that session by its anchors."""
+    later = json.loads(row.file(".later.json").read_text())
+    times = later["measured"]
+    drift = drift_of(row.table, later["anchors"], times)
+    known = {arch.arch_id: arch for arch in row.archs("winners")}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    append_validation(row.file(".json"), [
+        ValidationModel(space=row.space.name, arch=known[name].to_json(), run="latency_accuracy",
+                        predicted_ms=drift.applied * row.predictor.predict_arch_ms(known[name]),
+                        measured_ms=times[name]["latency_ms"], date=now)
+        for name in later["winners"]])
+
+
+def guarded_winners(row: Row, count: int, drift: Drift) -> Iterator[tuple[Arch, float]]:
+    """Yield each search's winner and its budget in ms, searched below the guarded budget.
+
+    Latencies are predicted by the table and the device's ``drift`` since then.
+    """
     guard = make_guard(row.space, row.table, row.predictor, read_validation(row.file(".json")),
                        CONFIDENCE)
     assert guard is not None
@@ -277,35 +291,37 @@ def guarded_winners(row: Row, count: int) -> Iterator[tuple[Arch, float]]:
         score = tuple(utility_terms(row.space, row.options.seed, "honesty", number))
 
         def best(maximum: float, score: tuple[Term, ...] = score) -> tuple[Arch, float]:
-            limited = LimitedSpace(row.space, (Limit("latency_ms", maximum, "t"),),
+            limited = LimitedSpace(row.space, (Limit("latency_ms", maximum / drift.applied, "t"),),
                                    {"t": row.predictor}, score)
             arch = limited.best(1)[0][0]
-            return arch, row.predictor.predict_arch_ms(arch)
+            return arch, drift.applied * row.predictor.predict_arch_ms(arch)
 
         low = LimitedSpace(row.space, (Limit("latency_ms", float("inf"), "t"),),
-                           {"t": row.predictor}).extremes()[0]
+                           {"t": row.predictor}).extremes()[0] * drift.applied
         high = best(float("inf"))[1]  # beyond it no budget is used up
         budget_ms = low + (high - low) * (0.1 + 0.8 * number / max(count - 1, 1))
         yield best(budget_ms * (1 - guard.headroom))[0], budget_ms
 
 
 def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
-    """Search with the confidence guard, measure the winners against their budgets."""
+    """Check the table by its anchors, search with the guard, measure winners against budgets."""
     for row in rows:
         path = row.file(".honesty.json")
         if path.exists():
             continue
-        found = list(guarded_winners(row, row.options.searches))
+        row.file(".anchors.samples.jsonl").unlink(missing_ok=True)
+        times = measured(row, anchors_of(row), "anchors", cache)
+        drift = drift_of(row.table, list(times), times)
+        print(f"  {row}: drift {drift}")
+        found = list(guarded_winners(row, row.options.searches, drift))
         archs = list({arch.arch_id: arch for arch, _ in found}.values())
         paths = converted(row, archs, cache)
-        if row.options.convert_only:
-            continue
         protocol = row.target.device.protocol
         with open_runner(row.target) as runner:
             runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
         write_json(path, {"searches": [
             {"arch_id": arch.arch_id, "budget_ms": budget_ms,
-             "predicted_ms": row.predictor.predict_arch_ms(arch),
+             "predicted_ms": drift.applied * row.predictor.predict_arch_ms(arch),
              "measured_ms": summarise(runs[arch.arch_id], protocol.loads).latency_ms}
             for arch, budget_ms in found]})
     print_honesty(rows)
@@ -327,7 +343,6 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--after", type=float, default=LEAST_MINUTES, help="minutes to wait")
     parser.add_argument("--workers", type=int, default=None)
-    parser.add_argument("--convert-only", action="store_true", help="honesty: measure later")
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()
     Path(options.folder).mkdir(parents=True, exist_ok=True)

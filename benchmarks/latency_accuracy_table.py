@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from hwnas.interfaces import SearchSpace
 from hwnas.journal import write_json
 from hwnas.latency.accuracy import errors, line_errors
 from hwnas.latency.check import arch_of
-from hwnas.latency.drift import Anchor, fit_drift
+from hwnas.latency.drift import Anchor, Drift, fit_drift
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.table import LatencyTable
 
@@ -55,16 +55,22 @@ class BenchRow(Protocol):
         """Its predictor."""
 
 
+def drift_of(
+    table: LatencyTable, anchors: Sequence[str], times: Mapping[str, Mapping[str, Any]]
+) -> Drift:
+    """Return how the device has moved since ``table``, from measurements of now by arch_id."""
+    then = {arch_of(network).arch_id: network.measurement for network in table.networks}
+    return fit_drift([
+        Anchor(name, then[name].latency_ms, times[name]["latency_ms"],
+               0.5 * float(np.hypot(then[name].repeatability or 0.0, times[name]["repeatability"])))
+        for name in anchors])
+
+
 def figures(row: BenchRow) -> dict[str, Any]:
     """Return all figures of a row that has been validated."""
     later = json.loads(row.file(".later.json").read_text())
     times = later["measured"]
-    recorded = {arch_of(n).arch_id: n.measurement for n in row.table.networks}
-    drift = fit_drift([
-        Anchor(name, recorded[name].latency_ms, times[name]["latency_ms"],
-               0.5 * float(np.hypot(recorded[name].repeatability or 0.0,
-                                    times[name]["repeatability"])))
-        for name in later["anchors"]])
+    drift = drift_of(row.table, later["anchors"], times)
     known = {arch.arch_id: arch for arch in (*row.archs("validate"), *row.archs("winners"))}
     uniform, winners = later["validate"], later["winners"]
     ids = [*uniform, *winners]

@@ -5,7 +5,14 @@ say little of its winners. The guard takes the ratio of measured to predicted la
 networks, and its one-sided split-conformal quantile (Vovk, Gammerman and Shafer, "Algorithmic
 Learning in a Random World", 2005; Papadopoulos et al., ECML 2002): the ``ceil((n + 1) q)``-th
 smallest of n ratios is not exceeded by that of the next such network with probability q or more,
-whatever the errors' distribution. Budgets are divided by it.
+whatever the errors' distribution, if both are of one session.
+
+They are not: a device is some percent faster or slower on another day (``drift.py``), and then all
+networks are. Sessions are taken as log-normal with a deviation of SESSION, until several benched
+runs tell their own (KNOWN counts how many such runs the assumption is worth). With the median m and
+the quantile r of the ratios, budgets are divided by ``exp(log m + hypot(log r - log m, z
+deviation))``, which is the quantile of the sum of both where they are normal, and r where sessions
+do not differ.
 
 Searched networks are the finalists benched earlier with this table, which ``<table>.validation
 .jsonl`` keeps, and the winner-like ones of ``profile --validate``. Where they are too few, all
@@ -20,6 +27,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -33,6 +41,8 @@ from hwnas.journal import Journal
 from hwnas.latency.scoped import Tables
 
 DEVIATION_OF_ONE = 0.05
+SESSION = 0.015  # relative, of a device's latencies between sessions: 1 to 3 % on an idle host
+KNOWN = 4
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "searched networks": ("winner",),
     "validation networks": ("winner", "validate"),
@@ -49,6 +59,7 @@ class Guard:
     num_networks: int
     source: str
     is_conformal: bool
+    session: float = 0.0  # the relative deviation between sessions that the ratio allows for
 
     @property
     def headroom(self) -> float:
@@ -57,7 +68,8 @@ class Guard:
 
     def __str__(self) -> str:
         what = (f"confidence {self.confidence:g}: budgets shrink by {self.headroom:.2%}, from "
-                f"{self.num_networks} {self.source}")
+                f"{self.num_networks} {self.source} and sessions that differ by "
+                f"{self.session:.1%}")
         if self.is_conformal:
             return what
         return (f"{what}: too few for this confidence, which takes "
@@ -69,7 +81,7 @@ class Guard:
         """Return the object result files hold."""
         return {"confidence": self.confidence, "headroom": round(self.headroom, 6),
                 "num_networks": self.num_networks, "source": self.source,
-                "is_conformal": self.is_conformal}
+                "is_conformal": self.is_conformal, "session": round(self.session, 6)}
 
 
 class ValidationModel(FileModel):
@@ -174,7 +186,28 @@ def make_guard(
     needed = least_networks(confidence)
     source, ratios = next((pair for pair in found if len(pair[1]) >= needed), found[0])
     ratio, is_conformal = quantile(ratios, confidence)
-    return Guard(confidence, max(ratio, 1.0), len(ratios), source, is_conformal)
+    session = session_deviation([line for line in benched if line.space == space.name])
+    ratio = across_sessions(ratio, float(np.median(ratios)), confidence, session)
+    return Guard(confidence, max(ratio, 1.0), len(ratios), source, is_conformal, session)
+
+
+def session_deviation(benched: Sequence[ValidationModel]) -> float:
+    """Return the relative deviation between sessions, each run's winners being of one.
+
+    The runs' medians, and SESSION as if it had been told by KNOWN runs more.
+    """
+    runs: dict[str, list[float]] = {}
+    for line in benched:
+        runs.setdefault(line.run, []).append(math.log(line.measured_ms / line.predicted_ms))
+    medians = np.array([np.median(ratios) for ratios in runs.values()])
+    squares = float(((medians - medians.mean()) ** 2).sum()) if len(medians) else 0.0
+    return math.sqrt((KNOWN * SESSION**2 + squares) / (KNOWN + max(len(medians) - 1, 0)))
+
+
+def across_sessions(ratio: float, median: float, confidence: float, deviation: float) -> float:
+    """Return the quantile ``ratio`` of ratios around ``median``, allowing for another session."""
+    session = max(NormalDist().inv_cdf(confidence), 0.0) * deviation
+    return median * math.exp(math.hypot(math.log(ratio / median), session))
 
 
 def _ratios(

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 LEAST_OF_KIND = 12  # to fit and cross-validate a kind; kinds with fewer are measured whole
 NEIGHBOURS = 4  # measured operations whose held-out errors tell that of one between them
 OCTAVES = (-0.6, 0.6)  # how far likes' channels are from an operation's: 0.66 to 1.52 times
+STEM_OCTAVES = (-1.2, 1.2)  # a stem has few channels, of which there are only multiples of 8
+IMAGE_CHANNELS = 4  # at most
 TRIES = 200  # draws for each like that is wanted, before drawing stops
 
 
@@ -132,12 +134,15 @@ def likes(ops: Sequence[OpSpec], count: int, *, seed: int,
 
 def _like(op: OpSpec, rng: np.random.Generator) -> OpSpec | None:
     """Return ``op`` with other channels; None where its rules allow none drawn."""
-    def drawn(channels: float) -> int:
-        return make_divisible(channels * 2 ** rng.uniform(*OCTAVES))
+    def drawn(channels: float, octaves: tuple[float, float] = OCTAVES) -> int:
+        return make_divisible(channels * 2 ** rng.uniform(*octaves))
 
     attrs, channels = dict(op.attrs), op.in_shape[0]
-    into = channels if channels <= 4 else drawn(channels)
-    out = op.out_channels if op.kind == "head" else drawn(op.out_channels)
+    is_stem = channels <= IMAGE_CHANNELS
+    into = channels if is_stem else drawn(channels)
+    out = op.out_channels
+    if op.kind != "head":
+        out = drawn(out, STEM_OCTAVES if is_stem else OCTAVES)
     if op.out_channels == channels:
         out = into
     hidden = int(attrs.get("hidden", 0))

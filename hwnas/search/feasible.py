@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.additive.graph import sum_of_terms
+from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.additive.window import LISTED_CODES, Window
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import Codes, SearchSpace
@@ -58,6 +58,9 @@ class Feasible(Protocol):
 
     def listed(self) -> Codes | None:
         """Return all codes within the limits in lexicographic order; None: too many to list."""
+
+    def macs(self, codes: Codes) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` multiply-accumulates, of networks within the limits or not."""
 
     def busiest(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates.
@@ -147,7 +150,10 @@ class AdditiveFeasible:
         parts: list[NDArray[np.int64]] = []
         missing, drawn = count, 0
         while missing > 0:
-            symbols = window.sample(min(max(256, 2 * missing), 8192), rng)
+            # after the first draws as many as the share within the limits asks for
+            share = (count - missing) / drawn if drawn else 1.0
+            wanted = int(1.5 * missing / share) if 0 < share < 1 else 2 * missing
+            symbols = window.sample(min(max(256, wanted), 8192), rng)
             inside = symbols[self.limited.within(symbols)][:missing]
             parts.append(inside)
             missing -= len(inside)
@@ -165,12 +171,20 @@ class AdditiveFeasible:
         codes = to_codes(window.listed[self.limited.within(window.listed)], self.space)
         return codes[np.lexsort(codes.T[::-1])]
 
+    @cached_property
+    def _macs(self) -> list[Term]:
+        return macs_terms(self.space)
+
+    def macs(self, codes: Codes) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` multiply-accumulates, of networks within the limits or not."""
+        return sum_of_terms(self._macs, codes)
+
     def busiest(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates."""
         codes = self.listed()
         if codes is None:
             codes = self.sample(BUSY_DRAWS, rng)
-        return _busiest(self.space, codes, count, rng)
+        return _busiest(self, codes, count, rng)
 
     @property
     def num_codes(self) -> int:
@@ -253,9 +267,17 @@ class ListedFeasible:
         places, _ = self._places
         return self._codes(np.sort(places)) if len(places) <= LISTED_CODES else None
 
+    @cached_property
+    def _macs(self) -> list[Term]:
+        return macs_terms(self.space)
+
+    def macs(self, codes: Codes) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` multiply-accumulates, of networks within the limits or not."""
+        return sum_of_terms(self._macs, codes)
+
     def busiest(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates."""
-        return _busiest(self.space, self._codes(np.sort(self._places[0])), count, rng)
+        return _busiest(self, self._codes(np.sort(self._places[0])), count, rng)
 
     @property
     def num_codes(self) -> int:
@@ -263,10 +285,12 @@ class ListedFeasible:
         return len(self._places[0])
 
 
-def _busiest(space: SearchSpace, codes: Codes, count: int, rng: np.random.Generator) -> Codes:
+def _busiest(
+    feasible: Feasible, codes: Codes, count: int, rng: np.random.Generator
+) -> Codes:
     """Return the networks of ``codes`` with the most multiply-accumulates, equals at random."""
     codes = codes[rng.permutation(len(codes))]
-    codes = codes[np.argsort(-sum_of_terms(macs_terms(space), codes), kind="stable")]
-    first = np.unique(space.network_keys(codes), axis=0, return_index=True)[1]
+    codes = codes[np.argsort(-feasible.macs(codes), kind="stable")]
+    first = np.unique(feasible.space.network_keys(codes), axis=0, return_index=True)[1]
     chosen: Codes = codes[np.sort(first)[:count]]
     return chosen

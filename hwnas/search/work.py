@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.interfaces import Codes
-from hwnas.latency.networks import macs_terms
 from hwnas.rng import stream
 from hwnas.search.feasible import Feasible
 
@@ -36,13 +34,9 @@ class Work:
     feasible: Feasible
     seed: int = 0
 
-    @cached_property
-    def _terms(self) -> tuple[Term, ...]:
-        return tuple(macs_terms(self.feasible.space))
-
     def macs(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` multiply-accumulates of the networks of codes."""
-        return sum_of_terms(self._terms, codes)
+        return self.feasible.macs(codes)
 
     def most(self, codes: Codes, count: int) -> Codes:
         """Return the ``count`` of ``codes`` with the most multiply-accumulates, most first."""

@@ -11,6 +11,7 @@ import pytest
 
 from hwnas.interfaces import CodeSearcher, Evaluation, Objective, Searcher, SearchSpace
 from hwnas.rng import stream
+from hwnas.search import feasible
 from hwnas.search.evolution import Evolution
 from hwnas.search.feasible import AdditiveFeasible
 from hwnas.search.limits import Limit, LimitedSpace
@@ -35,10 +36,10 @@ SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     "local": _codes(LocalSearch),
     "nsga2": _codes(Nsga2),
     "evolution-surrogate": _codes(
-        lambda feasible, seed: Surrogate(feasible, Evolution(feasible, seed), seed)),
-    "rl": _codes(lambda feasible, seed: _policy_search(feasible, seed, PolicySettings())),
+        lambda within, seed: Surrogate(within, Evolution(within, seed), seed)),
+    "rl": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings())),
     "rl-ppo": _codes(
-        lambda feasible, seed: _policy_search(feasible, seed, PolicySettings(ppo=True))),
+        lambda within, seed: _policy_search(within, seed, PolicySettings(ppo=True))),
 }
 SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet", "mobile")
 LEARNING = {"evolution-surrogate": ("tiny", "nasbench201", "mobile"),
@@ -47,9 +48,9 @@ LEARNING = {"evolution-surrogate": ("tiny", "nasbench201", "mobile"),
 of 250 choices (mobile) would take minutes."""
 
 
-def _policy_search(feasible: AdditiveFeasible, seed: int, settings: PolicySettings) -> CodeSearcher:
+def _policy_search(within: AdditiveFeasible, seed: int, settings: PolicySettings) -> CodeSearcher:
     quick = replace(settings, warmup_steps=10, warmup_draws=128, hidden=8)
-    return PolicySearch(feasible, seed, quick)
+    return PolicySearch(within, seed, quick)
 
 
 @dataclass
@@ -84,6 +85,14 @@ def _limited(space_name: str) -> LimitedSpace:
 @functools.cache
 def _feasible(space_name: str) -> AdditiveFeasible:
     return AdditiveFeasible(_limited(space_name))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws_for_the_busiest():
+    """In a space too large to list they are of drawn ones, which takes seconds for 1,024."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(feasible, "BUSY_DRAWS", 64)
+        yield
 
 
 @pytest.fixture(scope="module", params=[
