@@ -66,3 +66,12 @@ def test_likes_have_other_channels_and_are_drawn_by_the_seed(name):
     assert not {*found} & {*some, *avoid}
     shapes = {op.in_shape[1:] for op in some}
     assert all(op.in_shape[1:] in shapes for op in found)
+
+
+def test_likes_of_a_stem_have_other_channels_however_few_it_has(ops):
+    (stem,) = [op for op in ops if op.kind == "conv" and op.in_shape == (3, 224, 224)]
+    assert stem.out_channels == 16
+    found = likes(ops, 400, seed=0)
+    stems = {op.out_channels for op in found if op.in_shape == stem.in_shape}
+    assert {8, 24, 32} <= stems
+    assert stem.out_channels not in stems
