@@ -27,7 +27,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# two workers: the suite is to take no longer than its largest files on a machine of two cores
+# two workers, a file at a time: tests of a file share what is costly to make
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
