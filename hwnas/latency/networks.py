@@ -10,8 +10,11 @@ return, and together as unlike in structure as they can be (greedy D-optimal des
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +25,17 @@ from hwnas.additive.window import Windows
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError
 from hwnas.interfaces import SearchSpace
-from hwnas.latency.structure import design_matrix, terms_of
+from hwnas.latency.structure import design_matrix, groups_of, terms_of
+from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.codes import symbol_counts, to_codes, to_symbols
 
 TRIES_PER_WINDOW = 20
 UNIFORM_PER_WINDOW = 8  # candidates of a calibration network, by codes and by options
 OPTION_DRAWS = 64  # for each window
+CONCENTRATION = 0.3  # of the options in one candidate: 1 is uniform over mixtures, 0 one option
 WINNERS_PER_WINDOW = 3
+TASTE = 0.5  # of the searches that find calibration networks: on some device, not known yet
 WIDE_RANGE = 30.0  # largest over smallest: beyond, equal windows leave most of the octaves out
 DESIGN_PRIOR = 1.0  # of the D-optimal choice: so much is known of every direction beforehand
 
@@ -103,7 +109,9 @@ def _uniform(
     return space.decode(to_codes(window.sample(count, rng), space))
 
 
-def utility_terms(space: SearchSpace, seed: int, purpose: str, number: int) -> list[Term]:
+def utility_terms(
+    space: SearchSpace, seed: int, purpose: str, number: int, *, taste: float = 0.0
+) -> list[Term]:
     """Return a made-up accuracy for searches where no real one is known: random, additive, > 0.
 
     An operation is worth the square root of its MACs over the mean of its place, times the place's
@@ -111,11 +119,22 @@ def utility_terms(space: SearchSpace, seed: int, purpose: str, number: int) -> l
     returns, but what a place or an operation is worth has nothing to do with its latency: the
     optimum under a budget gathers operations that are fast for what they are worth, as a search
     does. Combinations no code has stay impossible, an operation left out is worth nothing.
+    With a ``taste`` each group of operations (``structure.groups_of``) is worth its own factor
+    everywhere, log-normal with that sigma, as where one kernel size is fast on a device.
     """
+    @functools.cache
+    def factor_of(group: str) -> float:
+        return float(stream(seed, f"taste {purpose} {group}", number).lognormal(0.0, taste))
+
+    def work(op: OpSpec | None) -> float:
+        if op is None:
+            return 0.0
+        return op.macs * math.prod(map(factor_of, groups_of(op))) ** 2 if taste else float(op.macs)
+
     rng = stream(seed, f"utility {purpose}", number)
     terms = []
     for factor in space.factors():
-        macs = factor.values(lambda op: 0.0 if op is None else float(op.macs))
+        macs = factor.values(work)
         worth = np.sqrt(macs / max(float(np.nanmean(macs)), 1.0))
         worth = worth * rng.lognormal(0.0, 0.35, macs.shape) * rng.lognormal(0.0, 0.5)
         terms.append(Term(factor.choices, worth))
@@ -204,20 +223,35 @@ def calibration_networks(
 def _by_options(
     space: SearchSpace, graph: Graph, edges: NDArray[np.int64], seed: int
 ) -> list[list[Arch]]:
-    """Return for each window networks whose choices are drawn one by one, each option alike.
+    """Return for each window networks whose choices are drawn one by one.
 
     Of all codes most have every block there can be, as such are the most combinations; drawn by
-    options, networks of any depth are as many.
+    options, networks of any depth are as many. And most of all codes mix a choice's options evenly,
+    while the fastest networks of a device may have its fastest option everywhere. So choices with
+    the same options draw by probabilities of their own in each network, most of which is on one
+    option (Dirichlet, CONCENTRATION).
     """
     count = len(edges) - 1
-    sizes = [len(choice.options) for choice in space.choices]
-    options = stream(seed, "networks by options").integers(
-        sizes, size=(OPTION_DRAWS * count, len(sizes)))
-    codes = space.repair(options.astype(np.int16))
+    rng = stream(seed, "networks by options")
+    codes = space.repair(_concentrated(space, OPTION_DRAWS * count, rng))
     symbols = to_symbols(codes, space)
     codes, symbols = codes[graph.possible(symbols)], symbols[graph.possible(symbols)]
     place = np.searchsorted(edges[1:-1], graph.totals(symbols)[0], side="left")
     return [space.decode(codes[place == number][:UNIFORM_PER_WINDOW]) for number in range(count)]
+
+
+def _concentrated(space: SearchSpace, count: int, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Return ``(count, num_choices)`` draws, each mostly of one option wherever there is it."""
+    codes = np.empty((count, len(space.choices)), dtype=np.int16)
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for number, choice in enumerate(space.choices):
+        alike.setdefault(tuple(choice.options), []).append(number)
+    for options, choices in alike.items():
+        shares = rng.dirichlet(np.full(len(options), CONCENTRATION), size=count)
+        uniform = rng.random((count, len(choices), 1))
+        codes[:, choices] = np.minimum((shares.cumsum(axis=1)[:, None, :] < uniform).sum(axis=2),
+                                       len(options) - 1)
+    return codes
 
 
 def _pool(
@@ -233,7 +267,7 @@ def _pool(
     share = (int(edges[number + 1]) - int(edges[0])) / span
     winners = [
         _winner(space, terms, share,
-                utility_terms(space, seed, f"calibrate window {number}", draw), ())
+                utility_terms(space, seed, f"calibrate window {number}", draw, taste=TASTE), ())
         for draw in range(WINNERS_PER_WINDOW)
     ]
     found = [arch for arch in winners if arch is not None]
