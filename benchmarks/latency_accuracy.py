@@ -9,7 +9,8 @@ host. The stages are processes of their own and resume; a folder holds what they
     python benchmarks/latency_accuracy.py winners    # search under each table, convert the winners
     python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
     python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95,
-                                                     # the anchors timed just before
+                                                     # the networks calibrated on timed just
+                                                     # before, as lut check --anchors 16 does
     python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
 
 64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32
@@ -39,9 +40,8 @@ from hwnas.arch import Arch
 from hwnas.export.cache import Conversion, ConversionCache
 from hwnas.interfaces import SearchSpace
 from hwnas.journal import write_json
-from hwnas.latency.check import arch_of
+from hwnas.latency.check import arch_of, check_table
 from hwnas.latency.device import load_device
-from hwnas.latency.drift import Drift
 from hwnas.latency.guard import ValidationModel, append_validation, make_guard, read_validation
 from hwnas.latency.measurement import halves_of_rounds, summarise
 from hwnas.latency.networks import (
@@ -53,6 +53,7 @@ from hwnas.latency.networks import (
 )
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import ProfilePlan, conversion_of, network_conversion, op_id, profile
+from hwnas.latency.recalibrate import recalibrated
 from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.scoped import scope_terms
 from hwnas.latency.structure import terms_of
@@ -245,6 +246,7 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
     for row in rows:
         path = row.file(".later.json")
         if path.exists():
+            keep_validation(row)  # a run stopped just before it would have
             continue
         minutes = (datetime.now(timezone.utc)
                    - datetime.fromisoformat(row.table.header.date)).total_seconds() / 60
@@ -256,6 +258,7 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
         start = time.perf_counter()
         times = measured(row, [*anchors, *uniform, *found], "later", cache)
         write_json(path, {"minutes_after": round(minutes, 1),
+                          "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                           "anchors": [a.arch_id for a in anchors],
                           "validate": [a.arch_id for a in uniform],
                           "winners": [a.arch_id for a in found], "measured": times})
@@ -270,58 +273,55 @@ def keep_validation(row: Row) -> None:
     times = later["measured"]
     drift = drift_of(row.table, later["anchors"], times)
     known = {arch.arch_id: arch for arch in row.archs("winners")}
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     append_validation(row.file(".json"), [
         ValidationModel(space=row.space.name, arch=known[name].to_json(), run="latency_accuracy",
                         predicted_ms=drift.applied * row.predictor.predict_arch_ms(known[name]),
-                        measured_ms=times[name]["latency_ms"], date=now)
+                        measured_ms=times[name]["latency_ms"], date=later["date"])
         for name in later["winners"]])
 
 
-def guarded_winners(row: Row, count: int, drift: Drift) -> Iterator[tuple[Arch, float]]:
-    """Yield each search's winner and its budget in ms, searched below the guarded budget.
-
-    Latencies are predicted by the table and the device's ``drift`` since then.
-    """
-    guard = make_guard(row.space, row.table, row.predictor, read_validation(row.file(".json")),
-                       CONFIDENCE)
-    assert guard is not None
-    print(f"  {row}: {guard}")
+def guarded_winners(
+    row: Row, count: int, today: LutPredictor, headroom: float
+) -> Iterator[tuple[Arch, float]]:
+    """Yield each search's winner and its budget in ms, searched below the guarded budget."""
     for number in range(count):
         score = tuple(utility_terms(row.space, row.options.seed, "honesty", number))
 
-        def best(maximum: float, score: tuple[Term, ...] = score) -> tuple[Arch, float]:
-            limited = LimitedSpace(row.space, (Limit("latency_ms", maximum / drift.applied, "t"),),
-                                   {"t": row.predictor}, score)
-            arch = limited.best(1)[0][0]
-            return arch, drift.applied * row.predictor.predict_arch_ms(arch)
+        def within(maximum: float, score: tuple[Term, ...] = score) -> LimitedSpace:
+            return LimitedSpace(row.space, (Limit("latency_ms", maximum, "t"),), {"t": today},
+                                score)
 
-        low = LimitedSpace(row.space, (Limit("latency_ms", float("inf"), "t"),),
-                           {"t": row.predictor}).extremes()[0] * drift.applied
-        high = best(float("inf"))[1]  # beyond it no budget is used up
+        low = within(float("inf")).extremes()[0]
+        # beyond the latency of the best of all no budget is used up
+        high = today.predict_arch_ms(within(float("inf")).best(1)[0][0])
         budget_ms = low + (high - low) * (0.1 + 0.8 * number / max(count - 1, 1))
-        yield best(budget_ms * (1 - guard.headroom))[0], budget_ms
+        yield within(budget_ms * (1 - headroom)).best(1)[0][0], budget_ms
 
 
 def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
-    """Check the table by its anchors, search with the guard, measure winners against budgets."""
+    """Bring each table to today, search with the guard, measure the winners against the budgets."""
     for row in rows:
         path = row.file(".honesty.json")
         if path.exists():
             continue
-        row.file(".anchors.samples.jsonl").unlink(missing_ok=True)
-        times = measured(row, anchors_of(row), "anchors", cache)
-        drift = drift_of(row.table, list(times), times)
-        print(f"  {row}: drift {drift}")
-        found = list(guarded_winners(row, row.options.searches, drift))
+        with open_runner(row.target) as runner:
+            check = check_table(row.table, row.space, row.target, runner, num_anchors=CALIBRATE,
+                                cache=cache)
+        today = LutPredictor(row.space, recalibrated(row.table, row.space, check.model, check.now,
+                                                     "today"))
+        guard = make_guard(row.space, row.table, row.predictor,
+                           read_validation(row.file(".json")), CONFIDENCE)
+        assert guard is not None
+        print(f"  {row}: drift {check.model}; {guard}", flush=True)
+        found = list(guarded_winners(row, row.options.searches, today, guard.headroom))
         archs = list({arch.arch_id: arch for arch, _ in found}.values())
         paths = converted(row, archs, cache)
         protocol = row.target.device.protocol
         with open_runner(row.target) as runner:
             runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
-        write_json(path, {"searches": [
+        write_json(path, {"drift": check.model.to_json(), "guard": guard.to_json(), "searches": [
             {"arch_id": arch.arch_id, "budget_ms": budget_ms,
-             "predicted_ms": drift.applied * row.predictor.predict_arch_ms(arch),
+             "predicted_ms": today.predict_arch_ms(arch),
              "measured_ms": summarise(runs[arch.arch_id], protocol.loads).latency_ms}
             for arch, budget_ms in found]})
     print_honesty(rows)

@@ -257,7 +257,8 @@ def lut_check(
         str | None, typer.Option("--space", help="Whose sentinels, if the table has several.")
     ] = None,
     anchors: Annotated[
-        int, typer.Option("--anchors", min=1, max=5, help="Networks to time again.")
+        int, typer.Option("--anchors", min=1, max=100,
+                          help="Networks to time again; more tell a drift more surely.")
     ] = 3,
     update: Annotated[
         bool, typer.Option("--update", help="Write a table of today beside FILE, which stays.")

@@ -2,10 +2,13 @@
 
 Networks drawn at random from one space are alike, and a calibration on them says little of the
 fastest and the slowest, or of those that a search likes. So calibration networks are one from each
-of equal windows over the whole range (of windows of equal ratio, where the largest network is many
-times the smallest), the ends included, half of them from what searches would
-return, and together as unlike in structure as they can be (greedy D-optimal design; Fedorov,
-"Theory of Optimal Experiments", 1972).
+of equal windows over the whole range of multiply-accumulates (of windows of equal ratio, where the
+largest network is many times the smallest), the ends included, and together as unlike in structure
+as they can be (greedy D-optimal design; Fedorov, "Theory of Optimal Experiments", 1972). Half of
+the candidates are what searches would return, on devices that favour some operations over others:
+which one this device favours is not known yet, and its fastest networks may have that one
+everywhere. The choice must not depend on measurements, so that tables of one space, whatever
+runtime and precision, share their conversions and a second profile needs none.
 """
 
 from __future__ import annotations

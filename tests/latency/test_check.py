@@ -73,6 +73,12 @@ def test_three_anchors_from_the_fastest_to_the_slowest_are_timed_by_default(chec
     assert set(found.now) == {s.arch_id for s in found.sentinels}
 
 
+def test_more_anchors_than_sentinels_are_all_networks_calibrated_on(check):
+    found = check([1.1] * 5, anchors=6)
+    assert [round(s.ratio, 3) for s in found.sentinels] == [1.1] * 5 + [9.9]
+    assert found.model.scale == pytest.approx(1.1, abs=0.01)  # one of six may be disturbed
+
+
 def test_a_table_of_today_predicts_what_the_device_takes_now(check, table, tiny, tmp_path):
     found = check([1.1] * 5, anchors=3)
     fit = Calibration(scale=0.9, per_op_ms=0.01, constant_ms=0.2, per_mparam_ms=0.3,

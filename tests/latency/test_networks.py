@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hwnas.additive.graph import Term
+from hwnas.additive.graph import Term, build_graph
+from hwnas.additive.optimum import cheapest, dearest
 from hwnas.errors import InfeasibleError
 from hwnas.latency.networks import (
     calibration_networks,
@@ -16,8 +17,10 @@ from hwnas.latency.networks import (
     utility_terms,
     winner_networks,
 )
-from hwnas.latency.structure import design_matrix
+from hwnas.latency.scoped import scope_terms
+from hwnas.latency.structure import design_matrix, terms_of
 from hwnas.space.catalogue import load_space
+from hwnas.space.codes import symbol_counts, to_symbols
 
 COUNT = 8
 
@@ -151,6 +154,23 @@ def test_calibration_networks_of_a_wide_space_are_spread_by_ratio(tiny):
     ratio = (sums[-1] / sums[0]) ** (1 / 8)
     assert max(sums[1:] / sums[:-1]) <= ratio**2 * (1 + 1e-6)
     assert sums[0] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("slow", [3, 5, 7])
+@pytest.mark.parametrize("name", ["ofa-mbv3", "proxyless"])
+def test_calibration_networks_cover_devices_that_run_one_kernel_slowly(name, slow):
+    """Its fastest networks have that kernel nowhere, its slowest everywhere; MACs tell neither."""
+    space = load_space(name)
+    scope = scope_terms(space, {"resolution": 160} if name == "ofa-mbv3" else {})
+    device = terms_of(space.factors(), lambda op: op.macs * (
+        5.0 if op.kind == "mbconv" and op["kernel"] == slow else 1.0))
+    found = calibration_networks(space, [*macs_terms(space), *scope], 16, seed=0)
+    graph = build_graph(symbol_counts(space), [[*device, *scope]])
+    fastest, slowest = cheapest(graph, 0), dearest(graph, 0)
+    totals = graph.totals(to_symbols(space.encode(found), space))[0]
+    places = (totals - fastest.score) / (slowest.score - fastest.score)
+    assert (places < 1 / 8).sum() >= 4
+    assert (places > 1 / 2).sum() >= 2
 
 
 def test_few_calibration_networks_and_one_are_possible(tiny):
