@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--likes", type=int, default=200)
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--flush-mb", type=float, default=0.0,
+                        help="other data that pass through the caches before an operation runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="Where to write the rows, as JSON.")
     options = parser.parse_args()
@@ -105,7 +107,7 @@ def main() -> None:
         op for size in options.judge for op in ops_in_scope(wide, {"resolution": size})))
     never = distinct_ops(wide)
     target = make_target(load_device("host"), options.runtime)
-    protocol = target.device.protocol
+    protocol = target.device.protocol.model_copy(update={"flush_mb": options.flush_mb})
     candidates = likes(table, CANDIDATES * options.likes, seed=options.seed, avoid=never)
     first = spread_ops(candidates, options.likes // 2)
     nets = networks(wide, options.judge, options.networks, options.seed)
@@ -120,7 +122,7 @@ def main() -> None:
 
         load({op.key: (op,) for op in [*table, *first]})
         pilot = interleaved(runner, [op.key for op in [*table, *first]], PILOT_ROUNDS, protocol,
-                            stage="kernel pilot")
+                            stage="kernel pilot", flushed={op.key for op in [*table, *first]})
         rough = fit_kernels({op: float(np.median([np.median(runs) for runs in pilot[op.key]]))
                              for op in [*table, *first]})
         left = [op for op in candidates if op not in set(first)]
@@ -130,16 +132,18 @@ def main() -> None:
         load({op.key: (op,) for op in [*second, *judged]}
              | {str(place): wide.layers(arch) for place, arch in enumerate(nets)})
         names = [*(op.key for op in [*known_ops, *judged]), *map(str, range(len(nets)))]
-        runs: Runs = interleaved(runner, names, options.rounds, protocol, stage="kernel")
+        runs: Runs = interleaved(runner, names, options.rounds, protocol, stage="kernel",
+                                 flushed={op.key for op in [*known_ops, *judged]})
     wall_s = time.perf_counter() - start
     ms = {name: summarise(found).latency_ms for name, found in runs.items()}
     halves = [{name: summarise(found[half::2]).latency_ms for name, found in runs.items()}
               for half in (0, 1)]
     if options.keep:
         options.keep.write_text(json.dumps(
-            {"rows": {op.key: ms[op.key] for op in [*known_ops, *judged]},
+            {"flush_mb": options.flush_mb, "rows": {op.key: ms[op.key] for op in [*known_ops, *judged]},
              "networks": [[arch.to_json(), ms[str(n)]] for n, arch in enumerate(nets)]}))
-    print(f"{platform.processor() or platform.machine()}, {target.label}, {options.rounds} rounds")
+    print(f"{platform.processor() or platform.machine()}, {target.label}, {options.rounds} rounds, "
+          f"flush_mb {options.flush_mb:g}")
     print(f"{len(table)} rows of width 1.0 at {options.train}, {len(first)} + {len(second)} "
           f"operations chosen; {len(judged)} judged, of width 1.2 at {options.judge}; "
           f"{wall_s:.0f} s")

@@ -10,7 +10,7 @@ host. The stages are processes of their own and resume; a folder holds what they
     python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
     python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95,
                                                      # the networks calibrated on timed just
-                                                     # before, as lut check --anchors 16 does
+                                                     # before, as lut check --anchors 16 --update does
     python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
 
 64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32
@@ -202,12 +202,17 @@ def winners(rows: Sequence[Row], cache: ConversionCache) -> None:
     for row in rows:
         path = row.file(".winners.json")
         if not path.exists():
-            known = [*row.archs("calibrate"), *row.archs("validate")]
+            known = [*calibrated_on(row), *row.archs("validate")]
             found = winner_networks(row.space, row.predictor.terms, row.options.winners,
                                     seed=row.options.seed, purpose="benchmark", avoid=known)
             found = [*found[::2], *found[1::2]]
             write_json(path, {"winners": [arch.to_json() for arch in found]})
         converted(row, row.archs("winners")[: row.options.winners], cache)
+
+
+def calibrated_on(row: Row) -> list[Arch]:
+    """Return the networks that the row's table was calibrated on."""
+    return [arch_of(n) for n in row.table.networks if n.role == "calibrate"]
 
 
 def anchors_of(row: Row) -> list[Arch]:
@@ -270,6 +275,8 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
 def keep_validation(row: Row) -> None:
     """Keep the measured winners for the guard, predicted as of that session by its anchors."""
     later = json.loads(row.file(".later.json").read_text())
+    if "date" not in later:
+        return  # of an earlier form of this file, which kept them itself
     times = later["measured"]
     drift = drift_of(row.table, later["anchors"], times)
     known = {arch.arch_id: arch for arch in row.archs("winners")}
@@ -302,8 +309,9 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
     """Bring each table to today, search with the guard, measure the winners against the budgets."""
     for row in rows:
         path = row.file(".honesty.json")
-        if path.exists():
+        if path.exists() and "guard" in json.loads(path.read_text()):
             continue
+        converted(row, calibrated_on(row), cache)
         with open_runner(row.target) as runner:
             check = check_table(row.table, row.space, row.target, runner, num_anchors=CALIBRATE,
                                 cache=cache)

@@ -202,8 +202,14 @@ class Runner(Protocol):
     def load(self, model_id: str, model: Path) -> None:
         """Put a model file on the target and prepare it; DeviceError if it does not load."""
 
-    def time_ms(self, model_id: str, *, min_runs: int, min_ms: float) -> list[float]:
-        """Run a loaded model until both minima are reached; one latency in ms per run."""
+    def time_ms(
+        self, model_id: str, *, min_runs: int, min_ms: float, flush_mb: float = 0.0
+    ) -> list[float]:
+        """Run a loaded model until both minima are reached; one latency in ms per run.
+
+        Before each timed run ``flush_mb`` of other data are read, and then the model's inputs; both
+        count to ``min_ms``.
+        """
 
     def unload(self, model_id: str) -> None:
         """Free a loaded model."""

@@ -273,7 +273,7 @@ def lut_check(
     if as_json:
         print_json({**found.to_json(), "updated": str(out) if out else None})
     else:
-        print_table(["sentinel", "recorded_ms", "measured_ms", "ratio"],
+        print_table(["anchor", "recorded_ms", "measured_ms", "ratio"],
                     [[s.arch_id, f"{s.recorded_ms:.5g}", f"{s.measured_ms:.5g}", f"{s.ratio:.3f}"]
                      for s in found.sentinels])
         print_text(f"device before: {state_text(found.state_before)}")

@@ -6,7 +6,7 @@ It speaks JSON lines: one request a line on standard input, one answer a line on
 
     {"cmd": "hello", "runtime": "litert"|"onnxruntime", "threads": 1, "affinity": [4, 5] or null}
     {"cmd": "load", "id": "...", "path": "..."}
-    {"cmd": "time", "id": "...", "min_runs": 3, "min_ms": 4.0, "warmup_runs": 1}
+    {"cmd": "time", "id": "...", "min_runs": 3, "min_ms": 4.0, "warmup_runs": 1, "flush_mb": 16}
     {"cmd": "infer", "id": "...", "input": "in.npy", "output": "out.npy"}
     {"cmd": "unload", "id": "..."}   {"cmd": "state"}   {"cmd": "quit"}
 
@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 
 PROTOCOL = 1
+MOST_FLUSH_MB = 1024
 
 
 class Model(Protocol):
@@ -35,6 +36,9 @@ class Model(Protocol):
 
     def set_input(self, value: np.ndarray[Any, Any]) -> None:
         """Place the input of all later runs; ValueError if the model takes several."""
+
+    def touch(self) -> None:
+        """Bring the inputs into the caches."""
 
     def run(self) -> None:
         """Execute once."""
@@ -52,14 +56,22 @@ class LitertModel:
         self.interpreter.allocate_tensors()
         self.inputs = self.interpreter.get_input_details()
         self.output = self.interpreter.get_output_details()[0]
-        for place, detail in enumerate(self.inputs):
-            value = example_input(detail["shape"], detail["dtype"], place)
-            self.interpreter.set_tensor(detail["index"], value)
+        self.values = {
+            detail["index"]: example_input(detail["shape"], detail["dtype"], place)
+            for place, detail in enumerate(self.inputs)
+        }
+        self.touch()
 
     def set_input(self, value: np.ndarray[Any, Any]) -> None:
         """Place the input of all later runs; ValueError if the model takes several."""
         require_one(self.inputs)
-        self.interpreter.set_tensor(self.inputs[0]["index"], value)
+        self.values = {self.inputs[0]["index"]: value}
+        self.touch()
+
+    def touch(self) -> None:
+        """Write the inputs again, as an operation before this one would have."""
+        for index, value in self.values.items():
+            self.interpreter.set_tensor(index, value)
 
     def run(self) -> None:
         """Execute once."""
@@ -100,6 +112,11 @@ class OnnxModel:
         """Bind ``value`` to the input called ``name``."""
         self.values[name] = value
         self.binding.bind_cpu_input(name, value)
+
+    def touch(self) -> None:
+        """Read the inputs, which lie where an operation before this one would have left them."""
+        for value in self.values.values():
+            value.max()
 
     def run(self) -> None:
         """Execute once."""
@@ -177,8 +194,18 @@ def onnx_dtype(name: str) -> Any:
     return known[name]
 
 
-def time_runs(model: Model, min_runs: int, min_ms: float, warmup_runs: int) -> list[int]:
-    """Run ``model`` until both minima are met; return nanoseconds per run."""
+def time_runs(
+    model: Model,
+    min_runs: int,
+    min_ms: float,
+    warmup_runs: int,
+    flush: np.ndarray[Any, Any] | None = None,
+) -> list[int]:
+    """Run ``model`` until both minima are met; return nanoseconds per run.
+
+    Between two runs ``flush`` is read, so that weights have left the caches as they have in a
+    network, and then the inputs, which an operation before would just have written.
+    """
     for _ in range(warmup_runs):
         model.run()
     clock = time.perf_counter_ns
@@ -188,6 +215,9 @@ def time_runs(model: Model, min_runs: int, min_ms: float, warmup_runs: int) -> l
     try:
         begin = clock()
         while True:
+            if flush is not None:
+                flush.max()
+                model.touch()
             start = clock()
             model.run()
             end = clock()
@@ -196,6 +226,19 @@ def time_runs(model: Model, min_runs: int, min_ms: float, warmup_runs: int) -> l
                 return times
     finally:
         gc.enable()
+
+
+def flush_of(megabytes: float, settings: dict[str, Any]) -> np.ndarray[Any, Any] | None:
+    """Return so much memory to read between runs, kept in ``settings``; None for 0."""
+    if not 0 <= megabytes <= MOST_FLUSH_MB:
+        raise ValueError(f"flush_mb {megabytes} is not between 0 and {MOST_FLUSH_MB}")
+    size = int(megabytes * 2**20) // 4
+    if not size:
+        return None
+    if len(settings.get("flush", ())) != size:
+        settings["flush"] = np.ones(size, dtype=np.float32)
+    kept: np.ndarray[Any, Any] = settings["flush"]
+    return kept
 
 
 def read_text(path: str) -> str | None:
@@ -310,7 +353,8 @@ def respond(
         return {}
     model = models[request["id"]]
     if command == "time":
-        times = time_runs(model, request["min_runs"], request["min_ms"], request["warmup_runs"])
+        times = time_runs(model, request["min_runs"], request["min_ms"], request["warmup_runs"],
+                          flush_of(request.get("flush_mb", 0.0), settings))
         return {"ns": times}
     if command == "infer":
         images = np.load(request["input"], allow_pickle=False)

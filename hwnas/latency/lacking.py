@@ -118,7 +118,7 @@ def _measured(
     protocol = target.device.protocol
     visit_in_rounds(runner, {name: paths[one] for name, one in conversions.items()},
                     range(protocol.rounds), protocol, log, seed=0, stage="timing heads",
-                    progress=progress)
+                    flushed=conversions, progress=progress)
     return {op: log.measurement(op_id(op), protocol) for op in heads}
 
 

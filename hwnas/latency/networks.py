@@ -4,11 +4,12 @@ Networks drawn at random from one space are alike, and a calibration on them say
 fastest and the slowest, or of those that a search likes. So calibration networks are one from each
 of equal windows over the whole range of multiply-accumulates (of windows of equal ratio, where the
 largest network is many times the smallest), the ends included, and together as unlike in structure
-as they can be (greedy D-optimal design; Fedorov, "Theory of Optimal Experiments", 1972). Half of
-the candidates are what searches would return, on devices that favour some operations over others:
-which one this device favours is not known yet, and its fastest networks may have that one
-everywhere. The choice must not depend on measurements, so that tables of one space, whatever
-runtime and precision, share their conversions and a second profile needs none.
+as they can be (greedy D-optimal design; Fedorov, "Theory of Optimal Experiments", 1972). In every
+other window the candidates are what searches would return, with a taste for some operations: which
+ones a device favours is not known yet, and its fastest networks may have one of them everywhere. In
+the windows between, candidates are drawn, half of them with one option nearly everywhere. The
+choice must not depend on measurements, so that all tables of a space have the same networks, int8
+files are made from the fp32 ones at hand, and a second profile converts nothing.
 """
 
 from __future__ import annotations
@@ -122,8 +123,9 @@ def utility_terms(
     returns, but what a place or an operation is worth has nothing to do with its latency: the
     optimum under a budget gathers operations that are fast for what they are worth, as a search
     does. Combinations no code has stay impossible, an operation left out is worth nothing.
-    With a ``taste`` each group of operations (``structure.groups_of``) is worth its own factor
-    everywhere, log-normal with that sigma, as where one kernel size is fast on a device.
+    With a ``taste`` each group of operations (``structure.groups_of``) is worth its own factor,
+    log-normal with that sigma, against the others of each place (a factor that all operations of a
+    place have cancels): as where one kernel size is fast on a device.
     """
     @functools.cache
     def factor_of(group: str) -> float:

@@ -11,7 +11,7 @@ code that exports networks, from one cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -213,7 +213,7 @@ class _Session:
                for name, arch in known.items()},
         })
         if plan.validate:
-            self._visit({name: paths[name] for name in ops}, [PILOT_ROUND], "pilot round")
+            self._visit({name: paths[name] for name in ops}, [PILOT_ROUND], "pilot round", ops)
             validating = self._validating(ops, [role.arch for role in roles])
         else:
             taken = {role.arch for role in roles}
@@ -225,7 +225,7 @@ class _Session:
                 network_conversion(plan.space, role.arch, plan.target)
             for role in validating
         })
-        self._visit(paths, range(protocol.rounds), "timing")
+        self._visit(paths, range(protocol.rounds), "timing", ops)
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, protocol) for name, op in ops.items()}
         others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
@@ -263,7 +263,7 @@ class _Session:
         brief = {op_id(op): op for op in [*base, *have, *first]}
         paths = self._convert({name: conversion_of((op,), plan.target)
                                for name, op in brief.items()})
-        self._visit(paths, CHOICE_ROUNDS, "choosing operations")
+        self._visit(paths, CHOICE_ROUNDS, "choosing operations", brief)
         rows = {op: self._brief_ms(name) for name, op in brief.items()}
         left = [op for op in left if op not in set(first)]
         worst = worst_ops(left, count - len(have) - len(first), fit_kernels(rows))
@@ -284,7 +284,9 @@ class _Session:
         paths = self.cache.fill(list(wanted.values()), on_done=count)
         return {name: paths[conversion] for name, conversion in wanted.items()}
 
-    def _visit(self, paths: Mapping[str, Path], rounds: Sequence[int], stage: str) -> None:
+    def _visit(
+        self, paths: Mapping[str, Path], rounds: Sequence[int], stage: str, ops: Collection[str]
+    ) -> None:
         visit_in_rounds(
             self.runner,
             paths,
@@ -293,6 +295,7 @@ class _Session:
             self.log,
             seed=self.plan.seed,
             stage=stage,
+            flushed=ops,
             progress=self.progress,
         )
 

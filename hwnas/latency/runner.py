@@ -136,10 +136,13 @@ class LocalRunner:
         """Load a model file."""
         self._ask(ANSWER_TIMEOUT_S, cmd="load", id=model_id, path=str(model.resolve()))
 
-    def time_ms(self, model_id: str, *, min_runs: int, min_ms: float) -> list[float]:
+    def time_ms(
+        self, model_id: str, *, min_runs: int, min_ms: float, flush_mb: float = 0.0
+    ) -> list[float]:
         """Run a loaded model until both minima are reached; one latency in ms per run."""
         answer = self._ask(ANSWER_TIMEOUT_S + min_ms / 1e3, cmd="time", id=model_id,
-                           min_runs=min_runs, min_ms=min_ms, warmup_runs=self._warmup_runs)
+                           min_runs=min_runs, min_ms=min_ms, warmup_runs=self._warmup_runs,
+                           flush_mb=flush_mb)
         return [ns / 1e6 for ns in answer["ns"]]
 
     def state(self) -> dict[str, Any]:

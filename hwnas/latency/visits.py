@@ -53,10 +53,11 @@ class SampleLog:
 
     @staticmethod
     def _check(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        then = {**found, "protocol": _as_now(found.get("protocol"), wanted.get("protocol"))}
         problems = [
-            f"{key} was {found.get(key)!r}, now it is {value!r}"
+            f"{key} was {then.get(key)!r}, now it is {value!r}"
             for key, value in wanted.items()
-            if found.get(key) != value
+            if then.get(key) != value
         ]
         if problems:
             raise InputError(str(path), problems, "its visits do not belong together with new "
@@ -92,6 +93,14 @@ class SampleLog:
         self._journal.close()
 
 
+def _as_now(then: Any, now: Any) -> Any:
+    """Return a protocol on record with the defaults of settings that did not exist then."""
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return then
+    return {**{key: value for key, value in TimingProtocol().model_dump().items()
+               if key in now}, **then}
+
+
 def visit_in_rounds(
     runner: Runner,
     models: Mapping[str, Path],
@@ -101,11 +110,13 @@ def visit_in_rounds(
     *,
     seed: int,
     stage: str,
+    flushed: Collection[str] = (),
     progress: Progress = no_progress,
 ) -> None:
     """Visit every model once in each of ``rounds``, skipping the visits on record.
 
-    The order of a round depends only on the seed, the round's number and the models.
+    The order of a round depends only on the seed, the round's number and the models. Those in
+    ``flushed`` (operations) are timed with the protocol's ``flush_mb``.
     """
     names = sorted(models)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
@@ -120,7 +131,8 @@ def visit_in_rounds(
         order = stream(seed, "visit order", number).permutation(len(names))
         todo = [names[i] for i in order if not log.has(names[i], number)]
         for name in todo:
-            runs = runner.time_ms(name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms)
+            runs = runner.time_ms(name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
+                                  flush_mb=protocol.flush_mb if name in flushed else 0.0)
             log.add(name, number, runs)
             done += 1
             progress(stage, done, total)

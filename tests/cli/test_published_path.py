@@ -15,6 +15,7 @@ from PIL import Image
 
 from hwnas.data import load_dataset
 from hwnas.latency.measurement import Measurement
+from hwnas.latency.runner import LocalRunner
 from hwnas.latency.scoped import load_tables
 from hwnas.latency.table import LatencyTable, TableHeader, save_table
 from hwnas.rng import stream
@@ -176,16 +177,24 @@ def test_weights_as_they_are_get_statistics_of_the_images_only(published, search
     assert "untrained, with the weights of supernet.pth" in page
 
 
-def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas):
-    """A table of this machine, profiled with other classes."""
+def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas, monkeypatch):
+    """A table of this machine, profiled with other classes; its protocol is kept to."""
+    flushed, time_ms = [], LocalRunner.time_ms
+
+    def recorded(self, model_id, **options):
+        flushed.append(options["flush_mb"])
+        return time_ms(self, model_id, **options)
+
+    monkeypatch.setattr(LocalRunner, "time_ms", recorded)
     device = yaml.safe_dump({
         "schema": 1, "name": "desk", "description": "A desk", "transport": "local",
         "tested": False, "abi": "any", "runtimes": {"onnxruntime": {}},
-        "protocol": {"rounds": 2, "min_visit_ms": 0.5}})
+        "protocol": {"rounds": 2, "min_visit_ms": 0.5, "flush_mb": 0.5}})
     (published / "desk.yaml").write_text(device)
     tiny = ("--device", "desk.yaml", "--runtime", "onnxruntime")
     made = hwnas("profile", *tiny, "--space", "tiny:num_classes=4", "--out", "desk.json")
     assert made.code == 0, made.err
+    flushed.clear()
     answer = hwnas("search", "--space", "tiny:num_classes=4", "--lut", "desk.json", "--device",
                    "desk.yaml", "--budget-ms", "5", "--data", "digits", "--evaluations", "1",
                    "--epochs", "1", "--out", "t", "--workers", "1", "--headroom", "0")
@@ -194,6 +203,7 @@ def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas
     table = load_tables(published / "t" / "table.json")
     (head,) = [op for op in distinct_ops(load_space("tiny")) if op.kind == "head"]
     assert table.entries[head].num_rounds == 2
+    assert flushed == [0.5, 0.5]
 
 
 def supernet_search(hwnas, *more):

@@ -79,6 +79,14 @@ def test_a_visit_lasts_as_long_as_asked_and_its_runs_are_in_milliseconds(runner,
     assert sum(runs_ms) >= 5.0  # most of the visit, were it not for other work on the machine
 
 
+def test_caches_are_flushed_on_request(runner, model):
+    runner.load("m", model)
+    runs_ms = runner.time_ms("m", min_runs=3, min_ms=0.0, flush_mb=2.0)
+    assert len(runs_ms) == 3
+    with pytest.raises(DeviceError, match="flush_mb -1"):
+        runner.time_ms("m", min_runs=3, min_ms=0.0, flush_mb=-1)
+
+
 def test_models_are_told_apart_and_a_second_load_replaces_the_first(runner, model):
     for name in ("net-0123456789abcdef", "scaled x0.25", "scaled x0.25"):
         runner.load(name, model)

@@ -136,13 +136,17 @@ class FakeRunner:
         self.loaded: dict[str, Path] = {}
         self.ever_loaded: dict[str, Path] = {}
         self.calls: list[str] = []
+        self.flushed: dict[str, float] = {}
         self.info = {"runtime_version": "onnxruntime 1.0"}
 
     def load(self, model_id: str, model: Path) -> None:
         self.loaded[model_id] = self.ever_loaded[model_id] = model
 
-    def time_ms(self, model_id: str, *, min_runs: int, min_ms: float) -> list[float]:
+    def time_ms(
+        self, model_id: str, *, min_runs: int, min_ms: float, flush_mb: float = 0.0
+    ) -> list[float]:
         assert model_id in self.loaded
+        self.flushed[model_id] = flush_mb
         if len(self.calls) == self.fail_at:
             raise DeviceError("the target fell off the desk")
         self.calls.append(model_id)

@@ -17,6 +17,7 @@ import pytest
 from hwnas.export.cache import ConversionCache
 from hwnas.export.conversion import Conversion, InitWeights
 from hwnas.export.session import open_session
+from hwnas.latency import agent as agent_module
 from hwnas.latency.runner import AGENT
 from hwnas.ops import OpSpec
 
@@ -142,6 +143,54 @@ def test_times_are_whole_nanoseconds_until_both_minima_are_met(start, runtime, m
     longer = agent.ask(cmd="time", id="m", min_runs=1, min_ms=20, warmup_runs=3)["ns"]
     assert len(longer) > 7  # a run of this model takes microseconds
     assert sum(longer[:-1]) < 20e6  # none was begun after the time was over
+
+
+def test_caches_are_flushed_and_inputs_touched_before_each_timed_run():
+    done = []
+
+    class Recorded:
+        def touch(self):
+            done.append("touch")
+
+        def run(self):
+            done.append("run")
+
+    class Flush:
+        def max(self):
+            done.append("flush")
+
+    times = agent_module.time_runs(Recorded(), 3, 0.0, 1, Flush())
+    assert len(times) == 3
+    assert done == ["run", *["flush", "touch", "run"] * 3]
+
+
+def test_flush_memory_is_as_large_as_asked_and_kept():
+    settings = {}
+    found = agent_module.flush_of(1.5, settings)
+    assert found.nbytes == 1.5 * 2**20
+    assert agent_module.flush_of(1.5, settings) is found
+    assert agent_module.flush_of(0.0, settings) is None
+    assert agent_module.flush_of(3.0, settings).nbytes == 3 * 2**20
+
+
+def test_a_flushed_model_keeps_the_input_it_was_given(runtime, models):
+    model = agent_module.MODELS[runtime](str(models[runtime]), 1)
+    model.set_input(_images(models[runtime], 1))
+    model.run()
+    before = np.array(model.result())
+    agent_module.time_runs(model, 2, 0.0, 0, agent_module.flush_of(1.0, {}))
+    np.testing.assert_array_equal(model.result(), before)
+    assert float(np.ptp(before)) > 0.1
+
+
+def test_flushing_is_asked_for_in_megabytes_and_within_reason(start, runtime, models):
+    agent = start()
+    agent.hello(runtime)
+    agent.ask(cmd="load", id="m", path=str(models[runtime]))
+    timing = {"cmd": "time", "id": "m", "min_runs": 4, "min_ms": 0, "warmup_runs": 1}
+    assert len(agent.ask(**timing, flush_mb=2)["ns"]) == 4
+    for wrong in (-1, 2000):
+        assert "is not between 0 and 1024" in agent.ask(**timing, flush_mb=wrong)["error"]
 
 
 def test_an_unloaded_model_is_gone_and_another_stays(start, runtime, models):

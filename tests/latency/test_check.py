@@ -11,6 +11,7 @@ from hwnas.errors import InputError
 from hwnas.latency.check import (
     Sentinel,
     TableCheck,
+    anchors_of,
     arch_of,
     check_table,
     interleaved,
@@ -62,7 +63,7 @@ def test_a_device_as_it_was_means_the_table_holds(check):
     found = check([1.0] * 5)
     assert found.holds
     assert (found.drift, found.spread) == (pytest.approx(1.0), pytest.approx(0.0))
-    assert "the table holds: all 5 sentinels within 5% (drift x1.000 (± " in found.verdict()
+    assert "the table holds: 5 of 5 anchors within 5% (drift x1.000 (± " in found.verdict()
 
 
 def test_three_anchors_from_the_fastest_to_the_slowest_are_timed_by_default(check, table):
@@ -73,10 +74,30 @@ def test_three_anchors_from_the_fastest_to_the_slowest_are_timed_by_default(chec
     assert set(found.now) == {s.arch_id for s in found.sentinels}
 
 
-def test_more_anchors_than_sentinels_are_all_networks_calibrated_on(check):
+def test_more_anchors_than_sentinels_are_those_and_others_calibrated_on(
+    check, table, tiny
+):
     found = check([1.1] * 5, anchors=6)
     assert [round(s.ratio, 3) for s in found.sentinels] == [1.1] * 5 + [9.9]
     assert found.model.scale == pytest.approx(1.1, abs=0.01)  # one of six may be disturbed
+    assert not found.holds
+    many = replace(table, networks=(*table.networks[:5], *[table.networks[5]] * 10))
+    chosen = anchors_of(many, tiny, 8)
+    assert sum(n.is_sentinel for n in chosen) == 5
+    assert len(chosen) == 8
+    assert len(anchors_of(many, tiny, 100)) == 15
+
+
+def test_of_eight_anchors_one_may_have_been_disturbed():
+    def verdict(*ratios):
+        return TableCheck(tuple(Sentinel(str(n), 1.0, ratio) for n, ratio in enumerate(ratios)),
+                          "v", "v")
+
+    assert verdict(*[1.01] * 7, 1.5).holds
+    assert "7 of 8 anchors within 5%" in verdict(*[1.01] * 7, 1.5).verdict()
+    assert not verdict(*[1.01] * 6, 1.5, 1.5).holds
+    assert not verdict(*[1.01] * 6, 1.5).holds
+    assert verdict(*[1.2] * 7, 1.5).spread < 0.01
 
 
 def test_a_table_of_today_predicts_what_the_device_takes_now(check, table, tiny, tmp_path):
@@ -131,7 +152,7 @@ def test_sentinels_that_moved_differently_mean_profile_again(check):
     assert found.drift == pytest.approx(1.0)
     assert found.spread == pytest.approx(0.3)
     assert found.verdict().startswith(
-        "the table does not hold: the sentinels moved differently (x0.900 to x1.300)")
+        "the table does not hold: the anchors moved differently (x0.900 to x1.300)")
 
 
 @pytest.mark.parametrize("ratios", [[1.2] * 5, [1.0, 1.3, 0.9, 1.0, 1.1]])
@@ -162,6 +183,14 @@ def test_a_table_without_sentinels_of_the_space_cannot_be_checked(table, tiny):
         sentinels_of(replace(table, networks=()), tiny)
     with pytest.raises(InputError, match="holds no sentinel networks"):
         sentinels_of(replace(table, networks=table.networks[5:]), tiny)
+
+
+def test_interleaved_visits_flush_before_the_runs_of_those_named(fake_runner):
+    runner = fake_runner()
+    runner.loaded = dict.fromkeys(["op", "net"])
+    protocol = PROTOCOL.model_copy(update={"flush_mb": 3.0})
+    interleaved(runner, ["op", "net"], 2, protocol, stage="s", flushed=["op"])
+    assert runner.flushed == {"op": 3.0, "net": 0.0}
 
 
 def test_interleaved_visits_every_model_once_a_round_in_changing_order(fake_runner):

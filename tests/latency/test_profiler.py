@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import hwnas.journal as journal_module
+import hwnas.latency.profiler as profiler_module
 from hwnas.errors import InputError, StorageError, UsageError
 from hwnas.export.cache import ConversionCache
 from hwnas.journal import Journal
@@ -26,7 +27,7 @@ from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id, profile
-from hwnas.latency.runner import make_target
+from hwnas.latency.runner import LocalRunner, make_target
 from hwnas.latency.scoped import ops_in_scope
 from hwnas.latency.table import load_table
 from hwnas.rng import stream
@@ -123,6 +124,26 @@ def test_every_model_is_visited_once_a_round_and_never_while_converting(plan, pr
     assert seen[-1] == ("timing", num_models * 4, num_models * 4)
     timing = next(i for i, (stage, _, _) in enumerate(seen) if stage == "timing")
     assert all(stage == "timing" for stage, _, _ in seen[timing:])
+
+
+def test_operations_and_no_networks_are_timed_with_flushed_caches(
+    tiny, device, cache, tmp_path, monkeypatch
+):
+    asked = {}
+
+    class Recorded(LocalRunner):
+        def time_ms(self, model_id, *, flush_mb=0.0, **options):
+            asked.setdefault(model_id.partition("-")[0], set()).add(flush_mb)
+            return super().time_ms(model_id, flush_mb=flush_mb, **options)
+
+    monkeypatch.setattr(profiler_module, "open_runner", Recorded)
+    protocol = device.protocol.model_copy(update={"rounds": 2, "flush_mb": 0.5})
+    target = make_target(device.model_copy(update={"protocol": protocol}), "onnxruntime")
+    table = profile(_plan(tiny, target, calibrate=2, validate=2, most_ops=8), tmp_path / "t.json",
+                    cache=cache)
+    assert asked == {"op": {0.5}, "net": {0.0}}
+    assert table.header.protocol.flush_mb == 0.5
+    assert load_table(tmp_path / "t.json").header.protocol == protocol
 
 
 def test_five_sentinels_are_among_the_calibration_networks_from_end_to_end(profiled, tiny):

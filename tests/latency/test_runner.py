@@ -134,10 +134,11 @@ def test_an_agent_that_ignores_the_end_is_killed(target, agent_that, monkeypatch
     assert not _is_running(agent)
 
 
-def test_the_warm_up_runs_are_the_devices(device, agent_that, tmp_path):
+def test_the_warm_up_runs_are_the_devices_and_the_flushing_as_asked(device, agent_that, tmp_path):
     agent_that('Path(__file__).with_suffix(".last").write_text(line)')
     protocol = device.protocol.model_copy(update={"warmup_runs": 5})
     target = make_target(device.model_copy(update={"protocol": protocol}), "onnxruntime")
     with LocalRunner(target) as runner:
-        runner.time_ms("m", min_runs=4, min_ms=2.5)
-    assert '"min_runs": 4, "min_ms": 2.5, "warmup_runs": 5' in (tmp_path / "agent.last").read_text()
+        runner.time_ms("m", min_runs=4, min_ms=2.5, flush_mb=1.5)
+    assert ('"min_runs": 4, "min_ms": 2.5, "warmup_runs": 5, "flush_mb": 1.5'
+            in (tmp_path / "agent.last").read_text())

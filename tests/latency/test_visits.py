@@ -44,6 +44,23 @@ def test_every_model_is_visited_once_a_round_round_after_round(tmp_path, fake_ru
     assert runner.loaded == MODELS
 
 
+def test_a_file_from_before_a_setting_existed_means_its_default(tmp_path):
+    path = tmp_path / "s.jsonl"
+    now = PROTOCOL.model_dump()
+    before = {key: value for key, value in now.items() if key != "flush_mb"}
+    SampleLog(path, {"protocol": before}).close()
+    SampleLog(path, {"protocol": now}).close()
+    with pytest.raises(InputError, match="protocol was"):
+        SampleLog(path, {"protocol": {**now, "flush_mb": 16.0}})
+
+
+def test_only_those_named_are_timed_with_flushed_caches(tmp_path, fake_runner):
+    runner = fake_runner()
+    _visit(tmp_path / "s.jsonl", runner, flushed=["beta", "eps"],
+           protocol=PROTOCOL.model_copy(update={"flush_mb": 16.0}))
+    assert runner.flushed == {"alpha": 0.0, "beta": 16.0, "gamma": 0.0, "delta": 0.0, "eps": 16.0}
+
+
 def test_the_order_is_another_each_round_and_the_same_each_time(tmp_path, fake_runner):
     def order(name, **options):
         runner = fake_runner()
