@@ -4,8 +4,9 @@ An operation timed in a loop of its own finds its weights in the caches; in a ne
 others have passed since its last run. A device file's `flush_mb` reads so much other data before
 each run of an operation, and its inputs after that, as the operation before has just written them.
 On this machine: the operations of calibration networks with each of --mb, and the networks
-themselves, visited in one random order a round, of one load each; then each network's plain sum of rows against its
-own latency. What a sum misses by a factor a calibration mends: the spread is what is left.
+themselves, visited in one random order a round, of one load each; then each network's plain sum of
+rows against its own latency. What a sum misses by a factor a calibration mends: the spread is what
+is left.
 Usage: python benchmarks/flush_sizes.py [--space ofa-mbv3] [--resolution 160] [--mb 0 4 8 16 32]
 """
 

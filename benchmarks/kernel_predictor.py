@@ -140,7 +140,8 @@ def main() -> None:
               for half in (0, 1)]
     if options.keep:
         options.keep.write_text(json.dumps(
-            {"flush_mb": options.flush_mb, "rows": {op.key: ms[op.key] for op in [*known_ops, *judged]},
+            {"flush_mb": options.flush_mb,
+             "rows": {op.key: ms[op.key] for op in [*known_ops, *judged]},
              "networks": [[arch.to_json(), ms[str(n)]] for n, arch in enumerate(nets)]}))
     print(f"{platform.processor() or platform.machine()}, {target.label}, {options.rounds} rounds, "
           f"flush_mb {options.flush_mb:g}")

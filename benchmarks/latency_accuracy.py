@@ -9,8 +9,8 @@ host. The stages are processes of their own and resume; a folder holds what they
     python benchmarks/latency_accuracy.py winners    # search under each table, convert the winners
     python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
     python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95,
-                                                     # the networks calibrated on timed just
-                                                     # before, as lut check --anchors 16 --update does
+                                                     # tables brought to today just before, as
+                                                     # lut check --anchors 16 --update does
     python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
 
 64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32

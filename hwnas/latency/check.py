@@ -2,7 +2,8 @@
 
 The anchors are of the table's sentinels; where more are asked for, the sentinels and others of the
 networks it was calibrated on, for a surer answer: a host's speed wanders within seconds, and more
-networks see more of it. What they tell of the device as a whole is a Drift (``drift.py``); ``recalibrate.py`` writes a table of today from it.
+networks see more of it. What they tell of the device as a whole is a Drift (``drift.py``);
+``recalibrate.py`` writes a table of today from it.
 """
 
 from __future__ import annotations

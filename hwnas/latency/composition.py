@@ -1,8 +1,8 @@
 """From a network's rows to its latency: forms of calibration, chosen by cross-validation.
 
 The sum of the rows over- or underestimates systematically: each row was timed with a call of its
-own, which a network pays once, and, without ``flush_mb``, with its weights warm in the cache. What corrects it must stay
-a sum over operations, so that limits stay exact:
+own, which a network pays once, and, without ``flush_mb``, with its weights warm in the cache. What
+corrects it must stay a sum over operations, so that limits stay exact:
 
     latency = sum over operations (row x (scale + corrections of the operation's groups)
                                    + per_op + per_mparam x parameters
