@@ -282,7 +282,8 @@ def keep_validation(row: Row) -> None:
     known = {arch.arch_id: arch for arch in row.archs("winners")}
     append_validation(row.file(".json"), [
         ValidationModel(space=row.space.name, arch=known[name].to_json(), run="latency_accuracy",
-                        predicted_ms=drift.applied * row.predictor.predict_arch_ms(known[name]),
+                        predicted_ms=float(drift.correct(
+                            np.array([row.predictor.predict_arch_ms(known[name])]))[0]),
                         measured_ms=times[name]["latency_ms"], date=later["date"])
         for name in later["winners"]])
 

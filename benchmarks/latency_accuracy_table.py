@@ -87,7 +87,7 @@ def figures(row: BenchRow) -> dict[str, Any]:
 
     def line(of: Any) -> dict[str, float]:
         x, known_x = of(row.space, archs), of(row.space, fit_on)
-        return line_errors(x, measured / drift.applied, (known_x, fit_ms))
+        return line_errors(x, drift.before(measured), (known_x, fit_ms))
 
     repeat = errors(halves[:, 0], halves[:, 1])
     calibration = row.table.calibration[row.space.name]

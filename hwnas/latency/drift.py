@@ -1,10 +1,12 @@
 """How a device has moved between two sessions, from a few networks timed in both.
 
-A clock, a temperature or a neighbour changes all latencies by about one factor; a slower call adds
-the same to each. So the model is ``now = scale x then``, or ``now = scale x then + offset`` where
-FOR_OFFSET anchors or more over a range of RANGE_FOR_OFFSET or more say so. Both are fitted in
-relative errors, robustly: an anchor that was disturbed must not pass for the device. The
-uncertainty is what the anchors' own repeatability and their disagreement leave.
+A clock or a temperature changes all latencies by about one factor; a neighbour that takes cache and
+memory bandwidth, and a slower call, cost fast networks a larger share than slow ones. So the model
+is ``now = scale x then + offset``, and the offset, which few anchors tell badly, has a normal prior
+around 0 whose deviation is OFFSET of the fastest anchor's latency: without anchors of other
+latencies, or where they agree, it stays 0. Both are fitted in relative errors, robustly: an anchor
+that was disturbed must not pass for the device. The uncertainty is what the anchors' own
+repeatability and their disagreement leave, of the latency of the middle of their range.
 
 A drift smaller than its uncertainty is mostly noise, so :attr:`Drift.applied` shrinks the logarithm
 of the scale towards 0 as a normal prior of PRIOR would: sessions differ by 1 to 3 % on an idle
@@ -22,11 +24,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-FOR_OFFSET = 5
-RANGE_FOR_OFFSET = 3.0  # slowest over fastest anchor
+OFFSET = 0.04
+NO_OFFSET = 1e-6  # of the fastest anchor: smaller is rounding
 PRIOR = 0.05
 LEAST_NOISE = 0.004  # relative, of one anchor in two sessions
-HUBER = 1.5  # in standard errors; beyond it an anchor's weight falls
+CAUCHY = 2.385  # in standard errors; beyond it an anchor counts for less than half
 PASSES = 20
 
 
@@ -60,11 +62,18 @@ class Drift:
         trust = PRIOR**2 / (PRIOR**2 + self.uncertainty**2)
         return float(np.exp(trust * np.log(self.scale)))
 
+    @property
+    def factor(self) -> float:
+        """What latencies are multiplied by: shrunk where the scale is all there is."""
+        return self.scale if self.offset_ms else self.applied
+
     def correct(self, then_ms: Floats) -> Floats:
         """Return the milliseconds now of latencies of then."""
-        if self.offset_ms:
-            return self.scale * then_ms + self.offset_ms
-        return self.applied * then_ms
+        return self.factor * then_ms + self.offset_ms
+
+    def before(self, now_ms: Floats) -> Floats:
+        """Return the milliseconds then of latencies of now."""
+        return (now_ms - self.offset_ms) / self.factor
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that reports hold."""
@@ -90,50 +99,38 @@ def fit_drift(anchors: Sequence[Anchor]) -> Drift:
     then = np.array([a.then_ms for a in anchors])
     now = np.array([a.now_ms for a in anchors])
     noise = np.maximum([a.noise for a in anchors], LEAST_NOISE)
-    columns = [then / now]
-    if len(anchors) >= FOR_OFFSET and then.max() / then.min() >= RANGE_FOR_OFFSET:
-        both, error = _robust(np.stack([then / now, 1 / now], 1), noise)
-        one, _ = _robust(np.stack(columns, 1), noise)
-        if abs(both[1]) > 2 * error[1]:
-            residual = (both[0] * then + both[1]) / now - 1
-            return Drift(float(both[0]), float(both[1]), float(error[0]),
-                         float(np.abs(residual).max()))
-        return _scaled(float(one[0]), then, now, noise)
-    one, _ = _robust(np.stack(columns, 1), noise)
-    return _scaled(float(one[0]), then, now, noise)
-
-
-def _scaled(scale: float, then: Floats, now: Floats, noise: Floats) -> Drift:
-    residual = scale * then / now - 1
-    count = len(then)
-    known = float(np.sqrt((noise**2).mean() / count))
-    # the anchors' disagreement, where it is more than their noise explains
-    seen = float(np.sqrt((residual**2).sum() / max(count - 1, 1) / count)) if count > 1 else 0.0
-    return Drift(scale, 0.0, max(known, seen), float(np.abs(residual).max()))
+    fastest = float(then.min())
+    x = np.stack([then / now, fastest / now], 1)
+    (scale, share), covariance = _robust(x, noise)
+    offset_ms = float(share) * fastest if abs(share) > NO_OFFSET else 0.0
+    residual = x @ np.array([scale, share]) - 1
+    middle = np.array([1.0, fastest / float(np.sqrt(then.min() * then.max()))])
+    uncertainty = float(np.sqrt(middle @ covariance @ middle))
+    return Drift(float(scale), offset_ms, uncertainty, float(np.abs(residual).max()))
 
 
 def _robust(x: Floats, noise: Floats) -> tuple[Floats, Floats]:
-    """Return coefficients of ``x @ c = 1`` and their errors, by Huber's reweighting.
+    """Return the coefficients c of ``x @ c = 1`` and their covariance, reweighted as Cauchy errors.
 
-    Starts at the median ratio, so that of three anchors one may be wrong.
+    The second has the prior OFFSET. Starts at the median ratio, so that of three anchors one may be
+    wrong.
     """
-    start: Floats = np.zeros(x.shape[1])
-    start[0] = 1 / np.median(x[:, 0])
-    weights = _weights(x @ start - 1, noise)
-    solution = np.asarray(start, dtype=np.float64)
+    prior = np.array([[0.0, 1 / OFFSET]])
+    solution = np.array([1 / np.median(x[:, 0]), 0.0])
     for _ in range(PASSES):
-        root = np.sqrt(weights)[:, None]
-        solution = np.asarray(np.linalg.lstsq(x * root, root[:, 0], rcond=None)[0])
         weights = _weights(x @ solution - 1, noise)
-    information = x.T @ (x * weights[:, None])
+        root = np.sqrt(weights)
+        left, right = np.vstack([x * root[:, None], prior]), np.append(root, 0.0)
+        solution = np.asarray(np.linalg.lstsq(left, right, rcond=None)[0], dtype=np.float64)
     residual = x @ solution - 1
-    freedom = max(len(x) - x.shape[1], 1)
-    inflation = max(1.0, float((weights * residual**2).sum() / freedom))
-    error = np.sqrt(np.diag(np.linalg.pinv(information)) * inflation)
-    return solution, error
+    weights = _weights(residual, noise)
+    information = x.T @ (x * weights[:, None]) + prior.T @ prior
+    # the anchors' disagreement, where it is more than their noise explains
+    inflation = max(1.0, float((residual**2 / noise**2).sum() / max(len(x) - 1, 1)))
+    covariance: Floats = np.linalg.pinv(information) * inflation
+    return solution, covariance
 
 
 def _weights(residual: Floats, noise: Floats) -> Floats:
-    size = np.maximum(np.abs(residual / noise), 1e-12)
-    weights: Floats = np.minimum(1.0, HUBER / size) / noise**2
+    weights: Floats = 1 / (1 + (residual / noise / CAUCHY) ** 2) / noise**2
     return weights

@@ -48,7 +48,7 @@ def recalibrated(
 def _moved(
     table: LatencyTable, space: SearchSpace, drift: Drift, now: Mapping[str, Measurement], on: str
 ) -> LatencyTable:
-    factor = drift.scale if drift.offset_ms else drift.applied
+    factor = drift.factor
     plain = Calibration(scale=1.0, per_op_ms=0.0, constant_ms=0.0, num_networks=len(now),
                         mean_abs_rel_error=drift.spread, max_abs_rel_error=drift.spread)
     calibration = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.drift import FOR_OFFSET, LEAST_NOISE, PRIOR, Anchor, fit_drift
+from hwnas.latency.drift import LEAST_NOISE, PRIOR, Anchor, fit_drift
 from hwnas.rng import stream
 
 
@@ -25,15 +25,17 @@ def test_without_noise_the_scale_is_found(scale, count):
     assert drift.spread < 1e-9
     then = np.array([3.0, 30.0])
     np.testing.assert_allclose(drift.correct(then), drift.applied * then)
+    np.testing.assert_allclose(drift.before(drift.correct(then)), then)
 
 
 def test_the_uncertainty_is_that_of_repeated_sessions():
-    scales, errors = [], []
+    middle, ratios, errors = np.sqrt(5.0 * 40.0), [], []
     for seed in range(300):
         drift = fit_drift(_anchors(1.05, 0.0, 0.01, 3, seed))
-        scales.append(drift.scale)
+        ratios.append((drift.scale * middle + drift.offset_ms) / middle)
         errors.append(drift.uncertainty)
-    assert np.std(scales) == pytest.approx(0.01 / np.sqrt(3), rel=0.35)
+    assert np.mean(ratios) == pytest.approx(1.05, abs=0.002)
+    assert np.std(ratios) == pytest.approx(0.01 / np.sqrt(3), rel=0.35)
     assert np.mean(errors) == pytest.approx(0.01 / np.sqrt(3), rel=0.4)
 
 
@@ -55,14 +57,25 @@ def test_a_drift_within_its_uncertainty_is_hardly_applied_and_a_sure_one_wholly(
     assert sure.applied > 1.09
 
 
-def test_an_offset_needs_enough_anchors_over_a_range_that_tell_it():
-    assert fit_drift(_anchors(1.0, 0.5, 0.0, 3)).offset_ms == 0.0
-    assert fit_drift(_anchors(1.0, 0.5, 0.0, FOR_OFFSET, low=10, high=20)).offset_ms == 0.0
-    drift = fit_drift(_anchors(1.03, 0.5, 0.002, FOR_OFFSET))
-    assert drift.offset_ms == pytest.approx(0.5, rel=0.2)
-    assert drift.scale == pytest.approx(1.03, abs=0.01)
-    found = [fit_drift(_anchors(1.03, 0.0, 0.01, FOR_OFFSET, seed)) for seed in range(50)]
-    assert sum(drift.offset_ms != 0 for drift in found) <= 8  # two standard errors
+def test_an_offset_is_found_as_far_as_anchors_tell_it():
+    for count in (3, 8):
+        drift = fit_drift(_anchors(1.03, 0.25, 0.002, count))
+        then = np.array([5.0, 15.0, 40.0])
+        np.testing.assert_allclose(drift.correct(then), 1.03 * then + 0.25, rtol=0.005)
+        np.testing.assert_allclose(drift.before(drift.correct(then)), then)
+    assert fit_drift(_anchors(1.03, 0.25, 0.0, 1)).offset_ms == 0.0
+    alike = fit_drift(_anchors(1.0, 0.5, 0.002, 5, low=10, high=11))
+    assert alike.correct(np.array([10.5]))[0] == pytest.approx(11.0, rel=0.003)
+    assert abs(alike.offset_ms) < 0.25  # anchors of one latency do not tell it from a scale
+
+
+def test_noise_is_hardly_taken_for_an_offset():
+    """It costs a fast network's prediction little beside what three anchors leave open anyway."""
+    fast = np.array([5.0])
+    found = [fit_drift(_anchors(1.03, 0.0, 0.01, 3, seed)) for seed in range(200)]
+    errors = [float(drift.correct(fast)[0]) / (1.03 * 5.0) - 1 for drift in found]
+    assert np.std(errors) < 0.01
+    assert abs(np.mean(errors)) < 0.002
 
 
 def test_no_anchors_are_no_drift():
