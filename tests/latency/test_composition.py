@@ -82,14 +82,16 @@ def test_without_noise_the_form_that_made_the_data_is_found_with_its_numbers(tab
 
 
 @pytest.mark.parametrize("form", STRUCTURES)
-@pytest.mark.parametrize("seed", range(3))
-def test_with_noise_of_one_percent_nothing_needed_is_left_out(table, archs, form, seed):
-    measured = _measured(table, archs, STRUCTURES[form]) * _noise(16, 0.01, seed)
-    fitted = fit_calibration(SPACE, table, archs, measured)
+def test_with_noise_of_one_percent_nothing_needed_is_left_out(table, archs, form):
     others = _random(300, seed=9)
     truth = _measured(table, others, STRUCTURES[form])
-    errors = np.abs(predicted_ms(SPACE, table, fitted, others) / truth - 1)
-    assert errors.mean() < 0.012
+    errors = []
+    for seed in range(5):
+        measured = _measured(table, archs, STRUCTURES[form]) * _noise(16, 0.01, seed)
+        fitted = fit_calibration(SPACE, table, archs, measured)
+        errors.append(np.abs(predicted_ms(SPACE, table, fitted, others) / truth - 1).mean())
+    assert np.mean(errors) < 0.01
+    assert max(errors) < 0.02
 
 
 def test_a_bias_of_one_kind_of_operation_is_corrected_and_shrunk(table, archs):

@@ -139,7 +139,7 @@ def test_operations_and_no_networks_are_timed_with_flushed_caches(
     monkeypatch.setattr(profiler_module, "open_runner", Recorded)
     protocol = device.protocol.model_copy(update={"rounds": 2, "flush_mb": 0.5})
     target = make_target(device.model_copy(update={"protocol": protocol}), "onnxruntime")
-    table = profile(_plan(tiny, target, calibrate=2, validate=2, most_ops=8), tmp_path / "t.json",
+    table = profile(_plan(tiny, target, calibrate=2, validate=2), tmp_path / "t.json",
                     cache=cache)
     assert asked == {"op": {0.5}, "net": {0.0}}
     assert table.header.protocol.flush_mb == 0.5
