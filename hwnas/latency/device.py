@@ -69,8 +69,8 @@ class TimingProtocol(FileModel):
     Where a model lies in memory decides some of its latency, so the rounds are shared by ``loads``
     loads of each model, one after the other. Before each timed run of an operation, not of a
     network, ``flush_mb`` of other data are read, then its inputs: in a network the other
-    operations' weights pass through the caches (4 M parameters of fp32 are 16 MB), and a row timed
-    in a loop of its own finds its weights where no network leaves them. Scratch memory is evicted
+    operations' weights pass through the caches, and a row timed in a loop of its own finds its
+    weights where no network leaves them (``benchmarks/flush_sizes.py`` finds how much suits). Scratch memory is evicted
     as well; with several threads only the first one's own caches are. What is read counts to
     ``min_visit_ms``: small operations then have ``min_runs`` runs a visit. 0: not so.
     """
