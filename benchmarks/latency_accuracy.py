@@ -10,14 +10,17 @@ host. The stages are processes of their own and resume; a folder holds what they
     python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
     python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95,
                                                      # tables brought to today just before, as
-                                                     # lut check --anchors 16 --update does
+                                                     # lut check --anchors 16 --update does, with
+                                                     # --spread; the winners are benched with it
     python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
 
 64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32
 operations predicts (all rows of a space use these networks); 30 are winners: the exact optimum
 under the row's table, at budgets spread over its range, of a made-up accuracy
 (``networks.utility_terms``: random, additive, unlike MACs and latency), another for each. Three
-anchors, calibration networks, are timed again and the drift between the sessions is removed.
+anchors, calibration networks, are timed again, VISITS times a round, and the drift between the
+sessions is removed. A host's speed wanders within a minute, so that a measurement of networks
+takes ``--spread`` seconds or longer.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.scoped import scope_terms
 from hwnas.latency.structure import terms_of
 from hwnas.latency.table import LatencyTable, load_table
-from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
+from hwnas.latency.visits import SampleLog, copies_of, timed_in_rounds, visit_in_rounds
 from hwnas.ops import OpSpec
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
@@ -69,6 +72,7 @@ SETTINGS: Mapping[str, tuple[str, dict[str, int]]] = {
     "ofa-mbv3-224": ("ofa-mbv3", {"resolution": 224}),
 }
 CALIBRATE, ANCHORS, LEAST_MINUTES, CONFIDENCE = 16, 3, 30, 0.95
+VISITS = 4  # of an anchor in a round: the drift hangs on three of them
 
 
 @dataclass(frozen=True)
@@ -224,23 +228,26 @@ def anchors_of(row: Row) -> list[Arch]:
 
 
 def measured(
-    row: Row, archs: Sequence[Arch], ending: str, cache: ConversionCache
+    row: Row, archs: Sequence[Arch], anchors: Sequence[Arch], ending: str, cache: ConversionCache
 ) -> dict[str, Any]:
     """Measure networks in interleaved rounds; return latency, repeatability and halves by id."""
-    paths = converted(row, archs, cache)
-    protocol = row.target.device.protocol
+    paths = converted(row, [*archs, *anchors], cache)
+    protocol = row.target.device.protocol.over(row.options.spread)
+    copies = dict.fromkeys(paths, 1) | {anchor.arch_id: VISITS for anchor in anchors}
+    models = {copy: paths[name] for name, count in copies.items()
+              for copy in copies_of(name, count)}
     header = {"row": str(row), "protocol": protocol.model_dump()}
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
     try:
         with open_runner(row.target) as runner:
-            visit_in_rounds(runner, paths, range(protocol.rounds), protocol, log,
+            visit_in_rounds(runner, models, range(protocol.rounds), protocol, log,
                             seed=row.options.seed, stage=ending)
         found = {}
-        for name in paths:
-            m = log.measurement(name, protocol)
-            medians = [float(np.median(log.rounds(name)[n])) for n in range(protocol.rounds)]
+        for name, count in copies.items():
+            m = log.measurement(name, protocol, count)
+            medians = [float(np.median(runs)) for runs in log.visits(name, protocol, count)]
             found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
-                           "halves_ms": halves_of_rounds(medians, protocol.loads)}
+                           "halves_ms": halves_of_rounds(medians, protocol.loads * count)}
     finally:
         log.close()
     return found
@@ -261,7 +268,7 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
         anchors, uniform = anchors_of(row), row.archs("validate")[: row.options.validate]
         found = row.archs("winners")[: row.options.winners]
         start = time.perf_counter()
-        times = measured(row, [*anchors, *uniform, *found], "later", cache)
+        times = measured(row, [*uniform, *found], anchors, "later", cache)
         write_json(path, {"minutes_after": round(minutes, 1),
                           "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                           "anchors": [a.arch_id for a in anchors],
@@ -315,7 +322,7 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         converted(row, calibrated_on(row), cache)
         with open_runner(row.target) as runner:
             check = check_table(row.table, row.space, row.target, runner, num_anchors=CALIBRATE,
-                                cache=cache)
+                                spread_s=row.options.spread, cache=cache)
         today = LutPredictor(row.space, recalibrated(row.table, row.space, check.model, check.now,
                                                      "today"))
         guard = make_guard(row.space, row.table, row.predictor,
@@ -325,7 +332,7 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         found = list(guarded_winners(row, row.options.searches, today, guard.headroom))
         archs = list({arch.arch_id: arch for arch, _ in found}.values())
         paths = converted(row, archs, cache)
-        protocol = row.target.device.protocol
+        protocol = row.target.device.protocol.over(row.options.spread)
         with open_runner(row.target) as runner:
             runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
         write_json(path, {"drift": check.model.to_json(), "guard": guard.to_json(), "searches": [
@@ -351,6 +358,8 @@ def main() -> None:
     parser.add_argument("--winners", type=int, default=30)
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--after", type=float, default=LEAST_MINUTES, help="minutes to wait")
+    parser.add_argument("--spread", type=float, default=180.0,
+                        help="seconds that networks' rounds are spread over, if they take less")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()

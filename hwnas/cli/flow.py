@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.door import Display, print_json, print_table, print_text, say
-from hwnas.cli.options import AsJson, Resume, RunPath, Seed
+from hwnas.cli.options import AsJson, Resume, RunPath, Seed, Spread
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -215,6 +215,7 @@ def bench(
     rounds: Annotated[
         int | None, typer.Option("--rounds", min=2, help="Instead of the device's protocol.")
     ] = None,
+    spread: Spread = None,
     lut: Annotated[Path | None, typer.Option("--lut", help="A table, to predict with.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -224,15 +225,16 @@ def bench(
 
     with Display() as display:
         if len(models) == 1 and Path(models[0]).is_dir():
-            given = (device, runtime, threads, affinity, rounds, lut)
+            given = (device, runtime, threads, affinity, rounds, spread, lut)
             if any(option is not None for option in given):
                 raise UsageError("a run folder is measured on its own device: give no --device, "
-                                 "--runtime, --threads, --affinity, --rounds or --lut")
+                                 "--runtime, --threads, --affinity, --rounds, --spread or "
+                                 "--lut")
             found = bench_run(Path(models[0]), progress=display, say=say)
         else:
             found = bench_models([Path(m) for m in models], device or "host", runtime, threads,
-                                 affinity, rounds=rounds, lut=lut, progress=display,
-                                 say=say)
+                                 affinity, rounds=rounds, spread_s=spread or 0.0, lut=lut,
+                                 progress=display, say=say)
     if as_json:
         print_json(found)
         return

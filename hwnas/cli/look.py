@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.door import Display, guarded, print_json, print_table, print_text, say
-from hwnas.cli.options import PredictorOption
+from hwnas.cli.options import PredictorOption, Spread
 from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
@@ -260,6 +260,7 @@ def lut_check(
         int, typer.Option("--anchors", min=1, max=100,
                           help="Networks to time again; more tell a drift more surely.")
     ] = 3,
+    spread: Spread = None,
     update: Annotated[
         bool, typer.Option("--update", help="Write a table of today beside FILE, which stays.")
     ] = False,
@@ -269,7 +270,8 @@ def lut_check(
     from hwnas.cli.tables import check_file, state_text
 
     with Display() as display:
-        found, out = check_file(file, device, space, anchors, display, update=update)
+        found, out = check_file(file, device, space, anchors, display, spread_s=spread or 0.0,
+                                update=update)
     if as_json:
         print_json({**found.to_json(), "updated": str(out) if out else None})
     else:

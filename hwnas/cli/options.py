@@ -16,3 +16,8 @@ PredictorOption = Annotated[
     typer.Option("--predictor", help="lut: measured rows only; kernel: rows that the table lacks "
                  "are predicted from those it has."),
 ]
+Spread = Annotated[
+    float | None,
+    typer.Option("--spread", min=0, max=86_400, help="Seconds to spread the rounds over, if they "
+                 "take less: a host's speed wanders within a minute."),
+]

@@ -266,7 +266,8 @@ def state_text(state: Mapping[str, Any]) -> str:
 
 
 def check_file(
-    file: Path, device: str, space: str | None, anchors: int, progress: Progress, *, update: bool
+    file: Path, device: str, space: str | None, anchors: int, progress: Progress, *,
+    spread_s: float = 0.0, update: bool,
 ) -> tuple[TableCheck, Path | None]:
     """Time a table's anchors again on ``device``; with ``update`` write a table of today."""
     from hwnas.latency.check import check_table
@@ -283,7 +284,7 @@ def check_file(
                          header.affinity)
     with open_runner(target) as runner:
         found = check_table(table, load_space(name), target, runner, num_anchors=anchors,
-                            progress=progress)
+                            spread_s=spread_s, progress=progress)
     if not update:
         return found, None
     from hwnas.latency.recalibrate import recalibrated, write_beside

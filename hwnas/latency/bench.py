@@ -68,9 +68,10 @@ def bench(
     *,
     anchors: Mapping[str, tuple[Path, float]] | None = None,
     rounds: int | None = None,
+    spread_s: float = 0.0,
     progress: Progress = no_progress,
 ) -> BenchResult:
-    """Measure ``models`` (name to file) with the target's protocol.
+    """Measure ``models`` (name to file) with the target's protocol, over ``spread_s`` or longer.
 
     ``anchors`` (name to file and recorded ms) are visited in the same rounds, to tell drift of the
     device from properties of the models.
@@ -83,11 +84,12 @@ def bench(
         raise UsageError("there is no model to measure")
     check_models(models, target)
     protocol = target.device.protocol
+    rounds = rounds or protocol.rounds
+    protocol = protocol.over(spread_s * protocol.rounds / rounds)
     files = {f"model {name}": path for name, path in models.items()}
     files |= {f"anchor {name}": path for name, (path, _) in (anchors or {}).items()}
     before = runner.state()
-    runs = timed_in_rounds(runner, files, rounds or protocol.rounds, protocol,
-                           stage="benchmark", progress=progress)
+    runs = timed_in_rounds(runner, files, rounds, protocol, stage="benchmark", progress=progress)
     after = runner.state()
     measured = {
         name: (summarise(runs[f"anchor {name}"], protocol.loads).latency_ms, recorded)

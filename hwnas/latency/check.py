@@ -8,6 +8,7 @@ networks see more of it. What they tell of the device as a whole is a Drift (``d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,7 @@ from hwnas.latency.visits import Progress, no_progress, timed_in_rounds
 from hwnas.rng import stream
 
 ANCHORS = 3
+AS_MANY = 12  # few anchors are timed as long as so many: a device's drift hangs on them
 TOLERANCE = 0.05
 DISTURBED = 8  # of so many anchors one may be: what disturbed a measurement is not the device
 
@@ -178,12 +180,17 @@ def check_table(
     runner: LocalRunner,
     *,
     num_anchors: int = ANCHORS,
+    spread_s: float = 0.0,
     cache: ConversionCache | None = None,
     progress: Progress = no_progress,
 ) -> TableCheck:
-    """Time the anchors again, by the table's protocol."""
-    protocol = table.header.protocol or target.device.protocol
+    """Time the anchors again, by the table's protocol, over ``spread_s`` seconds or longer.
+
+    Where they are fewer than AS_MANY, in as many times more rounds.
+    """
     anchors = anchors_of(table, space, num_anchors)
+    protocol = (table.header.protocol or target.device.protocol).over(spread_s).times(
+        math.ceil(AS_MANY / len(anchors)))
     records = {network_model_id(space, arch_of(r)): r for r in anchors}
     conversions = {
         name: network_conversion(space, arch_of(record), target)

@@ -74,6 +74,10 @@ class TimingProtocol(FileModel):
     Scratch memory is evicted as well; with several threads only the first one's own caches are.
     What is read counts to ``min_visit_ms``: small operations then have ``min_runs`` runs a visit.
     0: not so.
+
+    The rounds are spread evenly over ``spread_s`` seconds, or as many more as they take: a clock
+    that others heat, or a neighbour, wanders for tens of seconds, and rounds that follow one
+    another closely see one of its moods. Fewer rounds than ``rounds`` take as much less.
     """
 
     rounds: Annotated[int, Field(ge=2, le=1000)] = 12
@@ -83,12 +87,21 @@ class TimingProtocol(FileModel):
     cooldown_s: Annotated[float, Field(ge=0, le=600)] = 0.0
     loads: Annotated[int, Field(ge=1, le=100)] = 1
     flush_mb: Annotated[float, Field(ge=0, le=1024)] = 0.0
+    spread_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
 
     @model_validator(mode="after")
     def _every_load_has_rounds(self) -> TimingProtocol:
         if self.loads > self.rounds:
             raise ValueError(f"loads ({self.loads}) must not be more than rounds ({self.rounds})")
         return self
+
+    def over(self, spread_s: float) -> TimingProtocol:
+        """Return this protocol, its rounds spread over so many seconds or over its own."""
+        return self.model_copy(update={"spread_s": max(spread_s, self.spread_s)})
+
+    def times(self, count: int) -> TimingProtocol:
+        """Return this protocol with ``count`` times the rounds and loads, over the same seconds."""
+        return self.model_copy(update={"rounds": count * self.rounds, "loads": count * self.loads})
 
 
 class Device(FileModel):

@@ -50,13 +50,14 @@ from hwnas.latency.table import (
     load_table,
     save_table,
 )
-from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_rounds
+from hwnas.latency.visits import Progress, SampleLog, copies_of, no_progress, visit_in_rounds
 from hwnas.ops import OpSpec
 
 PILOT_ROUND = -1
 CHOICE_ROUNDS = (-4, -3, -2)
 LIKES_DRAWN = 20  # candidates for each like that is measured
 NUM_SENTINELS = 5
+SENTINEL_COPIES = 4  # what drift is told by later is measured more surely
 VALIDATING = ("validate", "winner")
 
 
@@ -225,7 +226,10 @@ class _Session:
                 network_conversion(plan.space, role.arch, plan.target)
             for role in validating
         })
-        self._visit(paths, range(protocol.rounds), "timing", ops)
+        copied = {copy: paths[name] for role in roles if role.is_sentinel
+                  for name in [network_model_id(plan.space, role.arch)]
+                  for copy in copies_of(name, self._copies(role))}
+        self._visit(paths | copied, range(protocol.rounds), "timing", ops)
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, protocol) for name, op in ops.items()}
         others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
@@ -356,9 +360,19 @@ class _Session:
         return spread_networks(self.plan.space, self._within(terms), count, seed=self.plan.seed,
                                purpose=purpose, avoid=avoid)
 
-    def _measured(self, arch: Arch) -> Measurement:
-        return self.log.measurement(network_model_id(self.plan.space, arch),
-                                    self.plan.target.device.protocol)
+    def _measured(self, role: Role) -> Measurement:
+        return self.log.measurement(network_model_id(self.plan.space, role.arch),
+                                    self.plan.target.device.protocol,
+                                    self._copies(role))
+
+    def _copies(self, role: Role) -> int:
+        """Return how many copies of a network are visited, in its own rounds and never later."""
+        name = network_model_id(self.plan.space, role.arch)
+        rounds = range(self.plan.target.device.protocol.rounds)
+        others = copies_of(name, SENTINEL_COPIES)[1:]
+        alone = (all(self.log.has(name, number) for number in rounds)
+                 and not any(self.log.rounds(other) for other in others))
+        return 1 if alone or not role.is_sentinel else SENTINEL_COPIES
 
     def _record(self, role: Role) -> NetworkRecord:
         return NetworkRecord(
@@ -366,7 +380,7 @@ class _Session:
             role=role.name,
             is_sentinel=role.is_sentinel,
             arch=role.arch.to_json(),
-            measurement=MeasurementModel(**self._measured(role.arch).to_json()),
+            measurement=MeasurementModel(**self._measured(role).to_json()),
         )
 
     def _with_calibration(self, table: LatencyTable, roles: Sequence[Role]) -> LatencyTable:
@@ -375,9 +389,9 @@ class _Session:
         whole = complete(table, self.plan.ops).table if self.plan.is_partial else table
 
         def measured(*names: str) -> tuple[list[Arch], Floats, Floats]:
-            archs = [role.arch for role in roles if role.name in names]
-            found = [self._measured(arch) for arch in archs]
-            return (archs, np.array([m.latency_ms for m in found]),
+            of = [role for role in roles if role.name in names]
+            found = [self._measured(role) for role in of]
+            return ([role.arch for role in of], np.array([m.latency_ms for m in found]),
                     np.array([m.repeatability for m in found]))
 
         calibration, validation = dict(table.calibration), dict(table.validation)

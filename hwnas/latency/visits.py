@@ -25,8 +25,20 @@ Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done of it and how much there is."""
 
 
+AWAKE_MS = 20.0
+
+
 def no_progress(stage: str, done: int, total: int) -> None:
     """Report to nobody."""
+
+
+def copies_of(model_id: str, count: int) -> list[str]:
+    """Return the names of so many copies of a model, the first of which is its own.
+
+    Copies are loaded side by side, and so timed as often in a round and at as many places in
+    memory: for networks on which much hangs.
+    """
+    return [model_id, *(f"{model_id} {number}" for number in range(2, count + 1))]
 
 
 class SampleLog:
@@ -83,10 +95,19 @@ class SampleLog:
         self._journal.append({"event": "state", "state": dict(state)})
         self.states.append(dict(state))
 
-    def measurement(self, model_id: str, protocol: TimingProtocol) -> Measurement:
-        """Return the measurement of one model from the visits of the protocol's rounds."""
-        runs = self._runs[model_id]
-        return summarise([runs[number] for number in range(protocol.rounds)], protocol.loads)
+    def measurement(self, model_id: str, protocol: TimingProtocol, copies: int = 1) -> Measurement:
+        """Return the measurement of one model from the visits of the protocol's rounds.
+
+        ``copies`` of it were visited (:func:`copies_of`).
+        """
+        return summarise(self.visits(model_id, protocol, copies), protocol.loads * copies)
+
+    def visits(
+        self, model_id: str, protocol: TimingProtocol, copies: int = 1
+    ) -> list[list[float]]:
+        """Return the runs in ms of each visit of the protocol's rounds, copy by copy."""
+        return [self._runs[name][number] for name in copies_of(model_id, copies)
+                for number in range(protocol.rounds)]
 
     def close(self) -> None:
         """Close the file."""
@@ -120,7 +141,7 @@ def visit_in_rounds(
     """
     names = sorted(models)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
-    loaded = _Loaded(runner, models, seed)
+    loaded, pace = _Loaded(runner, models, seed), _Pace(runner, protocol)
     if missing:
         log.add_state(runner.state())
     done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)
@@ -130,6 +151,8 @@ def visit_in_rounds(
                            if load_of_round(r, protocol.rounds, protocol.loads) == load})
         order = stream(seed, "visit order", number).permutation(len(names))
         todo = [names[i] for i in order if not log.has(names[i], number)]
+        if todo:
+            pace.wait(todo[0])
         for name in todo:
             runs = runner.time_ms(name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
                                   flush_mb=protocol.flush_mb if name in flushed else 0.0)
@@ -156,17 +179,40 @@ def timed_in_rounds(
         ``runs[name][round]`` in ms, the rounds of ``min(protocol.loads, rounds)`` loads.
     """
     names = sorted(models)
-    loaded = _Loaded(runner, models, 0)
+    loaded, pace = _Loaded(runner, models, 0), _Pace(runner, protocol)
     runs: dict[str, list[list[float]]] = {name: [] for name in names}
     for number in range(rounds):
         loaded.hold(load_of_round(number, rounds, protocol.loads), names)
-        for place, index in enumerate(stream(0, "visit order", number).permutation(len(names))):
+        order = stream(0, "visit order", number).permutation(len(names))
+        pace.wait(names[order[0]])
+        for place, index in enumerate(order):
             name = names[index]
             runs[name].append(runner.time_ms(name, min_runs=protocol.min_runs,
                                              min_ms=protocol.min_visit_ms))
             progress(stage, number * len(names) + place + 1, rounds * len(names))
     loaded.hold(rounds, ())
     return runs
+
+
+class _Pace:
+    """Rounds spread over the protocol's ``spread_s``: each waits for its time.
+
+    A processor that has waited sleeps and has other data in its caches, so what is visited first
+    runs unmeasured until it is awake.
+    """
+
+    def __init__(self, runner: Runner, protocol: TimingProtocol) -> None:
+        self._runner, self._round_s = runner, protocol.spread_s / protocol.rounds
+        self._begun: float | None = None
+
+    def wait(self, first: str) -> None:
+        """Wait until the next round may begin; ``first`` is the model that it visits first."""
+        now = time.monotonic()
+        begin = now if self._begun is None else max(now, self._begun + self._round_s)
+        self._begun = begin
+        if begin > now:
+            time.sleep(begin - now)
+            self._runner.time_ms(first, min_runs=1, min_ms=AWAKE_MS)
 
 
 class _Loaded:

@@ -105,6 +105,7 @@ def bench_models(
     affinity: str | None,
     *,
     rounds: int | None = None,
+    spread_s: float = 0.0,
     lut: Path | None = None,
     progress: Progress = no_progress,
     say: Say = silent,
@@ -121,7 +122,8 @@ def bench_models(
     target = replace(target, precision=precisions[models[0]])
     predicted = _predictions(models, lut, target, say) if lut else {}
     with open_runner(target) as runner:
-        found = bench(names, target, runner, rounds=rounds, progress=progress)
+        found = bench(names, target, runner, rounds=rounds, spread_s=spread_s,
+                      progress=progress)
     rows = [
         {"name": model.name, "model": model.model.name, "precision": precisions[model.model],
          "measurement": model.measurement.to_json(),

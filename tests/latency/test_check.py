@@ -51,7 +51,9 @@ def check(table, tiny, target, cache, fake_runner):
         runner = fake_runner(lambda name, call: [now[name], now[name]])
         runner.info = {"runtime_version": version}
         found = check_table(table, tiny, target, runner, num_anchors=anchors, cache=cache)
-        assert len(runner.calls) == anchors * table.header.protocol.rounds
+        # few anchors are timed as long as twelve
+        times = -(-12 // anchors)
+        assert len(runner.calls) == anchors * times * table.header.protocol.rounds
         assert len(runner.ever_loaded) == anchors  # the sixth network is no sentinel
         assert all(path.suffix == ".onnx" for path in runner.ever_loaded.values())
         return found

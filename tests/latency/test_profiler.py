@@ -26,10 +26,18 @@ from hwnas.latency.composition import fit_calibration
 from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id, profile
+from hwnas.latency.profiler import (
+    PILOT_ROUND,
+    SENTINEL_COPIES,
+    ProfilePlan,
+    network_model_id,
+    op_id,
+    profile,
+)
 from hwnas.latency.runner import LocalRunner, make_target
 from hwnas.latency.scoped import ops_in_scope
 from hwnas.latency.table import load_table
+from hwnas.latency.visits import copies_of
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -50,11 +58,17 @@ def _plan(space, target, **numbers):
     return ProfilePlan(space, target, **numbers)
 
 
+def _append(path, record):
+    with path.open("a") as stream_:
+        stream_.write(json.dumps(record) + "\n")
+
+
 def _expected_visits(plan, table):
-    """Every operation in the pilot round and every model in every round, once."""
+    """Every operation in the pilot round, every model and a sentinel's copies in every round."""
     ops = [op_id(op) for op in plan.ops]
-    networks = [network_model_id(plan.space, arch_of(n)) for n in table.networks
-                if n.space == plan.space.name]
+    networks = [copy for n in table.networks if n.space == plan.space.name
+                for copy in copies_of(network_model_id(plan.space, arch_of(n)),
+                                      SENTINEL_COPIES if n.is_sentinel else 1)]
     rounds = range(plan.target.device.protocol.rounds)
     pilot = [(name, PILOT_ROUND) for name in ops] if plan.validate else []
     return Counter([*pilot, *((name, r) for name in (*ops, *networks) for r in rounds)])
@@ -120,7 +134,7 @@ def test_every_model_is_visited_once_a_round_and_never_while_converting(plan, pr
     assert _visits(out) == _expected_visits(plan, table)
     stages = list(dict.fromkeys(stage for stage, _, _ in seen))
     assert stages == ["converting", "pilot round", "timing"]
-    num_models = len(plan.ops) + len(table.networks)
+    num_models = len(plan.ops) + len(table.networks) + 5 * (SENTINEL_COPIES - 1)
     assert seen[-1] == ("timing", num_models * 4, num_models * 4)
     timing = next(i for i, (stage, _, _) in enumerate(seen) if stage == "timing")
     assert all(stage == "timing" for stage, _, _ in seen[timing:])
@@ -234,6 +248,37 @@ def test_networks_that_are_not_asked_for_anew_stay_with_what_they_say(
     assert again.calibration == table.calibration
     assert again.validation == table.validation
     assert _visits(copy) == _visits(out)
+
+
+def test_a_sentinel_is_summarised_with_its_copies(profiled):
+    table, out, _ = profiled
+    runs: dict[str, dict[int, list[float]]] = {}
+    for record in Journal(_samples(out)).records():
+        if record["event"] == "visit":
+            runs.setdefault(record["model"], {})[record["round"]] = record["runs_ms"]
+    sentinels = [n for n in table.networks if n.is_sentinel]
+    assert len(sentinels) == 5
+    for network in sentinels:
+        name = network_model_id(load_space("tiny"), arch_of(network))
+        visits = [runs[copy][number] for copy in copies_of(name, SENTINEL_COPIES)
+                  for number in range(4)]
+        assert network.measurement.model_dump(exclude={"source"}) == summarise(
+            visits, SENTINEL_COPIES).to_json()
+        assert network.measurement.num_rounds == 4 * SENTINEL_COPIES
+
+
+def test_sentinels_of_samples_from_before_copies_are_not_visited_on_another_day(
+    plan, profiled, cache, tmp_path
+):
+    table, out, _ = profiled
+    old = tmp_path / "old.json"
+    for record in Journal(_samples(out)).records():
+        if " " not in record.get("model", ""):
+            _append(_samples(old), record)
+    again = profile(plan, old, cache=cache, resume=True)
+    assert again.entries == table.entries
+    assert all(n.measurement.num_rounds == 4 for n in again.networks)
+    assert not any(" " in model for model, _ in _visits(old))
 
 
 def test_a_lost_table_is_rebuilt_from_its_samples(plan, profiled, cache, tmp_path):

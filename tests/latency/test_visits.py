@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hwnas.errors import DeviceError, InputError
 from hwnas.journal import Journal
+from hwnas.latency import visits
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.measurement import summarise
 from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
@@ -244,3 +246,66 @@ def test_timing_in_memory_shares_its_rounds_among_the_loads_and_frees_all(fake_r
     for name in MODELS:
         places = [place for place, called in enumerate(runner.calls, 1) if called == name]
         assert runs[name] == [[float(place), 1.0] for place in places]
+
+
+class _Clock:
+    """A clock that only sleeping and visits move, and when each visit of a model began."""
+
+    def __init__(self, monkeypatch, runner, *, visit_s):
+        self.now = 1000.0
+        self.visits = []
+        time_ms = runner.time_ms
+        monkeypatch.setattr(visits.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(visits.time, "sleep", self.advance)
+
+        def on_time(name, **options):
+            self.visits.append((name, self.now))
+            self.advance(visit_s)
+            return time_ms(name, **options)
+
+        runner.time_ms = on_time
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+def test_rounds_are_spread_evenly_over_the_time_asked_for(monkeypatch, fake_runner):
+    runner = fake_runner()
+    clock = _Clock(monkeypatch, runner, visit_s=0.5)
+    runs = timed_in_rounds(runner, MODELS, 6, LOADS.over(60), stage="s")
+    assert {name: len(rounds) for name, rounds in runs.items()} == dict.fromkeys(MODELS, 6)
+    begins = [begin for _, begin in clock.visits[:5][:1] + clock.visits[5::6]]
+    assert np.diff(begins) == pytest.approx([10.0] * 5)
+    # after each wait the first model of the round runs unmeasured
+    assert len(clock.visits) == 30 + 5
+    for place in range(5, 35, 6):
+        assert clock.visits[place][0] == clock.visits[place + 1][0]
+
+
+def test_rounds_that_take_longer_than_their_share_do_not_wait(monkeypatch, fake_runner):
+    runner = fake_runner()
+    clock = _Clock(monkeypatch, runner, visit_s=0.5)
+    timed_in_rounds(runner, MODELS, 6, LOADS.over(15.0), stage="s")
+    assert len(clock.visits) == 30
+    assert clock.now == pytest.approx(1015.0)
+
+
+def test_fewer_rounds_than_the_protocols_take_as_much_less_time(monkeypatch, fake_runner):
+    runner = fake_runner()
+    clock = _Clock(monkeypatch, runner, visit_s=0.0)
+    timed_in_rounds(runner, MODELS, 3, LOADS.over(60), stage="s")
+    assert clock.now == pytest.approx(1020.0)
+
+
+def test_a_spread_measurement_that_is_resumed_waits_for_rounds_that_are_left(
+    monkeypatch, tmp_path, fake_runner
+):
+    path = tmp_path / "s.jsonl"
+    spread = LOADS.over(60)
+    with pytest.raises(DeviceError):
+        _visit(path, fake_runner(fail_at=11), rounds=range(6), protocol=LOADS)
+    runner = fake_runner()
+    clock = _Clock(monkeypatch, runner, visit_s=0.0)
+    log = _visit(path, runner, rounds=range(6), protocol=spread)
+    assert clock.now == pytest.approx(1000.0 + 10 * 3)  # rounds 2 to 5
+    assert all(sorted(log.rounds(name)) == list(range(6)) for name in MODELS)
