@@ -61,7 +61,7 @@ from hwnas.latency.runner import Target, make_target, open_runner
 from hwnas.latency.scoped import scope_terms
 from hwnas.latency.structure import terms_of
 from hwnas.latency.table import LatencyTable, load_table
-from hwnas.latency.visits import SampleLog, copies_of, timed_in_rounds, visit_in_rounds
+from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
 from hwnas.ops import OpSpec
 from hwnas.search.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
@@ -233,21 +233,20 @@ def measured(
     """Measure networks in interleaved rounds; return latency, repeatability and halves by id."""
     paths = converted(row, [*archs, *anchors], cache)
     protocol = row.target.device.protocol.over(row.options.spread)
-    copies = dict.fromkeys(paths, 1) | {anchor.arch_id: VISITS for anchor in anchors}
-    models = {copy: paths[name] for name, count in copies.items()
-              for copy in copies_of(name, count)}
+    often = {anchor.arch_id: VISITS for anchor in anchors}
     header = {"row": str(row), "protocol": protocol.model_dump()}
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
     try:
         with open_runner(row.target) as runner:
-            visit_in_rounds(runner, models, range(protocol.rounds), protocol, log,
-                            seed=row.options.seed, stage=ending)
+            visit_in_rounds(runner, paths, range(protocol.rounds), protocol, log,
+                            seed=row.options.seed, stage=ending, often=often)
         found = {}
-        for name, count in copies.items():
+        for name in paths:
+            count = often.get(name, 1)
             m = log.measurement(name, protocol, count)
             medians = [float(np.median(runs)) for runs in log.visits(name, protocol, count)]
             found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
-                           "halves_ms": halves_of_rounds(medians, protocol.loads * count)}
+                           "halves_ms": halves_of_rounds(medians, protocol.loads)}
     finally:
         log.close()
     return found

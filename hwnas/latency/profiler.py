@@ -50,14 +50,14 @@ from hwnas.latency.table import (
     load_table,
     save_table,
 )
-from hwnas.latency.visits import Progress, SampleLog, copies_of, no_progress, visit_in_rounds
+from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_rounds, visits_of
 from hwnas.ops import OpSpec
 
 PILOT_ROUND = -1
 CHOICE_ROUNDS = (-4, -3, -2)
 LIKES_DRAWN = 20  # candidates for each like that is measured
 NUM_SENTINELS = 5
-SENTINEL_COPIES = 4  # what drift is told by later is measured more surely
+CALIBRATING_VISITS = 4  # in a round: on so few networks hang the calibration and later the drift
 VALIDATING = ("validate", "winner")
 
 
@@ -226,10 +226,8 @@ class _Session:
                 network_conversion(plan.space, role.arch, plan.target)
             for role in validating
         })
-        copied = {copy: paths[name] for role in roles if role.is_sentinel
-                  for name in [network_model_id(plan.space, role.arch)]
-                  for copy in copies_of(name, self._copies(role))}
-        self._visit(paths | copied, range(protocol.rounds), "timing", ops)
+        self._visit(paths, range(protocol.rounds), "timing", ops,
+                    {network_model_id(plan.space, role.arch): self._often(role) for role in roles})
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, protocol) for name, op in ops.items()}
         others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
@@ -289,7 +287,8 @@ class _Session:
         return {name: paths[conversion] for name, conversion in wanted.items()}
 
     def _visit(
-        self, paths: Mapping[str, Path], rounds: Sequence[int], stage: str, ops: Collection[str]
+        self, paths: Mapping[str, Path], rounds: Sequence[int], stage: str, ops: Collection[str],
+        often: Mapping[str, int] | None = None,
     ) -> None:
         visit_in_rounds(
             self.runner,
@@ -299,6 +298,7 @@ class _Session:
             self.log,
             seed=self.plan.seed,
             stage=stage,
+            often=often,
             flushed=ops,
             progress=self.progress,
         )
@@ -363,16 +363,16 @@ class _Session:
     def _measured(self, role: Role) -> Measurement:
         return self.log.measurement(network_model_id(self.plan.space, role.arch),
                                     self.plan.target.device.protocol,
-                                    self._copies(role))
+                                    self._often(role))
 
-    def _copies(self, role: Role) -> int:
-        """Return how many copies of a network are visited, in its own rounds and never later."""
+    def _often(self, role: Role) -> int:
+        """Return how often a network is visited in a round; not again where it was once a round."""
         name = network_model_id(self.plan.space, role.arch)
         rounds = range(self.plan.target.device.protocol.rounds)
-        others = copies_of(name, SENTINEL_COPIES)[1:]
-        alone = (all(self.log.has(name, number) for number in rounds)
-                 and not any(self.log.rounds(other) for other in others))
-        return 1 if alone or not role.is_sentinel else SENTINEL_COPIES
+        others = visits_of(name, CALIBRATING_VISITS)[1:]
+        before = (all(self.log.has(name, number) for number in rounds)
+                  and not any(self.log.rounds(other) for other in others))
+        return 1 if before or role.name in VALIDATING else CALIBRATING_VISITS
 
     def _record(self, role: Role) -> NetworkRecord:
         return NetworkRecord(

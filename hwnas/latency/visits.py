@@ -32,13 +32,9 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Report to nobody."""
 
 
-def copies_of(model_id: str, count: int) -> list[str]:
-    """Return the names of so many copies of a model, the first of which is its own.
-
-    Copies are loaded side by side, and so timed as often in a round and at as many places in
-    memory: for networks on which much hangs.
-    """
-    return [model_id, *(f"{model_id} {number}" for number in range(2, count + 1))]
+def visits_of(model_id: str, often: int) -> list[str]:
+    """Return the names that a samples file has for so many visits of a model in one round."""
+    return [model_id, *(f"{model_id} {number}" for number in range(2, often + 1))]
 
 
 class SampleLog:
@@ -95,19 +91,17 @@ class SampleLog:
         self._journal.append({"event": "state", "state": dict(state)})
         self.states.append(dict(state))
 
-    def measurement(self, model_id: str, protocol: TimingProtocol, copies: int = 1) -> Measurement:
+    def measurement(self, model_id: str, protocol: TimingProtocol, often: int = 1) -> Measurement:
         """Return the measurement of one model from the visits of the protocol's rounds.
 
-        ``copies`` of it were visited (:func:`copies_of`).
+        ``often``: how many there are in a round.
         """
-        return summarise(self.visits(model_id, protocol, copies), protocol.loads * copies)
+        return summarise(self.visits(model_id, protocol, often), protocol.loads)
 
-    def visits(
-        self, model_id: str, protocol: TimingProtocol, copies: int = 1
-    ) -> list[list[float]]:
-        """Return the runs in ms of each visit of the protocol's rounds, copy by copy."""
-        return [self._runs[name][number] for name in copies_of(model_id, copies)
-                for number in range(protocol.rounds)]
+    def visits(self, model_id: str, protocol: TimingProtocol, often: int = 1) -> list[list[float]]:
+        """Return the runs in ms of each visit in the protocol's rounds, round by round."""
+        return [self._runs[name][number] for number in range(protocol.rounds)
+                for name in visits_of(model_id, often)]
 
     def close(self) -> None:
         """Close the file."""
@@ -131,15 +125,19 @@ def visit_in_rounds(
     *,
     seed: int,
     stage: str,
+    often: Mapping[str, int] | None = None,
     flushed: Collection[str] = (),
     progress: Progress = no_progress,
 ) -> None:
-    """Visit every model once in each of ``rounds``, skipping the visits on record.
+    """Visit every model in each of ``rounds``, skipping the visits on record.
 
-    The order of a round depends only on the seed, the round's number and the models. Those in
+    Once a round, those in ``often`` so many times (:func:`visits_of`): much hangs on them. The
+    order of a round depends only on the seed, the round's number and the models. Those in
     ``flushed`` (operations) are timed with the protocol's ``flush_mb``.
     """
-    names = sorted(models)
+    model_of = {visit: name for name in models
+                for visit in visits_of(name, (often or {}).get(name, 1))}
+    names = sorted(model_of)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
     loaded, pace = _Loaded(runner, models, seed), _Pace(runner, protocol)
     if missing:
@@ -147,15 +145,16 @@ def visit_in_rounds(
     done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)
     for number in rounds:
         load = load_of_round(number, protocol.rounds, protocol.loads)
-        loaded.hold(load, {name for r, name in missing
+        loaded.hold(load, {model_of[name] for r, name in missing
                            if load_of_round(r, protocol.rounds, protocol.loads) == load})
         order = stream(seed, "visit order", number).permutation(len(names))
         todo = [names[i] for i in order if not log.has(names[i], number)]
         if todo:
-            pace.wait(todo[0])
+            pace.wait(model_of[todo[0]])
         for name in todo:
-            runs = runner.time_ms(name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
-                                  flush_mb=protocol.flush_mb if name in flushed else 0.0)
+            runs = runner.time_ms(
+                model_of[name], min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
+                flush_mb=protocol.flush_mb if model_of[name] in flushed else 0.0)
             log.add(name, number, runs)
             done += 1
             progress(stage, done, total)

@@ -27,8 +27,9 @@ from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import (
+    CALIBRATING_VISITS,
     PILOT_ROUND,
-    SENTINEL_COPIES,
+    VALIDATING,
     ProfilePlan,
     network_model_id,
     op_id,
@@ -37,7 +38,7 @@ from hwnas.latency.profiler import (
 from hwnas.latency.runner import LocalRunner, make_target
 from hwnas.latency.scoped import ops_in_scope
 from hwnas.latency.table import load_table
-from hwnas.latency.visits import copies_of
+from hwnas.latency.visits import visits_of
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -64,11 +65,11 @@ def _append(path, record):
 
 
 def _expected_visits(plan, table):
-    """Every operation in the pilot round, every model and a sentinel's copies in every round."""
+    """Every operation in the pilot round, every model in every round, some of them more often."""
     ops = [op_id(op) for op in plan.ops]
-    networks = [copy for n in table.networks if n.space == plan.space.name
-                for copy in copies_of(network_model_id(plan.space, arch_of(n)),
-                                      SENTINEL_COPIES if n.is_sentinel else 1)]
+    networks = [visit for n in table.networks if n.space == plan.space.name
+                for visit in visits_of(network_model_id(plan.space, arch_of(n)),
+                                      1 if n.role in VALIDATING else CALIBRATING_VISITS)]
     rounds = range(plan.target.device.protocol.rounds)
     pilot = [(name, PILOT_ROUND) for name in ops] if plan.validate else []
     return Counter([*pilot, *((name, r) for name in (*ops, *networks) for r in rounds)])
@@ -134,7 +135,7 @@ def test_every_model_is_visited_once_a_round_and_never_while_converting(plan, pr
     assert _visits(out) == _expected_visits(plan, table)
     stages = list(dict.fromkeys(stage for stage, _, _ in seen))
     assert stages == ["converting", "pilot round", "timing"]
-    num_models = len(plan.ops) + len(table.networks) + 5 * (SENTINEL_COPIES - 1)
+    num_models = len(plan.ops) + VALIDATE + CALIBRATE * CALIBRATING_VISITS
     assert seen[-1] == ("timing", num_models * 4, num_models * 4)
     timing = next(i for i, (stage, _, _) in enumerate(seen) if stage == "timing")
     assert all(stage == "timing" for stage, _, _ in seen[timing:])
@@ -250,24 +251,23 @@ def test_networks_that_are_not_asked_for_anew_stay_with_what_they_say(
     assert _visits(copy) == _visits(out)
 
 
-def test_a_sentinel_is_summarised_with_its_copies(profiled):
+def test_a_network_calibrated_on_is_summarised_from_all_its_visits(profiled):
     table, out, _ = profiled
     runs: dict[str, dict[int, list[float]]] = {}
     for record in Journal(_samples(out)).records():
         if record["event"] == "visit":
             runs.setdefault(record["model"], {})[record["round"]] = record["runs_ms"]
-    sentinels = [n for n in table.networks if n.is_sentinel]
-    assert len(sentinels) == 5
-    for network in sentinels:
+    calibrated = [n for n in table.networks if n.role == "calibrate"]
+    assert len(calibrated) == CALIBRATE
+    for network in calibrated:
         name = network_model_id(load_space("tiny"), arch_of(network))
-        visits = [runs[copy][number] for copy in copies_of(name, SENTINEL_COPIES)
-                  for number in range(4)]
-        assert network.measurement.model_dump(exclude={"source"}) == summarise(
-            visits, SENTINEL_COPIES).to_json()
-        assert network.measurement.num_rounds == 4 * SENTINEL_COPIES
+        visits = [runs[visit][number] for number in range(4)
+                  for visit in visits_of(name, CALIBRATING_VISITS)]
+        assert network.measurement.model_dump(exclude={"source"}) == summarise(visits).to_json()
+        assert network.measurement.num_rounds == 4 * CALIBRATING_VISITS
 
 
-def test_sentinels_of_samples_from_before_copies_are_not_visited_on_another_day(
+def test_samples_with_one_visit_a_round_get_no_more_on_another_day(
     plan, profiled, cache, tmp_path
 ):
     table, out, _ = profiled

@@ -56,6 +56,23 @@ def test_a_file_from_before_a_setting_existed_means_its_default(tmp_path):
         SampleLog(path, {"protocol": {**now, "flush_mb": 16.0}})
 
 
+def test_those_named_are_visited_more_often_each_round_and_loaded_once(tmp_path, fake_runner):
+    runner = fake_runner()
+    log = _visit(tmp_path / "s.jsonl", runner, often={"beta": 3})
+    for number in range(3):
+        assert Counter(runner.calls[number * 7 : number * 7 + 7]) == {
+            "alpha": 1, "beta": 3, "gamma": 1, "delta": 1, "eps": 1}
+    assert runner.loaded == MODELS
+    places = [place for place, name in enumerate(runner.calls, 1) if name == "beta"]
+    visits_ = log.visits("beta", PROTOCOL, 3)
+    assert sorted(visits_) == [[float(place), 1.0] for place in places]
+    # round by round, so that loads are told apart
+    assert [max(v[0] for v in visits_[n : n + 3]) <= 7 * (n // 3 + 1) for n in (0, 3, 6)] == [
+        True] * 3
+    assert log.measurement("beta", PROTOCOL, 3) == summarise(visits_)
+    assert log.measurement("beta", PROTOCOL, 3).num_rounds == 9
+
+
 def test_only_those_named_are_timed_with_flushed_caches(tmp_path, fake_runner):
     runner = fake_runner()
     _visit(tmp_path / "s.jsonl", runner, flushed=["beta", "eps"],
