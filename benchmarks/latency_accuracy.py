@@ -329,15 +329,21 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         assert guard is not None
         print(f"  {row}: drift {check.model}; {guard}", flush=True)
         found = list(guarded_winners(row, row.options.searches, today, guard.headroom))
-        archs = list({arch.arch_id: arch for arch, _ in found}.values())
+        anchors = anchors_of(row)
+        archs = list({arch.arch_id: arch for arch in [*(arch for arch, _ in found), *anchors]}
+                     .values())
         paths = converted(row, archs, cache)
         protocol = row.target.device.protocol.over(row.options.spread)
         with open_runner(row.target) as runner:
             runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
-        write_json(path, {"drift": check.model.to_json(), "guard": guard.to_json(), "searches": [
+        ms = {name: summarise(of, protocol.loads).latency_ms for name, of in runs.items()}
+        # what the host did between the check and now, by the same three networks
+        moved = float(np.median([ms[a.arch_id] / check.now[a.arch_id].latency_ms
+                                 for a in anchors]))
+        write_json(path, {"drift": check.model.to_json(), "guard": guard.to_json(),
+                          "moved": round(moved, 5), "searches": [
             {"arch_id": arch.arch_id, "budget_ms": budget_ms,
-             "predicted_ms": today.predict_arch_ms(arch),
-             "measured_ms": summarise(runs[arch.arch_id], protocol.loads).latency_ms}
+             "predicted_ms": today.predict_arch_ms(arch), "measured_ms": ms[arch.arch_id]}
             for arch, budget_ms in found]})
     print_honesty(rows)
 

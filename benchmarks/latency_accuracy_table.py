@@ -160,9 +160,14 @@ def print_honesty(rows: Sequence[BenchRow]) -> None:
         gap = np.array([1 - headroom - s["predicted_ms"] / s["budget_ms"] for s in searches])
         unused = np.array([1 - s["measured_ms"] / s["budget_ms"] for s in searches])
         total, within = total + len(unused), within + int((unused >= 0).sum())
+        said = ""
+        if "moved" in kept:
+            still = 1 - (1 - unused) / kept["moved"]
+            said = (f"; host x{kept['moved']:.3f} since the check, at whose speed "
+                    f"{int((still >= 0).sum())} would be within, {still.mean():.2%} unused")
         print(f"{row}: {int((unused >= 0).sum())} of {len(unused)} winners within budget at first "
-              f"try, mean unused budget {unused.mean():.2%}, worst {unused.min():+.2%}; guard "
-              f"{headroom:.2%}, no better network {gap.mean():.2%}")
+              f"try, mean unused budget {unused.mean():.2%}, worst {unused.min():+.2%} (guard "
+              f"{headroom:.2%}, no better network {gap.mean():.2%}){said}")
     if total:
         print(f"all: {within} of {total} within budget at first try (bars: 19 of 20 a row, mean "
               "unused <= 5 %)")
