@@ -19,8 +19,8 @@ operations predicts (all rows of a space use these networks); 30 are winners: th
 under the row's table, at budgets spread over its range, of a made-up accuracy
 (``networks.utility_terms``: random, additive, unlike MACs and latency), another for each. Three
 anchors, calibration networks, are timed again, VISITS times a round, and the drift between the
-sessions is removed. A host's speed wanders within a minute, so that a measurement of networks
-takes ``--spread`` seconds or longer.
+sessions is removed. A host's speed wanders within a minute, so that the checks and benches of
+``honesty`` go on for ``--spread`` seconds.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def measured(
 ) -> dict[str, Any]:
     """Measure networks in interleaved rounds; return latency, repeatability and halves by id."""
     paths = converted(row, [*archs, *anchors], cache)
-    protocol = row.target.device.protocol.over(row.options.spread)
+    protocol = row.target.device.protocol
     often = {anchor.arch_id: VISITS for anchor in anchors}
     header = {"row": str(row), "protocol": protocol.model_dump()}
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
@@ -364,7 +364,7 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--after", type=float, default=LEAST_MINUTES, help="minutes to wait")
     parser.add_argument("--spread", type=float, default=180.0,
-                        help="seconds that networks' rounds are spread over, if they take less")
+                        help="seconds that the checks and benches of honesty go on for")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()

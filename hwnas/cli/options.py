@@ -18,6 +18,6 @@ PredictorOption = Annotated[
 ]
 Spread = Annotated[
     float | None,
-    typer.Option("--spread", min=0, max=86_400, help="Seconds to spread the rounds over, if they "
-                 "take less: a host's speed wanders within a minute."),
+    typer.Option("--spread", min=0, max=86_400, help="Go on, in more rounds, for so many "
+                 "seconds: a host's speed wanders within a minute."),
 ]

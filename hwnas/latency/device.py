@@ -75,9 +75,9 @@ class TimingProtocol(FileModel):
     What is read counts to ``min_visit_ms``: small operations then have ``min_runs`` runs a visit.
     0: not so.
 
-    The rounds are spread evenly over ``spread_s`` seconds, or as many more as they take: a clock
-    that others heat, or a neighbour, wanders for tens of seconds, and rounds that follow one
-    another closely see one of its moods. Fewer rounds than ``rounds`` take as much less.
+    A benchmark and ``lut check`` go on, in more rounds, for ``spread_s`` seconds: a clock that
+    others heat, or a neighbour, wanders for tens of seconds, and rounds that are soon over see one
+    of its moods. Fewer rounds than ``rounds`` take as much less.
     """
 
     rounds: Annotated[int, Field(ge=2, le=1000)] = 12
@@ -96,7 +96,7 @@ class TimingProtocol(FileModel):
         return self
 
     def over(self, spread_s: float) -> TimingProtocol:
-        """Return this protocol, its rounds spread over so many seconds or over its own."""
+        """Return this protocol, going on for so many seconds or for its own."""
         return self.model_copy(update={"spread_s": max(spread_s, self.spread_s)})
 
     def times(self, count: int) -> TimingProtocol:

@@ -25,9 +25,6 @@ Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done of it and how much there is."""
 
 
-AWAKE_MS = 20.0
-
-
 def no_progress(stage: str, done: int, total: int) -> None:
     """Report to nobody."""
 
@@ -139,7 +136,7 @@ def visit_in_rounds(
                 for visit in visits_of(name, (often or {}).get(name, 1))}
     names = sorted(model_of)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
-    loaded, pace = _Loaded(runner, models, seed), _Pace(runner, protocol)
+    loaded = _Loaded(runner, models, seed)
     if missing:
         log.add_state(runner.state())
     done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)
@@ -149,8 +146,6 @@ def visit_in_rounds(
                            if load_of_round(r, protocol.rounds, protocol.loads) == load})
         order = stream(seed, "visit order", number).permutation(len(names))
         todo = [names[i] for i in order if not log.has(names[i], number)]
-        if todo:
-            pace.wait(model_of[todo[0]])
         for name in todo:
             runs = runner.time_ms(
                 model_of[name], min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
@@ -174,44 +169,35 @@ def timed_in_rounds(
 ) -> dict[str, list[list[float]]]:
     """Visit models in interleaved rounds, in memory, and free them.
 
+    The first load's rounds go on for its share of the protocol's ``spread_s``, and the other loads
+    have as many: nothing waits, as a processor that has slept is slower for a while.
+
     Returns:
-        ``runs[name][round]`` in ms, the rounds of ``min(protocol.loads, rounds)`` loads.
+        ``runs[name][round]`` in ms: ``rounds`` or more, of ``min(protocol.loads, rounds)`` loads.
     """
     names = sorted(models)
-    loaded, pace = _Loaded(runner, models, 0), _Pace(runner, protocol)
+    loaded = _Loaded(runner, models, 0)
     runs: dict[str, list[list[float]]] = {name: [] for name in names}
-    for number in range(rounds):
-        loaded.hold(load_of_round(number, rounds, protocol.loads), names)
-        order = stream(0, "visit order", number).permutation(len(names))
-        pace.wait(names[order[0]])
-        for place, index in enumerate(order):
+    share_s = protocol.spread_s * rounds / protocol.rounds / protocol.loads
+    rounds = max(rounds, protocol.loads) if share_s else rounds
+    loads = min(protocol.loads, rounds)
+    load = number = 0
+    begun = time.monotonic()
+    while number < rounds:
+        loaded.hold(load, names)
+        for index in stream(0, "visit order", number).permutation(len(names)):
             name = names[index]
             runs[name].append(runner.time_ms(name, min_runs=protocol.min_runs,
                                              min_ms=protocol.min_visit_ms))
-            progress(stage, number * len(names) + place + 1, rounds * len(names))
-    loaded.hold(rounds, ())
+            progress(stage, sum(map(len, runs.values())), rounds * len(names))
+        number += 1
+        if (load == 0 and load_of_round(number, rounds, loads) > 0) or number == rounds == 1:
+            passed_s = time.monotonic() - begun
+            if passed_s < share_s:
+                rounds += loads
+        load = load_of_round(number, rounds, loads)
+    loaded.hold(loads, ())
     return runs
-
-
-class _Pace:
-    """Rounds spread over the protocol's ``spread_s``: each waits for its time.
-
-    A processor that has waited sleeps and has other data in its caches, so what is visited first
-    runs unmeasured until it is awake.
-    """
-
-    def __init__(self, runner: Runner, protocol: TimingProtocol) -> None:
-        self._runner, self._round_s = runner, protocol.spread_s / protocol.rounds
-        self._begun: float | None = None
-
-    def wait(self, first: str) -> None:
-        """Wait until the next round may begin; ``first`` is the model that it visits first."""
-        now = time.monotonic()
-        begin = now if self._begun is None else max(now, self._begun + self._round_s)
-        self._begun = begin
-        if begin > now:
-            time.sleep(begin - now)
-            self._runner.time_ms(first, min_runs=1, min_ms=AWAKE_MS)
 
 
 class _Loaded:
