@@ -72,6 +72,7 @@ SETTINGS: Mapping[str, tuple[str, dict[str, int]]] = {
     "ofa-mbv3-224": ("ofa-mbv3", {"resolution": 224}),
 }
 CALIBRATE, ANCHORS, LEAST_MINUTES, CONFIDENCE = 16, 3, 30, 0.95
+STEPS = 60  # budgets tried to find a frontier
 VISITS = 4  # of an anchor in a round: the drift hangs on three of them
 
 
@@ -90,6 +91,12 @@ class Row:
     def file(self, ending: str) -> Path:
         """Return a file of this row."""
         return Path(self.options.folder) / f"{self}{ending}"
+
+    @property
+    def honesty_file(self) -> Path:
+        """What ``honesty`` writes, by how budgets are spread."""
+        return self.file({"range": ".honesty.json", "frontier": ".honesty-frontier.json"}[
+            self.options.budgets])
 
     @property
     def networks_file(self) -> Path:
@@ -297,7 +304,12 @@ def keep_validation(row: Row) -> None:
 def guarded_winners(
     row: Row, count: int, today: LutPredictor, headroom: float
 ) -> Iterator[tuple[Arch, float]]:
-    """Yield each search's winner and its budget in ms, searched below the guarded budget."""
+    """Yield each search's winner and its budget in ms, searched below the guarded budget.
+
+    Budgets are spread evenly over latencies, or with ``--budgets frontier`` over the networks that
+    are the best of all at some budget (STEPS are tried), and between two of them: where one slow
+    operation gains little, a third of the range may have a single best network.
+    """
     for number in range(count):
         score = tuple(utility_terms(row.space, row.options.seed, "honesty", number))
 
@@ -308,15 +320,20 @@ def guarded_winners(
         low = within(float("inf")).extremes()[0]
         # beyond the latency of the best of all no budget is used up
         high = today.predict_arch_ms(within(float("inf")).best(1)[0][0])
-        budget_ms = low + (high - low) * (0.1 + 0.8 * number / max(count - 1, 1))
+        share = 0.1 + 0.8 * number / max(count - 1, 1)
+        budget_ms = low + (high - low) * share
+        if row.options.budgets == "frontier":
+            tried = np.linspace(low, high * (1 + 1e-9), STEPS)
+            best = sorted({today.predict_arch_ms(within(ms).best(1)[0][0]) for ms in tried[1:]})
+            budget_ms = float(np.interp(share * (len(best) - 1), range(len(best)), best))
         yield within(budget_ms * (1 - headroom)).best(1)[0][0], budget_ms
 
 
 def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
     """Bring each table to today, search with the guard, measure the winners against the budgets."""
     for row in rows:
-        path = row.file(".honesty.json")
-        if path.exists() and "guard" in json.loads(path.read_text()):
+        path = row.honesty_file
+        if path.exists():
             continue
         converted(row, calibrated_on(row), cache)
         with open_runner(row.target) as runner:
@@ -365,6 +382,8 @@ def main() -> None:
     parser.add_argument("--after", type=float, default=LEAST_MINUTES, help="minutes to wait")
     parser.add_argument("--spread", type=float, default=180.0,
                         help="seconds that the checks and benches of honesty go on for")
+    parser.add_argument("--budgets", choices=("range", "frontier"), default="range",
+                        help="what honesty's budgets are spread evenly over")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()

@@ -43,6 +43,10 @@ class BenchRow(Protocol):
         """Return networks by their role."""
 
     @property
+    def honesty_file(self) -> Path:
+        """What the stage ``honesty`` wrote."""
+
+    @property
     def space(self) -> SearchSpace:
         """The space."""
 
@@ -150,7 +154,7 @@ def print_honesty(rows: Sequence[BenchRow]) -> None:
     """Print how often winners kept their budget at first try, and what they left unused."""
     total = within = 0
     for row in rows:
-        path = row.file(".honesty.json")
+        path = row.honesty_file
         if not path.exists():
             continue
         kept = json.loads(path.read_text())
