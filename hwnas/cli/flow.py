@@ -58,6 +58,7 @@ def profile(
     from hwnas.cli.tables import print_validation, summary
     from hwnas.export.cache import ConversionCache
     from hwnas.latency.device import load_device
+    from hwnas.latency.measurement import disturbance
     from hwnas.latency.profiler import ProfilePlan
     from hwnas.latency.profiler import profile as measure
     from hwnas.latency.runner import make_target
@@ -75,6 +76,10 @@ def profile(
         table = measure(plan, out, resume=resume, cache=cache, progress=display)
     say(f"models made: {cache.made['fp32']} fp32, {cache.made['int8']} int8; all others were in "
         f"{cache.root}")
+    slowed = disturbance([network.measurement.value() for network in table.networks
+                          if network.space == plan.space.name])
+    if slowed:
+        say(slowed)
     if as_json:
         print_json(summary(table, out))
         return

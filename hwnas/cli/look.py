@@ -281,6 +281,8 @@ def lut_check(
         print_text(f"device before: {state_text(found.state_before)}")
         print_text(f"device after:  {state_text(found.state_after)}")
         print_text(found.verdict())
+        if found.disturbance:
+            print_text(found.disturbance)
         if out:
             print_text(f"a table of today, by drift {found.model}: {out}; {file} is as it was")
     if not found.holds:

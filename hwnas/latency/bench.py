@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.device import MODEL_FORMAT
-from hwnas.latency.measurement import Measurement, summarise
+from hwnas.latency.measurement import Measurement, disturbance, summarise
 from hwnas.latency.runner import LocalRunner, Target
 from hwnas.latency.visits import Progress, no_progress, timed_in_rounds
 
@@ -46,6 +46,11 @@ class BenchResult:
         if not self.anchors:
             return None
         return float(np.median([now / then for then, now in self.anchors.values()]))
+
+    @property
+    def disturbance(self) -> str | None:
+        """A warning where other work slowed the models while they were timed."""
+        return disturbance([model.measurement for model in self.models])
 
 
 def check_models(models: Mapping[str, Path], target: Target) -> None:

@@ -22,7 +22,7 @@ from hwnas.export.cache import ConversionCache
 from hwnas.interfaces import Runner, SearchSpace
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.drift import Anchor, Drift, fit_drift
-from hwnas.latency.measurement import Measurement, summarise
+from hwnas.latency.measurement import Measurement, disturbance, summarise
 from hwnas.latency.profiler import network_conversion, network_model_id
 from hwnas.latency.runner import LocalRunner, Target
 from hwnas.latency.scoped import Tables
@@ -110,6 +110,11 @@ class TableCheck:
                 f"{min(s.ratio for s in self.sentinels):.3f} to x"
                 f"{max(s.ratio for s in self.sentinels):.3f}).{versions} Next: profile again")
 
+    @property
+    def disturbance(self) -> str | None:
+        """A warning where other work slowed the anchors while they were timed."""
+        return disturbance(list(self.now.values()))
+
     def to_json(self) -> dict[str, Any]:
         """Return the object ``hwnas lut check --json`` prints."""
         return {
@@ -126,6 +131,7 @@ class TableCheck:
                 for s in self.sentinels
             ],
             "verdict": self.verdict(),
+            "disturbance": self.disturbance,
         }
 
 

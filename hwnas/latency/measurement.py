@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+DISTURBED = 1.25  # 90th percentile of the runs over latency; 1.05 to 1.2 on an idle host
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -63,6 +65,22 @@ class Measurement:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__
                   if name != "source"}
         return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def disturbance(measurements: Sequence[Measurement]) -> str | None:
+    """Return a warning where other work on the device slowed most of ``measurements``, else None.
+
+    Of most of them a tenth of the runs took DISTURBED times the latency or longer. Then other
+    networks, or the same on another day, differ by several percent: such work slows each of them by
+    a factor of its own. Published and predicted numbers tell nothing of it.
+    """
+    shares = [m.p90_ms / m.latency_ms for m in measurements if m.num_rounds]
+    if not shares or float(np.median(shares)) <= DISTURBED:
+        return None
+    return (f"something else slowed the device while it was measured: of most models a tenth of "
+            f"the runs took {float(np.median(shares)):.2f} times the latency or longer (an idle "
+            f"device: at most {DISTURBED:g}), so that latencies may be several percent off. Next: "
+            "stop what else runs there, and measure again")
 
 
 def load_of_round(number: int, rounds: int, loads: int) -> int:

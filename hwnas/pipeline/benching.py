@@ -209,6 +209,8 @@ def _sessions(
     sessions: list[BenchResult] = []
     while True:
         sessions.append(bench(models, target, runner, anchors=anchors, progress=run.progress))
+        if sessions[-1].disturbance:
+            run.say(sessions[-1].disturbance)
         drift = sessions[-1].drift
         if drift is None or abs(drift - 1) <= TOLERATED_DRIFT or len(sessions) == MOST_SESSIONS:
             return sessions

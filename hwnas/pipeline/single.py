@@ -124,6 +124,8 @@ def bench_models(
     with open_runner(target) as runner:
         found = bench(names, target, runner, rounds=rounds, spread_s=spread_s,
                       progress=progress)
+    if found.disturbance:
+        say(found.disturbance)
     rows = [
         {"name": model.name, "model": model.model.name, "precision": precisions[model.model],
          "measurement": model.measurement.to_json(),

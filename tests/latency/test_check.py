@@ -163,6 +163,19 @@ def test_another_runtime_version_is_named_as_a_reason(check, ratios):
     assert "The runtime changed from onnxruntime 1.0 to onnxruntime 2.0." in verdict
 
 
+def test_anchors_that_other_work_slowed_are_a_warning(table, tiny, target, cache, fake_runner):
+    recorded = {network_model_id(tiny, arch_of(n)): n.measurement.latency_ms
+                for n in table.networks}
+    # every third round takes twice as long: the latency is as it was, its tail is not
+    slowed = fake_runner(lambda name, call: [recorded[name] * (1 + (call // 3 % 3 == 0))] * 2)
+    found = check_table(table, tiny, target, slowed, num_anchors=3, cache=cache)
+    assert found.holds
+    assert "took 2.00 times the latency" in found.disturbance
+    assert found.to_json()["disturbance"] == found.disturbance
+    quiet = fake_runner(lambda name, call: [recorded[name]] * 2)
+    assert check_table(table, tiny, target, quiet, num_anchors=3, cache=cache).disturbance is None
+
+
 def test_the_json_form_holds_the_numbers_behind_the_verdict(check, table):
     value = check([1.2] * 5).to_json()
     assert (value["holds"], value["drift"], value["spread"]) == (False, 1.2, 0.0)

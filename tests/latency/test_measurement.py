@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.latency.measurement import (
+    Measurement,
+    disturbance,
     halves_of_rounds,
     latency_of_rounds,
     load_of_round,
@@ -85,6 +87,24 @@ def test_the_file_form_has_nanosecond_resolution_and_all_fields():
         "latency_ms": 0.388889, "p5_ms": 0.366667, "p50_ms": 0.666667, "p90_ms": 0.933333,
         "p95_ms": 0.966667, "num_rounds": 3, "num_runs": 3, "repeatability": 0.666667,
     }
+
+
+def measured(slow_runs):
+    """A measurement of 100 runs, ``slow_runs`` of which took a half longer."""
+    return summarise([[1.0 + 0.5 * (number < slow_runs)] for number in range(100)])
+
+
+def test_a_busy_device_is_told_by_runs_that_take_longer_than_the_latency():
+    assert disturbance([measured(5)] * 3) is None
+    assert disturbance([measured(5), measured(5), measured(30)]) is None
+    warning = disturbance([measured(30), measured(5), measured(30)])
+    assert "took 1.50 times the latency" in warning
+    assert "Next: stop what else runs there, and measure again" in warning
+
+
+def test_numbers_that_nobody_measured_tell_nothing_of_a_busy_device():
+    assert disturbance([]) is None
+    assert disturbance([Measurement.published(1.0, 50), Measurement.predicted(2.0)]) is None
 
 
 @given(rounds=st.integers(1, 30), loads=st.integers(1, 40))
