@@ -16,7 +16,10 @@ timed alone may find in the cache, where larger ones do not fit either) and one 
 (which only such a row may have to bring into the runtime's layout and back); two with both. The
 causes in brackets are guesses, the fit is not: errors of networks left out decide.
 ``groups`` adds corrections by kind, kernel, squeeze-and-excite and input height
-(``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS.
+(``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS;
+``scale+groups`` does without the constant and the terms beside the sum, where what is left lies in
+some operations (one that the runtime has no fast code for takes in a network what its row says,
+the others a few percent more).
 Every fit minimises squared relative errors.
 
 Each form's error is that of leaving one network out in turn. The simplest form is chosen whose
@@ -76,6 +79,7 @@ FORMS = (
     Form("cold", (0, 4, 5)),
     Form("affine+ops+params", (0, 1, 2, 3)),
     Form("cold+ops", (0, 2, 4, 5)),
+    *(Form(f"scale+{name}", (0,), prior) for name, prior in PRIORS.items()),
     *(Form(name, (0, 1, 2, 3), prior) for name, prior in PRIORS.items()),
 )
 

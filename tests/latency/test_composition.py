@@ -98,7 +98,7 @@ def test_a_bias_of_one_kind_of_operation_is_corrected_and_shrunk(table, archs):
     biased = {"kernel=7": 0.08, "kernel=3": -0.05}
     measured = _measured(table, archs, (0.9, 0.3, 0.0, 0.0), biased) * _noise(16, 0.002)
     fitted = fit_calibration(SPACE, table, archs, measured)
-    assert fitted.form in ("groups 2 %", "groups 5 %")
+    assert "groups" in fitted.form
     others = _random(300, seed=9)
     truth = _measured(table, others, (0.9, 0.3, 0.0, 0.0), biased)
     plain = fit(BY_NAME["affine"], features(SPACE, table, archs), measured)[0]
@@ -108,6 +108,20 @@ def test_a_bias_of_one_kind_of_operation_is_corrected_and_shrunk(table, archs):
     difference = fitted.corrections["kernel=7"] - fitted.corrections["kernel=3"]
     assert 0.05 < difference < 0.15
     assert max(map(abs, fitted.corrections.values())) <= MOST_CORRECTION + 1e-9
+
+
+def test_operations_that_need_no_correction_leave_those_that_do_to_their_groups(table, archs):
+    # as where 7x7 convolutions have no fast code: their rows hold, the others' are 5 % too low
+    biased = {"kernel=3": 0.05, "kernel=5": 0.05}
+    measured = _measured(table, archs, (1.0, 0.0, 0.0, 0.0), biased) * _noise(16, 0.003)
+    fitted = fit_calibration(SPACE, table, archs, measured)
+    assert fitted.form in ("scale+groups 2 %", "scale+groups 5 %")
+    assert (fitted.constant_ms, fitted.per_op_ms, fitted.per_mparam_ms) == (0.0, 0.0, 0.0)
+    left_out = {name: error.rms_rel_error for name, error in fitted.left_out.items()}
+    assert left_out[fitted.form] < 0.7 * left_out["scale"]
+    others = _random(300, seed=9)
+    truth = _measured(table, others, (1.0, 0.0, 0.0, 0.0), biased)
+    assert np.abs(predicted_ms(SPACE, table, fitted, others) / truth - 1).mean() < 0.005
 
 
 def test_noise_alone_does_not_buy_corrections(table, archs):
