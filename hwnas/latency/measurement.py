@@ -18,7 +18,7 @@ class Measurement:
     ``latency_ms`` is the 25th percentile of the medians of the rounds: rounds disturbed by other
     work on the device only ever add time, and more than a quarter of them must be undisturbed.
     It is the median-unbiased kind (Hyndman and Fan, "Sample quantiles in statistical packages",
-    The American Statistician, 1996, definition 8), the same however many rounds there are: numpy's
+    The American Statistician, 1996, definition 8), nearly the same however many rounds: numpy's
     own lies about two percentiles higher with 15 rounds than with 60, so that on a busy host what
     is visited less often would seem slower. Where the rounds are of several loads of the model, it
     is the median over the loads.
