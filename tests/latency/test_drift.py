@@ -61,7 +61,7 @@ def test_an_offset_is_found_as_far_as_anchors_tell_it():
     for count in (3, 8):
         drift = fit_drift(_anchors(1.03, 0.25, 0.002, count))
         then = np.array([5.0, 15.0, 40.0])
-        np.testing.assert_allclose(drift.correct(then), 1.03 * then + 0.25, rtol=0.005)
+        np.testing.assert_allclose(drift.correct(then), 1.03 * then + 0.25, rtol=0.007)
         np.testing.assert_allclose(drift.before(drift.correct(then)), then)
     assert fit_drift(_anchors(1.03, 0.25, 0.0, 1)).offset_ms == 0.0
     alike = fit_drift(_anchors(1.0, 0.5, 0.002, 5, low=10, high=11))
