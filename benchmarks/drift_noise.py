@@ -43,7 +43,8 @@ def show(name: str, found: list[float]) -> None:
     """Print the standard deviation, and the one that the median deviation of a normal tells."""
     values = np.array(found)
     robust = float(np.median(np.abs(values))) / NORMAL_QUARTILE
-    print(f"{name:<40} {len(values):>4} networks  sd {values.std():.2%}  by the median {robust:.2%}")
+    print(f"{name:<40} {len(values):>4} networks  sd {values.std():.2%}  "
+          f"by the median {robust:.2%}")
 
 
 def main() -> None:
