@@ -4,7 +4,7 @@
 
 Each pair are two tables of one space and setting, profiled in different sessions. The networks that
 both calibrated on tell a drift (``hwnas.latency.drift``), and what it leaves of each is its noise
-as an anchor: ``LEAST_NOISE`` is chosen by this, never by networks that are predicted.
+as an anchor, which ``LEAST_NOISE`` stands for.
 """
 
 from __future__ import annotations
