@@ -18,7 +18,7 @@ host. The stages are processes of their own and resume; a folder holds what they
 operations predicts (all rows of a space use these networks); 30 are winners: the exact optimum
 under the row's table, at budgets spread over its range, of a made-up accuracy
 (``networks.utility_terms``: random, additive, unlike MACs and latency), another for each. Three
-anchors, calibration networks, are timed again, VISITS times a round, and the drift between the
+anchors, calibration networks, are timed again, COPIES of each, and the drift between the
 sessions is removed. A host's speed wanders within a minute, so that the checks and benches of
 ``honesty`` go on for ``--spread`` seconds.
 """
@@ -73,7 +73,7 @@ SETTINGS: Mapping[str, tuple[str, dict[str, int]]] = {
 }
 CALIBRATE, ANCHORS, LEAST_MINUTES, CONFIDENCE = 16, 3, 30, 0.95
 STEPS = 60  # budgets tried to find a frontier
-VISITS = 4  # of an anchor in a round: the drift hangs on three of them
+COPIES = 4  # of an anchor, loaded side by side: the drift hangs on three of them
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def measured(
     """Measure networks in interleaved rounds; return latency, repeatability and halves by id."""
     paths = converted(row, [*archs, *anchors], cache)
     protocol = row.target.device.protocol
-    often = {anchor.arch_id: VISITS for anchor in anchors}
+    often = {anchor.arch_id: COPIES for anchor in anchors}
     header = {"row": str(row), "protocol": protocol.model_dump()}
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
     try:
@@ -253,7 +253,7 @@ def measured(
             m = log.measurement(name, protocol, count)
             medians = [float(np.median(runs)) for runs in log.visits(name, protocol, count)]
             found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
-                           "halves_ms": halves_of_rounds(medians, protocol.loads)}
+                           "halves_ms": halves_of_rounds(medians, count * protocol.loads)}
     finally:
         log.close()
     return found

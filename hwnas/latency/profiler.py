@@ -50,14 +50,14 @@ from hwnas.latency.table import (
     load_table,
     save_table,
 )
-from hwnas.latency.visits import Progress, SampleLog, no_progress, visit_in_rounds, visits_of
+from hwnas.latency.visits import Progress, SampleLog, copies_of, no_progress, visit_in_rounds
 from hwnas.ops import OpSpec
 
 PILOT_ROUND = -1
 CHOICE_ROUNDS = (-4, -3, -2)
 LIKES_DRAWN = 20  # candidates for each like that is measured
 NUM_SENTINELS = 5
-CALIBRATING_VISITS = 4  # in a round: on so few networks hang the calibration and later the drift
+CALIBRATING_COPIES = 4  # on so few networks hang the calibration and later the drift
 VALIDATING = ("validate", "winner")
 
 
@@ -366,13 +366,13 @@ class _Session:
                                     self._often(role))
 
     def _often(self, role: Role) -> int:
-        """Return how often a network is visited in a round; not again where it was once a round."""
+        """Return how many copies of a network are timed; no more where one of it is on record."""
         name = network_model_id(self.plan.space, role.arch)
         rounds = range(self.plan.target.device.protocol.rounds)
-        others = visits_of(name, CALIBRATING_VISITS)[1:]
+        others = copies_of(name, CALIBRATING_COPIES)[1:]
         before = (all(self.log.has(name, number) for number in rounds)
                   and not any(self.log.rounds(other) for other in others))
-        return 1 if before or role.name in VALIDATING else CALIBRATING_VISITS
+        return 1 if before or role.name in VALIDATING else CALIBRATING_COPIES
 
     def _record(self, role: Role) -> NetworkRecord:
         return NetworkRecord(

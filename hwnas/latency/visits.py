@@ -29,8 +29,8 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Report to nobody."""
 
 
-def visits_of(model_id: str, often: int) -> list[str]:
-    """Return the names that a samples file has for so many visits of a model in one round."""
+def copies_of(model_id: str, often: int) -> list[str]:
+    """Return the names, in samples files, of so many copies of a model: the first is its own."""
     return [model_id, *(f"{model_id} {number}" for number in range(2, often + 1))]
 
 
@@ -91,14 +91,17 @@ class SampleLog:
     def measurement(self, model_id: str, protocol: TimingProtocol, often: int = 1) -> Measurement:
         """Return the measurement of one model from the visits of the protocol's rounds.
 
-        ``often``: how many there are in a round.
+        ``often``: how many copies of it there are, each of which is loaded as often.
         """
-        return summarise(self.visits(model_id, protocol, often), protocol.loads)
+        return summarise(self.visits(model_id, protocol, often), often * protocol.loads)
 
     def visits(self, model_id: str, protocol: TimingProtocol, often: int = 1) -> list[list[float]]:
-        """Return the runs in ms of each visit in the protocol's rounds, round by round."""
-        return [self._runs[name][number] for number in range(protocol.rounds)
-                for name in visits_of(model_id, often)]
+        """Return the runs in ms of each visit in the protocol's rounds, copy by copy.
+
+        Those of one load of one copy then follow one another.
+        """
+        return [self._runs[name][number] for name in copies_of(model_id, often)
+                for number in range(protocol.rounds)]
 
     def close(self) -> None:
         """Close the file."""
@@ -128,28 +131,30 @@ def visit_in_rounds(
 ) -> None:
     """Visit every model in each of ``rounds``, skipping the visits on record.
 
-    Once a round, those in ``often`` so many times (:func:`visits_of`): much hangs on them. The
+    Once a round; those in ``often``, on which much hangs, are loaded in so many copies
+    (:func:`copies_of`), each visited once a round: where in memory a copy lies moves its latency,
+    and visiting one copy more often would not tell by how much. All copies are held at a time. The
     order of a round depends only on the seed, the round's number and the models. Those in
     ``flushed`` (operations) are timed with the protocol's ``flush_mb``.
     """
-    model_of = {visit: name for name in models
-                for visit in visits_of(name, (often or {}).get(name, 1))}
-    names = sorted(model_of)
+    copies = {copy: models[name] for name in models
+              for copy in copies_of(name, (often or {}).get(name, 1))}
+    names = sorted(copies)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
-    loaded = _Loaded(runner, models, seed)
+    loaded = _Loaded(runner, copies, seed)
     if missing:
         log.add_state(runner.state())
     done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)
     for number in rounds:
         load = load_of_round(number, protocol.rounds, protocol.loads)
-        loaded.hold(load, {model_of[name] for r, name in missing
+        loaded.hold(load, {name for r, name in missing
                            if load_of_round(r, protocol.rounds, protocol.loads) == load})
         order = stream(seed, "visit order", number).permutation(len(names))
         todo = [names[i] for i in order if not log.has(names[i], number)]
         for name in todo:
             runs = runner.time_ms(
-                model_of[name], min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
-                flush_mb=protocol.flush_mb if model_of[name] in flushed else 0.0)
+                name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms,
+                flush_mb=protocol.flush_mb if name in flushed else 0.0)
             log.add(name, number, runs)
             done += 1
             progress(stage, done, total)

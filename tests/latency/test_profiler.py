@@ -27,7 +27,7 @@ from hwnas.latency.device import load_device
 from hwnas.latency.measurement import summarise
 from hwnas.latency.predictor import LutPredictor
 from hwnas.latency.profiler import (
-    CALIBRATING_VISITS,
+    CALIBRATING_COPIES,
     PILOT_ROUND,
     VALIDATING,
     ProfilePlan,
@@ -38,7 +38,7 @@ from hwnas.latency.profiler import (
 from hwnas.latency.runner import LocalRunner, make_target
 from hwnas.latency.scoped import ops_in_scope
 from hwnas.latency.table import load_table
-from hwnas.latency.visits import visits_of
+from hwnas.latency.visits import copies_of
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -65,11 +65,11 @@ def _append(path, record):
 
 
 def _expected_visits(plan, table):
-    """Every operation in the pilot round, every model in every round, some of them more often."""
+    """Every operation in the pilot round, every model in every round, some in copies."""
     ops = [op_id(op) for op in plan.ops]
-    networks = [visit for n in table.networks if n.space == plan.space.name
-                for visit in visits_of(network_model_id(plan.space, arch_of(n)),
-                                      1 if n.role in VALIDATING else CALIBRATING_VISITS)]
+    networks = [copy for n in table.networks if n.space == plan.space.name
+                for copy in copies_of(network_model_id(plan.space, arch_of(n)),
+                                      1 if n.role in VALIDATING else CALIBRATING_COPIES)]
     rounds = range(plan.target.device.protocol.rounds)
     pilot = [(name, PILOT_ROUND) for name in ops] if plan.validate else []
     return Counter([*pilot, *((name, r) for name in (*ops, *networks) for r in rounds)])
@@ -135,7 +135,7 @@ def test_every_model_is_visited_once_a_round_and_never_while_converting(plan, pr
     assert _visits(out) == _expected_visits(plan, table)
     stages = list(dict.fromkeys(stage for stage, _, _ in seen))
     assert stages == ["converting", "pilot round", "timing"]
-    num_models = len(plan.ops) + VALIDATE + CALIBRATE * CALIBRATING_VISITS
+    num_models = len(plan.ops) + VALIDATE + CALIBRATE * CALIBRATING_COPIES
     assert seen[-1] == ("timing", num_models * 4, num_models * 4)
     timing = next(i for i, (stage, _, _) in enumerate(seen) if stage == "timing")
     assert all(stage == "timing" for stage, _, _ in seen[timing:])
@@ -251,7 +251,7 @@ def test_networks_that_are_not_asked_for_anew_stay_with_what_they_say(
     assert _visits(copy) == _visits(out)
 
 
-def test_a_network_calibrated_on_is_summarised_from_all_its_visits(profiled):
+def test_a_network_calibrated_on_is_summarised_from_all_its_copies(plan, profiled):
     table, out, _ = profiled
     runs: dict[str, dict[int, list[float]]] = {}
     for record in Journal(_samples(out)).records():
@@ -261,10 +261,12 @@ def test_a_network_calibrated_on_is_summarised_from_all_its_visits(profiled):
     assert len(calibrated) == CALIBRATE
     for network in calibrated:
         name = network_model_id(load_space("tiny"), arch_of(network))
-        visits = [runs[visit][number] for number in range(4)
-                  for visit in visits_of(name, CALIBRATING_VISITS)]
-        assert network.measurement.model_dump(exclude={"source"}) == summarise(visits).to_json()
-        assert network.measurement.num_rounds == 4 * CALIBRATING_VISITS
+        visits = [runs[copy][number] for copy in copies_of(name, CALIBRATING_COPIES)
+                  for number in range(4)]
+        loads = CALIBRATING_COPIES * plan.target.device.protocol.loads
+        found = network.measurement.model_dump(exclude={"source"})
+        assert found == summarise(visits, loads).to_json()
+        assert network.measurement.num_rounds == 4 * CALIBRATING_COPIES
 
 
 def test_samples_with_one_visit_a_round_get_no_more_on_another_day(

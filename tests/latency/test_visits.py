@@ -13,7 +13,7 @@ from hwnas.journal import Journal
 from hwnas.latency import visits
 from hwnas.latency.device import TimingProtocol
 from hwnas.latency.measurement import summarise
-from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
+from hwnas.latency.visits import SampleLog, copies_of, timed_in_rounds, visit_in_rounds
 
 HEADER = {"device": "desk", "threads": 1, "protocol": {"rounds": 3, "min_visit_ms": 0.5}}
 PROTOCOL = TimingProtocol(rounds=3, min_runs=2, min_visit_ms=0.5, cooldown_s=0.0)
@@ -56,21 +56,28 @@ def test_a_file_from_before_a_setting_existed_means_its_default(tmp_path):
         SampleLog(path, {"protocol": {**now, "flush_mb": 16.0}})
 
 
-def test_those_named_are_visited_more_often_each_round_and_loaded_once(tmp_path, fake_runner):
+def test_those_named_are_loaded_in_copies_each_visited_once_a_round(tmp_path, fake_runner):
     runner = fake_runner()
     log = _visit(tmp_path / "s.jsonl", runner, often={"beta": 3})
+    copies = copies_of("beta", 3)
+    assert copies[0] == "beta"
+    assert len(set(copies)) == 3
     for number in range(3):
-        assert Counter(runner.calls[number * 7 : number * 7 + 7]) == {
-            "alpha": 1, "beta": 3, "gamma": 1, "delta": 1, "eps": 1}
-    assert runner.loaded == MODELS
-    places = [place for place, name in enumerate(runner.calls, 1) if name == "beta"]
-    visits_ = log.visits("beta", PROTOCOL, 3)
-    assert sorted(visits_) == [[float(place), 1.0] for place in places]
-    # round by round, so that loads are told apart
-    assert [max(v[0] for v in visits_[n : n + 3]) <= 7 * (n // 3 + 1) for n in (0, 3, 6)] == [
-        True] * 3
-    assert log.measurement("beta", PROTOCOL, 3) == summarise(visits_)
+        assert Counter(runner.calls[number * 7 : number * 7 + 7]) == Counter([*MODELS, *copies[1:]])
+    assert runner.loaded == {**MODELS, **dict.fromkeys(copies, MODELS["beta"])}
+    # copy by copy, so that loads are told apart
+    assert log.visits("beta", PROTOCOL, 3) == [
+        [float(place), 1.0] for copy in copies
+        for place, name in enumerate(runner.calls, 1) if name == copy]
+
+
+def test_a_place_in_memory_of_one_copy_does_not_move_what_copies_measure(tmp_path, fake_runner):
+    slow = "beta 2"
+    log = _visit(tmp_path / "s.jsonl", often={"beta": 3}, runner=fake_runner(
+        lambda name, _: [1.5 if name == slow else 1.0]))
+    assert log.measurement("beta", PROTOCOL, 3).latency_ms == 1.0
     assert log.measurement("beta", PROTOCOL, 3).num_rounds == 9
+    assert log.measurement("beta", PROTOCOL, 3).p95_ms == 1.5
 
 
 def test_only_those_named_are_timed_with_flushed_caches(tmp_path, fake_runner):
