@@ -145,8 +145,9 @@ def print_table(rows: Sequence[BenchRow], out: Path) -> None:
               f"{f['op_count_line']['within_5_percent']:7.1%} "
               f"{f['raw_sum']['within_5_percent']:7.1%}  {f['form']}"
               + ("" if meets else "  (a bar is missed)"))
-    walls = [json.loads(p.read_text())["wall_s"] for p in sorted(out.parent.glob("*.profile.json"))]
-    print(f"profile of {len(walls)} settings from an empty cache: {sum(walls) / 60:.1f} minutes")
+    runs = [json.loads(p.read_text()) for p in sorted(out.parent.glob("*.profile.json"))]
+    print(f"profile of {len(runs)} settings: {sum(r['wall_s'] for r in runs) / 60:.1f} minutes, "
+          f"{sum(sum(r['converted'].values()) for r in runs)} models converted, the others found")
     print(PEERS)
 
 
