@@ -102,6 +102,15 @@ def test_a_busy_device_is_told_by_runs_that_take_longer_than_the_latency():
     assert "Next: stop what else runs there, and measure again" in warning
 
 
+def test_a_device_whose_halves_of_the_rounds_differ_is_disturbed():
+    restless = summarise([[1.0], [1.05], [1.0], [1.05]], loads=4)
+    steady = summarise([[1.0], [1.01], [1.0], [1.01]], loads=4)
+    assert disturbance([steady, steady, restless]) is None
+    warning = disturbance([steady, restless, restless])
+    assert "one half of the rounds differs from the other by 4.9%" in warning
+    assert "a tenth" not in warning
+
+
 def test_numbers_that_nobody_measured_tell_nothing_of_a_busy_device():
     assert disturbance([]) is None
     assert disturbance([Measurement.published(1.0, 50), Measurement.predicted(2.0)]) is None
