@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 DISTURBED = 1.25  # 90th percentile of the runs over latency; 1.05 to 1.2 on an idle host
-RESTLESS = 0.03  # repeatability; most models of 33 tables repeated to at most 2.1 %, to 3.6 % or
+RESTLESS = 0.03  # repeatability; most models of 36 tables repeated to at most 2.1 %, to 3.6 % or
 # worse in three on a host with a neighbour, two of which misjudged winners by 1 to 3 %
 
 
