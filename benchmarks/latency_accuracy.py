@@ -46,7 +46,7 @@ from hwnas.journal import write_json
 from hwnas.latency.check import arch_of, check_table
 from hwnas.latency.device import load_device
 from hwnas.latency.guard import ValidationModel, append_validation, make_guard, read_validation
-from hwnas.latency.measurement import halves_of_rounds, summarise
+from hwnas.latency.measurement import disturbance, halves_of_rounds, summarise
 from hwnas.latency.networks import (
     calibration_networks,
     macs_terms,
@@ -240,16 +240,16 @@ def measured(
     """Measure networks in interleaved rounds; return latency, repeatability and halves by id."""
     paths = converted(row, [*archs, *anchors], cache)
     protocol = row.target.device.protocol
-    often = {anchor.arch_id: COPIES for anchor in anchors}
+    copies = {anchor.arch_id: COPIES for anchor in anchors}
     header = {"row": str(row), "protocol": protocol.model_dump()}
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
     try:
         with open_runner(row.target) as runner:
             visit_in_rounds(runner, paths, range(protocol.rounds), protocol, log,
-                            seed=row.options.seed, stage=ending, often=often)
+                            seed=row.options.seed, stage=ending, copies=copies)
         found = {}
         for name in paths:
-            count = often.get(name, 1)
+            count = copies.get(name, 1)
             m = log.measurement(name, protocol, count)
             medians = [float(np.median(runs)) for runs in log.visits(name, protocol, count)]
             found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
@@ -353,12 +353,16 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         protocol = row.target.device.protocol.over(row.options.spread)
         with open_runner(row.target) as runner:
             runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
-        ms = {name: summarise(of, protocol.loads).latency_ms for name, of in runs.items()}
+        timed = {name: summarise(of, protocol.loads) for name, of in runs.items()}
+        ms = {name: measurement.latency_ms for name, measurement in timed.items()}
         # what the host did between the check and now, by the same three networks
         moved = float(np.median([ms[a.arch_id] / check.now[a.arch_id].latency_ms
                                  for a in anchors]))
         write_json(path, {"drift": check.model.to_json(), "guard": guard.to_json(),
-                          "moved": round(moved, 5), "searches": [
+                          "moved": round(moved, 5),
+                          "disturbed": {"check": check.disturbance,
+                                        "bench": disturbance(list(timed.values()))},
+                          "searches": [
             {"arch_id": arch.arch_id, "budget_ms": budget_ms,
              "predicted_ms": today.predict_arch_ms(arch), "measured_ms": ms[arch.arch_id]}
             for arch, budget_ms in found]})

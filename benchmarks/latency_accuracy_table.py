@@ -170,6 +170,8 @@ def print_honesty(rows: Sequence[BenchRow]) -> None:
             still = 1 - (1 - unused) / kept["moved"]
             said = (f"; host x{kept['moved']:.3f} since the check, at whose speed "
                     f"{int((still >= 0).sum())} would be within, {still.mean():.2%} unused")
+        for when, warning in kept.get("disturbed", {}).items():
+            said += f"; disturbed during the {when}" if warning else ""
         print(f"{row}: {int((unused >= 0).sum())} of {len(unused)} winners within budget at first "
               f"try, mean unused budget {unused.mean():.2%}, worst {unused.min():+.2%} (guard "
               f"{headroom:.2%}, no better network {gap.mean():.2%}){said}")

@@ -227,7 +227,7 @@ class _Session:
             for role in validating
         })
         self._visit(paths, range(protocol.rounds), "timing", ops,
-                    {network_model_id(plan.space, role.arch): self._often(role) for role in roles})
+                    {network_model_id(plan.space, role.arch): self._copies(role) for role in roles})
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, protocol) for name, op in ops.items()}
         others = tuple(n for n in earlier.networks if n.space != plan.space.name) if earlier else ()
@@ -288,7 +288,7 @@ class _Session:
 
     def _visit(
         self, paths: Mapping[str, Path], rounds: Sequence[int], stage: str, ops: Collection[str],
-        often: Mapping[str, int] | None = None,
+        copies: Mapping[str, int] | None = None,
     ) -> None:
         visit_in_rounds(
             self.runner,
@@ -298,7 +298,7 @@ class _Session:
             self.log,
             seed=self.plan.seed,
             stage=stage,
-            often=often,
+            copies=copies,
             flushed=ops,
             progress=self.progress,
         )
@@ -363,9 +363,9 @@ class _Session:
     def _measured(self, role: Role) -> Measurement:
         return self.log.measurement(network_model_id(self.plan.space, role.arch),
                                     self.plan.target.device.protocol,
-                                    self._often(role))
+                                    self._copies(role))
 
-    def _often(self, role: Role) -> int:
+    def _copies(self, role: Role) -> int:
         """Return how many copies of a network are timed; no more where one of it is on record."""
         name = network_model_id(self.plan.space, role.arch)
         rounds = range(self.plan.target.device.protocol.rounds)

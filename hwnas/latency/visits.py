@@ -29,9 +29,9 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Report to nobody."""
 
 
-def copies_of(model_id: str, often: int) -> list[str]:
+def copies_of(model_id: str, copies: int) -> list[str]:
     """Return the names, in samples files, of so many copies of a model: the first is its own."""
-    return [model_id, *(f"{model_id} {number}" for number in range(2, often + 1))]
+    return [model_id, *(f"{model_id} {number}" for number in range(2, copies + 1))]
 
 
 class SampleLog:
@@ -88,19 +88,19 @@ class SampleLog:
         self._journal.append({"event": "state", "state": dict(state)})
         self.states.append(dict(state))
 
-    def measurement(self, model_id: str, protocol: TimingProtocol, often: int = 1) -> Measurement:
+    def measurement(self, model_id: str, protocol: TimingProtocol, copies: int = 1) -> Measurement:
         """Return the measurement of one model from the visits of the protocol's rounds.
 
-        ``often``: how many copies of it there are, each of which is loaded as often.
+        ``copies``: how many of it there are, each of which is loaded ``protocol.loads`` times.
         """
-        return summarise(self.visits(model_id, protocol, often), often * protocol.loads)
+        return summarise(self.visits(model_id, protocol, copies), copies * protocol.loads)
 
-    def visits(self, model_id: str, protocol: TimingProtocol, often: int = 1) -> list[list[float]]:
+    def visits(self, model_id: str, protocol: TimingProtocol, copies: int = 1) -> list[list[float]]:
         """Return the runs in ms of each visit in the protocol's rounds, copy by copy.
 
         Those of one load of one copy then follow one another.
         """
-        return [self._runs[name][number] for name in copies_of(model_id, often)
+        return [self._runs[name][number] for name in copies_of(model_id, copies)
                 for number in range(protocol.rounds)]
 
     def close(self) -> None:
@@ -125,23 +125,23 @@ def visit_in_rounds(
     *,
     seed: int,
     stage: str,
-    often: Mapping[str, int] | None = None,
+    copies: Mapping[str, int] | None = None,
     flushed: Collection[str] = (),
     progress: Progress = no_progress,
 ) -> None:
     """Visit every model in each of ``rounds``, skipping the visits on record.
 
-    Once a round; those in ``often``, on which much hangs, are loaded in so many copies
+    Once a round; those in ``copies``, on which much hangs, are loaded in so many copies
     (:func:`copies_of`), each visited once a round: where in memory a copy lies moves its latency,
     and visiting one copy more often would not tell by how much. All copies are held at a time. The
     order of a round depends only on the seed, the round's number and the models. Those in
     ``flushed`` (operations) are timed with the protocol's ``flush_mb``.
     """
-    copies = {copy: models[name] for name in models
-              for copy in copies_of(name, (often or {}).get(name, 1))}
-    names = sorted(copies)
+    paths = {copy: models[name] for name in models
+             for copy in copies_of(name, (copies or {}).get(name, 1))}
+    names = sorted(paths)
     missing = [(r, name) for r in rounds for name in names if not log.has(name, r)]
-    loaded = _Loaded(runner, copies, seed)
+    loaded = _Loaded(runner, paths, seed)
     if missing:
         log.add_state(runner.state())
     done, total = len(rounds) * len(names) - len(missing), len(rounds) * len(names)

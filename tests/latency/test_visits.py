@@ -58,7 +58,7 @@ def test_a_file_from_before_a_setting_existed_means_its_default(tmp_path):
 
 def test_those_named_are_loaded_in_copies_each_visited_once_a_round(tmp_path, fake_runner):
     runner = fake_runner()
-    log = _visit(tmp_path / "s.jsonl", runner, often={"beta": 3})
+    log = _visit(tmp_path / "s.jsonl", runner, copies={"beta": 3})
     copies = copies_of("beta", 3)
     assert copies[0] == "beta"
     assert len(set(copies)) == 3
@@ -73,7 +73,7 @@ def test_those_named_are_loaded_in_copies_each_visited_once_a_round(tmp_path, fa
 
 def test_a_place_in_memory_of_one_copy_does_not_move_what_copies_measure(tmp_path, fake_runner):
     slow = "beta 2"
-    log = _visit(tmp_path / "s.jsonl", often={"beta": 3}, runner=fake_runner(
+    log = _visit(tmp_path / "s.jsonl", copies={"beta": 3}, runner=fake_runner(
         lambda name, _: [1.5 if name == slow else 1.0]))
     assert log.measurement("beta", PROTOCOL, 3).latency_ms == 1.0
     assert log.measurement("beta", PROTOCOL, 3).num_rounds == 9
