@@ -23,6 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hwnas run --preset demo --out $(DEMO)
 
 lint: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

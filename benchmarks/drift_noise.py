@@ -3,8 +3,8 @@
     python benchmarks/drift_noise.py first.json second.json [first.json second.json ...]
 
 Each pair are two tables of one space and setting, profiled in different sessions. The networks that
-both calibrated on tell a drift (``hwnas.latency.drift``), and what it leaves of each is its noise
-as an anchor, which ``LEAST_NOISE`` stands for.
+both were calibrated on estimate a drift (``hwnas.latency.drift.model``); the residual of each is
+its noise as an anchor, for which ``MIN_NOISE`` is the lower bound.
 """
 
 from __future__ import annotations
@@ -14,27 +14,32 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.latency.check import arch_of
-from hwnas.latency.drift import Anchor, fit_drift
-from hwnas.latency.table import LatencyTable, load_table
+from hwnas.latency.drift.check import arch_of
+from hwnas.latency.drift.model import Anchor, fit_drift
+from hwnas.latency.table.table import LatencyTable, load_table
 
 NORMAL_QUARTILE = 0.6745  # median absolute deviation of a standard normal
-LEAST_NETWORKS = 8
+MIN_NETWORKS = 8
 
 
 def calibrated_on(table: LatencyTable) -> dict[str, float]:
     """Return the latency in ms, by arch_id, of the networks that the table was calibrated on."""
-    return {arch_of(n).arch_id: n.measurement.latency_ms
-            for n in table.networks if n.role == "calibrate"}
+    return {
+        arch_of(n).arch_id: n.measurement.latency_ms
+        for n in table.networks
+        if n.role == "calibrate"
+    }
 
 
 def deviations(first: LatencyTable, second: LatencyTable) -> list[float]:
     """Return the relative deviation of each common network from the drift of all."""
     then, now = calibrated_on(first), calibrated_on(second)
     anchors = [Anchor(name, then[name], now[name]) for name in sorted(then.keys() & now)]
-    if len(anchors) < LEAST_NETWORKS:
-        raise SystemExit(f"{len(anchors)} networks are in both tables, at least {LEAST_NETWORKS} "
-                         "are needed: give two tables of one space and setting")
+    if len(anchors) < MIN_NETWORKS:
+        raise SystemExit(
+            f"{len(anchors)} networks are in both tables, at least {MIN_NETWORKS} "
+            "are needed: give two tables of one space and setting"
+        )
     drift = fit_drift(anchors)
     return [float(drift.scale * a.then_ms + drift.offset_ms) / a.now_ms - 1 for a in anchors]
 
@@ -43,14 +48,16 @@ def show(name: str, found: list[float]) -> None:
     """Print the standard deviation, and the one that the median deviation of a normal tells."""
     values = np.array(found)
     robust = float(np.median(np.abs(values))) / NORMAL_QUARTILE
-    print(f"{name:<40} {len(values):>4} networks  sd {values.std():.2%}  "
-          f"by the median {robust:.2%}")
+    print(
+        f"{name:<40} {len(values):>4} networks  sd {values.std():.2%}  by the median {robust:.2%}"
+    )
 
 
 def main() -> None:
     """Print the deviations of every pair, by runtime and precision, and of all."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tables", nargs="+", type=Path)
     paths = parser.parse_args().tables
     if len(paths) % 2:

@@ -24,7 +24,7 @@ from hwnas.additive.grid import num_codes
 from hwnas.additive.optimum import ranked
 from hwnas.additive.window import open_window, quantile
 from hwnas.rng import stream
-from hwnas.search.limits import counted_terms
+from hwnas.search.problem.limits import counted_terms
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import symbol_counts
 
@@ -37,9 +37,7 @@ def random_terms(sizes: list[int], base: list[Term], number: int) -> tuple[list[
     return latency, score
 
 
-def by_solver(
-    sizes: list[int], score: list[Term], costs: list[tuple[list[Term], float]]
-) -> float:
+def by_solver(sizes: list[int], score: list[Term], costs: list[tuple[list[Term], float]]) -> float:
     """Return the optimum as HiGHS finds it: one binary variable per option."""
     gain = np.concatenate([term.values for term in score])
     one_each = np.zeros((len(sizes), len(gain)))
@@ -52,8 +50,13 @@ def by_solver(
         fixed = sum(float(t.values) for t in terms if not t.choices)
         row = np.concatenate([t.values for t in terms if t.choices])
         constraints.append(LinearConstraint(row[None], -np.inf, limit - fixed))
-    found = milp(-gain, constraints=constraints, integrality=np.ones_like(gain),
-                 bounds=(0, 1), options={"mip_rel_gap": 0.0})
+    found = milp(
+        -gain,
+        constraints=constraints,
+        integrality=np.ones_like(gain),
+        bounds=(0, 1),
+        options={"mip_rel_gap": 0.0},
+    )
     return float(-found.fun)
 
 
@@ -77,8 +80,10 @@ def optima(problems: int) -> None:
         most_params = float(quantile(graph, 2, np.array([0.3]))[0])
         cases = {
             "one limit": ([(1, budget)], [(latency, budget)]),
-            "two limits": ([(1, budget), (2, most_params)],
-                           [(latency, budget), (params, most_params)]),
+            "two limits": (
+                [(1, budget), (2, most_params)],
+                [(latency, budget), (params, most_params)],
+            ),
         }
         for name, (limits, costs) in cases.items():
             start = time.perf_counter()
@@ -93,18 +98,22 @@ def optima(problems: int) -> None:
             times.setdefault(f"{name}, HiGHS", []).append(end - middle)
             times.setdefault(f"{name}, 100 best", []).append(time.perf_counter() - start_100)
     for name in ("one limit", "two limits"):
-        ours, theirs, hundred = (np.median(times[k]) * 1e3
-                                 for k in (name, f"{name}, HiGHS", f"{name}, 100 best"))
-        print(f"best within {name:10s} {ours:7.1f} ms   HiGHS {theirs:7.1f} ms "
-              f"({theirs / ours:.1f} x)   100 best {hundred:7.1f} ms")
+        ours, theirs, hundred = (
+            np.median(times[k]) * 1e3 for k in (name, f"{name}, HiGHS", f"{name}, 100 best")
+        )
+        print(
+            f"best within {name:10s} {ours:7.1f} ms   HiGHS {theirs:7.1f} ms "
+            f"({theirs / ours:.1f} x)   100 best {hundred:7.1f} ms"
+        )
 
 
 def windows() -> None:
     """Time window sampling beside rejection from uniform codes."""
     space = load_space("proxyless")
     sizes = symbol_counts(space)
-    latency, _ = random_terms(sizes, [Term(t.choices, t.values / 4e7)
-                                      for t in counted_terms(space, "macs")], 0)
+    latency, _ = random_terms(
+        sizes, [Term(t.choices, t.values / 4e7) for t in counted_terms(space, "macs")], 0
+    )
     graph = build_graph(sizes, [latency])
     function, total = graph.functions[0], num_codes(graph)
     rng = stream(1, "benchmark")
@@ -119,9 +128,11 @@ def windows() -> None:
         window.sample(1000, rng)
         ours = time.perf_counter() - start
         inside = (window.num_low + window.num_high) / 2 / total
-        print(f"budget at {share:7.4%} of codes: 1,000 samples of [0.92, 1] x budget in "
-              f"{ours * 1e3:6.1f} ms, proved acceptance {window.acceptance:.2f}; by rejection "
-              f"{1000 / inside * draw_s * 1e3:12.1f} ms")
+        print(
+            f"budget at {share:7.4%} of codes: 1,000 samples of [0.92, 1] x budget in "
+            f"{ours * 1e3:6.1f} ms, proved acceptance {window.acceptance:.2f}; by rejection "
+            f"{1000 / inside * draw_s * 1e3:12.1f} ms"
+        )
 
 
 def main() -> None:
@@ -129,8 +140,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=10)
     options = parser.parse_args()
-    print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}; "
-          f"medians of {options.problems} problems")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}; "
+        f"medians of {options.problems} problems"
+    )
     optima(options.problems)
     windows()
 

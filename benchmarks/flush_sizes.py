@@ -17,13 +17,13 @@ import platform
 
 import numpy as np
 
-from hwnas.export.cache import ConversionCache
-from hwnas.latency.device import load_device
-from hwnas.latency.measurement import summarise
-from hwnas.latency.networks import calibration_networks, macs_terms
-from hwnas.latency.profiler import conversion_of, network_conversion
-from hwnas.latency.runner import make_target, open_runner
-from hwnas.latency.scoped import scope_terms
+from hwnas.device.device import load_device
+from hwnas.device.measurement import summarise
+from hwnas.device.runner import make_target, open_runner
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.latency.profile.networks import calibration_networks, macs_terms
+from hwnas.latency.profile.profiler import conversion_of, network_conversion
+from hwnas.latency.table.scoped import scope_terms
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -44,15 +44,17 @@ def main() -> None:
     scope = {} if options.resolution is None else {"resolution": options.resolution}
     target = make_target(load_device("host"), options.runtime, options.precision)
     protocol = target.device.protocol
-    archs = calibration_networks(space, [*macs_terms(space), *scope_terms(space, scope)],
-                                 options.networks, seed=options.seed)
+    archs = calibration_networks(
+        space, [*macs_terms(space), *scope_terms(space, scope)], options.networks, seed=options.seed
+    )
     ops = list(dict.fromkeys(op for arch in archs for op in space.layers(arch)))
     conversions = {op.key: conversion_of((op,), target) for op in ops}
     conversions |= {arch.arch_id: network_conversion(space, arch, target) for arch in archs}
     paths = ConversionCache().fill(list(conversions.values()))
     names, nets = [op.key for op in ops], [arch.arch_id for arch in archs]
     rows: dict[float, dict[str, list[list[float]]]] = {
-        mb: {name: [] for name in names} for mb in options.mb}
+        mb: {name: [] for name in names} for mb in options.mb
+    }
     whole: dict[str, list[list[float]]] = {name: [] for name in nets}
     with open_runner(target) as runner:
         for name, conversion in conversions.items():
@@ -62,19 +64,26 @@ def main() -> None:
         for number in range(options.rounds):
             for place in stream(options.seed, "flush", number).permutation(len(visits)):
                 name, mb, found = visits[place]
-                found[name].append(runner.time_ms(name, min_runs=protocol.min_runs,
-                                                  min_ms=protocol.min_visit_ms, flush_mb=mb))
+                found[name].append(
+                    runner.time_ms(
+                        name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms, flush_mb=mb
+                    )
+                )
     measured = np.array([summarise(whole[name]).latency_ms for name in nets])
-    print(f"{platform.processor() or platform.machine()}, {target.label}, {options.space} {scope}, "
-          f"{len(ops)} operations, {len(nets)} networks of {measured.min():.1f} to "
-          f"{measured.max():.1f} ms, {options.rounds} rounds; sums of rows against the networks:")
+    print(
+        f"{platform.processor() or platform.machine()}, {target.label}, {options.space} {scope}, "
+        f"{len(ops)} operations, {len(nets)} networks of {measured.min():.1f} to "
+        f"{measured.max():.1f} ms, {options.rounds} rounds; sums of rows against the networks:"
+    )
     for mb, of_size in rows.items():
         ms = {name: summarise(runs).latency_ms for name, runs in of_size.items()}
         error = np.array([sum(ms[op.key] for op in space.layers(arch)) for arch in archs])
         error = error / measured - 1
-        print(f"  flush_mb {mb:5g}: bias {error.mean():+7.2%}  spread {error.std():6.2%}  within "
-              f"5 % {np.mean(np.abs(error) <= 0.05):6.1%}  within 10 % "
-              f"{np.mean(np.abs(error) <= 0.1):6.1%}")
+        print(
+            f"  flush_mb {mb:5g}: bias {error.mean():+7.2%}  spread {error.std():6.2%}  within "
+            f"5 % {np.mean(np.abs(error) <= 0.05):6.1%}  within 10 % "
+            f"{np.mean(np.abs(error) <= 0.1):6.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -26,25 +26,27 @@ import numpy as np
 from torch import nn
 
 from hwnas.data import load_dataset
-from hwnas.interfaces import SearchSpace
-from hwnas.latency.device import load_device
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.profiler import ProfilePlan, profile
-from hwnas.latency.runner import make_target
+from hwnas.device.device import load_device
+from hwnas.device.runner import make_target
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.profile.profiler import ProfilePlan, profile
+from hwnas.nn.supernet import Supernet
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
-from hwnas.search.gate_search import GateRule, GateSearch, GateSettings
-from hwnas.search.limits import Limit, LimitedSpace
-from hwnas.search.proxyless import FullGradient, TwoPaths
-from hwnas.search.proxyless_rl import Reinforce
-from hwnas.search.supernet_problem import SupernetProblem
+from hwnas.search.gates.gate_search import GateRule, GateSearch, GateSettings
+from hwnas.search.gates.proxyless import FullGradient, TwoPaths
+from hwnas.search.gates.proxyless_rl import Reinforce
+from hwnas.search.gates.supernet_problem import SupernetProblem
+from hwnas.search.problem.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import Supernet
 from hwnas.train import Recipe, fit
 
 SHARES = (0.2, 0.5, 0.8)
 STEPS = 400
 RULES: dict[str, Callable[[], GateRule]] = {
-    "full": FullGradient, "two": TwoPaths, "rl": Reinforce,
+    "full": FullGradient,
+    "two": TwoPaths,
+    "rl": Reinforce,
 }
 
 
@@ -124,8 +126,10 @@ def planted() -> None:
     codes = np.indices(sizes).reshape(len(sizes), -1).T.astype(np.int16)
     latencies = predictor.predict_ms(codes)
     print(f"planted, {space.name}, table of this machine, {STEPS} architecture steps, 5 seeds")
-    print(f"{'search':8} {'budget':>6} {'regret, % of the range':>40} {'E/T - 1, %':>16} "
-          f"{'argmax/T - 1, %':>16}")
+    print(
+        f"{'search':8} {'budget':>6} {'regret, % of the range':>40} {'E/T - 1, %':>16} "
+        f"{'argmax/T - 1, %':>16}"
+    )
     for name, share in itertools.product((*RULES, "uniform"), SHARES):
         regrets, expected, argmax = [], [], []
         for seed in range(5):
@@ -142,9 +146,11 @@ def planted() -> None:
             expected.append(100 * (record["expected_ms"] / search.target_ms - 1))
             argmax.append(100 * (record["argmax_ms"] / search.target_ms - 1))
         listed = " ".join(f"{regret:5.2f}" for regret in regrets)
-        print(f"{name:8} {share:6.0%} {listed} mean {np.mean(regrets):5.2f} "
-              f"{min(expected):7.1f} {max(expected):7.1f} {min(argmax):8.1f} {max(argmax):7.1f}",
-              flush=True)
+        print(
+            f"{name:8} {share:6.0%} {listed} mean {np.mean(regrets):5.2f} "
+            f"{min(expected):7.1f} {max(expected):7.1f} {min(argmax):8.1f} {max(argmax):7.1f}",
+            flush=True,
+        )
 
 
 def pull(data: str, name: str, epochs: int, batch_size: int, lr: float) -> None:
@@ -158,15 +164,19 @@ def pull(data: str, name: str, epochs: int, batch_size: int, lr: float) -> None:
     for rule, share in itertools.product(("full", "two"), SHARES):
         limited, supernet = limited_at(predictor, share), Supernet(space, seed=0)
         problem = SupernetProblem(supernet, dataset, batch_size=batch_size, seed=0)
-        settings = GateSettings(seed=0, epochs=epochs, warmup_epochs=int(0.4 * epochs),
-                                steps_per_epoch=steps, every=2)
+        settings = GateSettings(
+            seed=0, epochs=epochs, warmup_epochs=int(0.4 * epochs), steps_per_epoch=steps, every=2
+        )
         search = GateSearch(limited, problem, settings, RULES[rule]())
         recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, warmup_epochs=0.5)
         fit(supernet, dataset, ("train",), recipe, seed=0, companion=search)
         record = search.after_epoch(epochs)
-        print(f"{rule:8} {share:6.0%} {record['entropy']:8.3f} "
-              f"{record['expected_ms'] / search.target_ms - 1:8.1%} "
-              f"{record['argmax_ms'] / search.target_ms - 1:12.1%}", flush=True)
+        print(
+            f"{rule:8} {share:6.0%} {record['entropy']:8.3f} "
+            f"{record['expected_ms'] / search.target_ms - 1:8.1%} "
+            f"{record['argmax_ms'] / search.target_ms - 1:12.1%}",
+            flush=True,
+        )
 
 
 def main() -> None:

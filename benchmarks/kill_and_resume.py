@@ -37,13 +37,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hwnas.journal import Journal, read_json
-from hwnas.latency.check import arch_of
-from hwnas.latency.device import load_device
-from hwnas.latency.measurement import summarise
-from hwnas.latency.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id
-from hwnas.latency.runner import make_target
-from hwnas.latency.table import load_table
+from hwnas.device.device import load_device
+from hwnas.device.measurement import summarise
+from hwnas.device.runner import make_target
+from hwnas.io.journal import Journal, read_json
+from hwnas.latency.drift.check import arch_of
+from hwnas.latency.profile.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id
+from hwnas.latency.table.table import load_table
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -51,8 +51,14 @@ HWNAS = [sys.executable, "-c", "from hwnas.cli import main; main()"]
 CALIBRATE, VALIDATE = 8, 4
 LATEST = 0.8  # of the unbroken command's time, which converts models that later trials find
 CLOCKS = {"time", "started", "wall_s", "core_s", "device_s"}
-MEASURED = {"measurement", "measured_ms", "round_medians_ms", "state_before", "state_after",
-            "drift"}
+MEASURED = {
+    "measurement",
+    "measured_ms",
+    "round_medians_ms",
+    "state_before",
+    "state_after",
+    "drift",
+}
 BYTES = {".safetensors", ".onnx", ".yaml"}
 CONFIG = """\
 schema: 1
@@ -84,9 +90,14 @@ class Trial:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start the command in a process group of its own."""
-        return subprocess.Popen([*HWNAS, *self.command, *options], stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE, text=True, env=self.environment,
-                                start_new_session=True)
+        return subprocess.Popen(
+            [*HWNAS, *self.command, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+        )
 
     def finish(self, *options: str) -> None:
         """Run the command to its end; a failure is a violation."""
@@ -115,7 +126,7 @@ class Trial:
             self.violations.append(f"{self.journal.name} lost what was on record")
         self.on_record = now
 
-    def carry_out(self, moments_s: Sequence[float]) -> None:
+    def run_search(self, moments_s: Sequence[float]) -> None:
         """Kill, then resume to the end."""
         self.interrupt(moments_s)
         self.finish("--resume")
@@ -124,8 +135,21 @@ class Trial:
 
 def profile_command(out: Path) -> list[str]:
     """Return the profile that is killed."""
-    return ["profile", "--device", "host", "--runtime", "onnxruntime", "--space", "tiny",
-            "--calibrate", str(CALIBRATE), "--validate", str(VALIDATE), "--out", str(out)]
+    return [
+        "profile",
+        "--device",
+        "host",
+        "--runtime",
+        "onnxruntime",
+        "--space",
+        "tiny",
+        "--calibrate",
+        str(CALIBRATE),
+        "--validate",
+        str(VALIDATE),
+        "--out",
+        str(out),
+    ]
 
 
 def check_profile(out: Path) -> list[str]:
@@ -162,8 +186,11 @@ def without(value: Any, keys: set[str]) -> Any:
 
 def files_of(run: Path) -> dict[str, Path]:
     """Return a run's files by their path in it, but for hidden ones."""
-    return {str(path.relative_to(run)): path for path in sorted(run.rglob("*"))
-            if path.is_file() and not path.name.startswith(".")}
+    return {
+        str(path.relative_to(run)): path
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
 def evaluations(run: Path) -> list[Any]:
@@ -198,8 +225,11 @@ def differences(here: Any, there: Any, place: str = "") -> list[str]:
     if isinstance(here, dict) and isinstance(there, dict) and set(here) == set(there):
         return [d for key in here for d in differences(here[key], there[key], f"{place}.{key}")]
     if isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
-        return [d for i, pair in enumerate(zip(here, there, strict=True))
-                for d in differences(*pair, f"{place}.{i}")]
+        return [
+            d
+            for i, pair in enumerate(zip(here, there, strict=True))
+            for d in differences(*pair, f"{place}.{i}")
+        ]
     return [] if here == there else [f"{place.lstrip('.')}: {here!r} for {there!r}"]
 
 
@@ -210,8 +240,13 @@ def timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def carry_out(name: str, make: Callable[[str], Trial], check: Callable[[str], list[str]],
-              count: int, seed: int) -> int:
+def run_search(
+    name: str,
+    make: Callable[[str], Trial],
+    check: Callable[[str], list[str]],
+    count: int,
+    seed: int,
+) -> int:
     """Do an unbroken trial, then ``count`` killed ones; return how many violate something."""
     unbroken = make("unbroken")
     whole_s = timed(unbroken.finish)
@@ -223,20 +258,24 @@ def carry_out(name: str, make: Callable[[str], Trial], check: Callable[[str], li
         rng = stream(seed, f"kill {name}", number)
         moments_s = rng.uniform(0, LATEST * whole_s, rng.integers(1, 4)).round(3).tolist()
         trial = make(str(number))
-        spent_s = timed(partial(trial.carry_out, moments_s))
+        spent_s = timed(partial(trial.run_search, moments_s))
         if not trial.violations:
             trial.violations += check(str(number))
         kills = ", ".join(f"{moment_s:.2f} s" for moment_s in trial.kills_s) or "no moment"
-        print(f"{name} {number}: killed at {kills}; done in {spent_s:.1f} s: "
-              + ("; ".join(trial.violations) or "ok"), flush=True)
+        print(
+            f"{name} {number}: killed at {kills}; done in {spent_s:.1f} s: "
+            + ("; ".join(trial.violations) or "ok"),
+            flush=True,
+        )
         violated += bool(trial.violations)
     return violated
 
 
 def main() -> None:
     """Carry out the trials; exit 1 on any violation."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("-n", type=int, default=10, help="trials of each command")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
     parser.add_argument("--only", choices=["profile", "run"], help="one of the two commands")
@@ -249,23 +288,32 @@ def main() -> None:
             return folder / f"profile-{trial}.json"
 
         def profile(trial: str) -> Trial:
-            return Trial(profile_command(table(trial)), Path(f"{table(trial)}.samples.jsonl"),
-                         environment)
+            return Trial(
+                profile_command(table(trial)), Path(f"{table(trial)}.samples.jsonl"), environment
+            )
 
         def run(trial: str) -> Trial:
-            return Trial(["run", str(folder / "config.yaml"), "--out", str(folder / trial)],
-                         folder / trial / "journal.jsonl", environment)
+            return Trial(
+                ["run", str(folder / "config.yaml"), "--out", str(folder / trial)],
+                folder / trial / "journal.jsonl",
+                environment,
+            )
 
         profile("cache").finish()  # converts once, so that trials are alike
         violated = 0
         if options.only != "run":
-            violated += carry_out("profile", profile, lambda t: check_profile(table(t)), options.n,
-                                  options.seed)
+            violated += run_search(
+                "profile", profile, lambda t: check_profile(table(t)), options.n, options.seed
+            )
         (folder / "config.yaml").write_text(CONFIG.format(table=json.dumps(str(table("cache")))))
         if options.only != "profile":
-            violated += carry_out("run", run,
-                                  lambda t: check_run(folder / t, folder / "unbroken"), options.n,
-                                  options.seed)
+            violated += run_search(
+                "run",
+                run,
+                lambda t: check_run(folder / t, folder / "unbroken"),
+                options.n,
+                options.seed,
+            )
         trials = options.n * (1 if options.only else 2)
         print(f"{trials - violated} of {trials} killed trials ended as if they had not been killed")
     sys.exit(1 if violated else 0)

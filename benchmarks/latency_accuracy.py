@@ -40,30 +40,41 @@ from latency_accuracy_table import drift_of, print_honesty, print_table
 
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch
-from hwnas.export.cache import Conversion, ConversionCache
-from hwnas.interfaces import SearchSpace
-from hwnas.journal import write_json
-from hwnas.latency.check import arch_of, check_table
-from hwnas.latency.device import load_device
-from hwnas.latency.guard import ValidationModel, append_validation, make_guard, read_validation
-from hwnas.latency.measurement import disturbance, halves_of_rounds, summarise
-from hwnas.latency.networks import (
+from hwnas.device.device import load_device
+from hwnas.device.measurement import disturbance, halves_of_rounds, summarise
+from hwnas.device.rounds import SampleLog, timed_in_rounds, visit_in_rounds
+from hwnas.device.runner import Target, make_target, open_runner
+from hwnas.export.convert.cache import Conversion, ConversionCache
+from hwnas.io.journal import write_json
+from hwnas.latency.drift.check import arch_of, check_table
+from hwnas.latency.drift.conformal import (
+    ValidationSchema,
+    append_validation,
+    conformal_margin,
+    read_validation,
+)
+from hwnas.latency.drift.recalibrate import recalibrated
+from hwnas.latency.lut.op_groups import terms_of
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.profile.networks import (
     calibration_networks,
     macs_terms,
     spread_networks,
     utility_terms,
     winner_networks,
 )
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.profiler import ProfilePlan, conversion_of, network_conversion, op_id, profile
-from hwnas.latency.recalibrate import recalibrated
-from hwnas.latency.runner import Target, make_target, open_runner
-from hwnas.latency.scoped import scope_terms
-from hwnas.latency.structure import terms_of
-from hwnas.latency.table import LatencyTable, load_table
-from hwnas.latency.visits import SampleLog, timed_in_rounds, visit_in_rounds
+from hwnas.latency.profile.profiler import (
+    ProfilePlan,
+    conversion_of,
+    network_conversion,
+    op_id,
+    profile,
+)
+from hwnas.latency.table.scoped import scope_terms
+from hwnas.latency.table.table import LatencyTable, load_table
 from hwnas.ops import OpSpec
-from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.protocols import SearchSpace
+from hwnas.search.problem.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
 
 SETTINGS: Mapping[str, tuple[str, dict[str, int]]] = {
@@ -71,7 +82,7 @@ SETTINGS: Mapping[str, tuple[str, dict[str, int]]] = {
     "ofa-mbv3-160": ("ofa-mbv3", {"resolution": 160}),
     "ofa-mbv3-224": ("ofa-mbv3", {"resolution": 224}),
 }
-CALIBRATE, ANCHORS, LEAST_MINUTES, CONFIDENCE = 16, 3, 30, 0.95
+CALIBRATE, ANCHORS, MIN_MINUTES, CONFIDENCE = 16, 3, 30, 0.95
 STEPS = 60  # budgets tried to find a frontier
 COPIES = 4  # of an anchor, loaded side by side: the drift hangs on three of them
 
@@ -95,8 +106,9 @@ class Row:
     @property
     def honesty_file(self) -> Path:
         """What ``honesty`` writes, by how budgets are spread."""
-        return self.file({"range": ".honesty.json", "frontier": ".honesty-frontier.json"}[
-            self.options.budgets])
+        return self.file(
+            {"range": ".honesty.json", "frontier": ".honesty-frontier.json"}[self.options.budgets]
+        )
 
     @property
     def networks_file(self) -> Path:
@@ -116,8 +128,9 @@ class Row:
     @property
     def plan(self) -> ProfilePlan:
         """What is profiled."""
-        return ProfilePlan(self.space, self.target, CALIBRATE, 0, self.options.seed,
-                           SETTINGS[self.setting][1])
+        return ProfilePlan(
+            self.space, self.target, CALIBRATE, 0, self.options.seed, SETTINGS[self.setting][1]
+        )
 
     def within(self, terms: Sequence[Term]) -> list[Term]:
         """Return terms with the scope's."""
@@ -163,8 +176,10 @@ def pilot_ms(row: Row, cache: ConversionCache) -> dict[OpSpec, float]:
     with open_runner(target) as runner:
         for op in ops:
             runner.load(op_id(op), paths[conversion_of((op,), target)])
-        rounds = [[np.median(runner.time_ms(op_id(op), min_runs=2, min_ms=2)) for op in ops]
-                  for _ in range(2)]
+        rounds = [
+            [np.median(runner.time_ms(op_id(op), min_runs=2, min_ms=2)) for op in ops]
+            for _ in range(2)
+        ]
     return dict(zip(ops, np.min(rounds, axis=0).tolist(), strict=True))
 
 
@@ -172,16 +187,25 @@ def fix_networks(row: Row, cache: ConversionCache) -> None:
     """Choose the networks that need no table: those to calibrate on and the uniform ones."""
     if row.networks_file.exists():
         return
-    calibrate = calibration_networks(row.space, row.within(macs_terms(row.space)), CALIBRATE,
-                                     seed=row.options.seed)
+    calibrate = calibration_networks(
+        row.space, row.within(macs_terms(row.space)), CALIBRATE, seed=row.options.seed
+    )
     pilot = pilot_ms(row, cache)
     terms = terms_of(row.space.factors(), lambda op: pilot.get(op, 0.0))
-    uniform = spread_networks(row.space, row.within(terms), row.options.validate,
-                              seed=row.options.seed, purpose="benchmark", avoid=calibrate)
+    uniform = spread_networks(
+        row.space,
+        row.within(terms),
+        row.options.validate,
+        seed=row.options.seed,
+        purpose="benchmark",
+        avoid=calibrate,
+    )
     # every other first: a run that is cut short has networks over the whole range
     uniform = [*uniform[::2], *uniform[1::2]]
-    write_json(row.networks_file, {"calibrate": [a.to_json() for a in calibrate],
-                                   "validate": [a.to_json() for a in uniform]})
+    write_json(
+        row.networks_file,
+        {"calibrate": [a.to_json() for a in calibrate], "validate": [a.to_json() for a in uniform]},
+    )
 
 
 def convert(rows: Sequence[Row], cache: ConversionCache) -> None:
@@ -203,9 +227,12 @@ def profile_rows(rows: Sequence[Row], cache: ConversionCache) -> None:
         c, wall_s = row.table.calibration[row.space.name], time.perf_counter() - start
         new = {precision: count - made[precision] for precision, count in own.made.items()}
         write_json(row.file(".profile.json"), {"wall_s": round(wall_s, 1), "converted": new})
-        print(f"{row}: {len(row.table.entries)} operations, {wall_s:.0f} s, {new} converted, "
-              f"form {c.form}, mean error on its own networks {c.mean_abs_rel_error:.2%}; left "
-              + ", ".join(f"{n} {e.rms_rel_error:.2%}" for n, e in c.left_out.items()), flush=True)
+        print(
+            f"{row}: {len(row.table.entries)} operations, {wall_s:.0f} s, {new} converted, "
+            f"form {c.form}, mean error on its own networks {c.mean_abs_rel_error:.2%}; left "
+            + ", ".join(f"{n} {e.rms_rel_error:.2%}" for n, e in c.left_out.items()),
+            flush=True,
+        )
 
 
 def winners(rows: Sequence[Row], cache: ConversionCache) -> None:
@@ -214,8 +241,14 @@ def winners(rows: Sequence[Row], cache: ConversionCache) -> None:
         path = row.file(".winners.json")
         if not path.exists():
             known = [*calibrated_on(row), *row.archs("validate")]
-            found = winner_networks(row.space, row.predictor.terms, row.options.winners,
-                                    seed=row.options.seed, purpose="benchmark", avoid=known)
+            found = winner_networks(
+                row.space,
+                row.predictor.terms,
+                row.options.winners,
+                seed=row.options.seed,
+                purpose="benchmark",
+                avoid=known,
+            )
             found = [*found[::2], *found[1::2]]
             write_json(path, {"winners": [arch.to_json() for arch in found]})
         converted(row, row.archs("winners")[: row.options.winners], cache)
@@ -228,8 +261,9 @@ def calibrated_on(row: Row) -> list[Arch]:
 
 def anchors_of(row: Row) -> list[Arch]:
     """Return ANCHORS of the sentinels: the fastest, the slowest and the middle one."""
-    sentinels = sorted((n for n in row.table.networks if n.is_sentinel),
-                       key=lambda n: n.measurement.latency_ms)
+    sentinels = sorted(
+        (n for n in row.table.networks if n.is_sentinel), key=lambda n: n.measurement.latency_ms
+    )
     places = np.linspace(0, len(sentinels) - 1, ANCHORS).round().astype(int)
     return [arch_of(sentinels[place]) for place in places]
 
@@ -245,15 +279,26 @@ def measured(
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
     try:
         with open_runner(row.target) as runner:
-            visit_in_rounds(runner, paths, range(protocol.rounds), protocol, log,
-                            seed=row.options.seed, stage=ending, copies=copies)
+            visit_in_rounds(
+                runner,
+                paths,
+                range(protocol.rounds),
+                protocol,
+                log,
+                seed=row.options.seed,
+                stage=ending,
+                copies=copies,
+            )
         found = {}
         for name in paths:
             count = copies.get(name, 1)
             m = log.measurement(name, protocol, count)
             medians = [float(np.median(runs)) for runs in log.visits(name, protocol, count)]
-            found[name] = {"latency_ms": m.latency_ms, "repeatability": m.repeatability,
-                           "halves_ms": halves_of_rounds(medians, count * protocol.loads)}
+            found[name] = {
+                "latency_ms": m.latency_ms,
+                "repeatability": m.repeatability,
+                "halves_ms": halves_of_rounds(medians, count * protocol.loads),
+            }
     finally:
         log.close()
     return found
@@ -266,8 +311,9 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
         if path.exists():
             keep_validation(row)  # a run stopped just before it would have
             continue
-        minutes = (datetime.now(timezone.utc)
-                   - datetime.fromisoformat(row.table.header.date)).total_seconds() / 60
+        minutes = (
+            datetime.now(timezone.utc) - datetime.fromisoformat(row.table.header.date)
+        ).total_seconds() / 60
         if minutes < row.options.after:
             print(f"{row}: profiled {minutes:.0f} min ago, wait for {row.options.after}")
             continue
@@ -275,14 +321,23 @@ def validate(rows: Sequence[Row], cache: ConversionCache) -> None:
         found = row.archs("winners")[: row.options.winners]
         start = time.perf_counter()
         times = measured(row, [*uniform, *found], anchors, "later", cache)
-        write_json(path, {"minutes_after": round(minutes, 1),
-                          "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                          "anchors": [a.arch_id for a in anchors],
-                          "validate": [a.arch_id for a in uniform],
-                          "winners": [a.arch_id for a in found], "measured": times})
+        write_json(
+            path,
+            {
+                "minutes_after": round(minutes, 1),
+                "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "anchors": [a.arch_id for a in anchors],
+                "validate": [a.arch_id for a in uniform],
+                "winners": [a.arch_id for a in found],
+                "measured": times,
+            },
+        )
         keep_validation(row)
-        print(f"{row}: {len(times)} networks in {time.perf_counter() - start:.0f} s, "
-              f"{minutes:.0f} min after the table", flush=True)
+        print(
+            f"{row}: {len(times)} networks in {time.perf_counter() - start:.0f} s, "
+            f"{minutes:.0f} min after the table",
+            flush=True,
+        )
 
 
 def keep_validation(row: Row) -> None:
@@ -293,12 +348,22 @@ def keep_validation(row: Row) -> None:
     times = later["measured"]
     drift = drift_of(row.table, later["anchors"], times)
     known = {arch.arch_id: arch for arch in row.archs("winners")}
-    append_validation(row.file(".json"), [
-        ValidationModel(space=row.space.name, arch=known[name].to_json(), run="latency_accuracy",
-                        predicted_ms=float(drift.correct(
-                            np.array([row.predictor.predict_arch_ms(known[name])]))[0]),
-                        measured_ms=times[name]["latency_ms"], date=later["date"])
-        for name in later["winners"]])
+    append_validation(
+        row.file(".json"),
+        [
+            ValidationSchema(
+                space=row.space.name,
+                arch=known[name].to_json(),
+                run="latency_accuracy",
+                predicted_ms=float(
+                    drift.correct(np.array([row.predictor.predict_arch_ms(known[name])]))[0]
+                ),
+                measured_ms=times[name]["latency_ms"],
+                date=later["date"],
+            )
+            for name in later["winners"]
+        ],
+    )
 
 
 def guarded_winners(
@@ -314,8 +379,9 @@ def guarded_winners(
         score = tuple(utility_terms(row.space, row.options.seed, "honesty", number))
 
         def within(maximum: float, score: tuple[Term, ...] = score) -> LimitedSpace:
-            return LimitedSpace(row.space, (Limit("latency_ms", maximum, "t"),), {"t": today},
-                                score)
+            return LimitedSpace(
+                row.space, (Limit("latency_ms", maximum, "t"),), {"t": today}, score
+            )
 
         low = within(float("inf")).extremes()[0]
         # beyond the latency of the best of all no budget is used up
@@ -337,18 +403,28 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
             continue
         converted(row, calibrated_on(row), cache)
         with open_runner(row.target) as runner:
-            check = check_table(row.table, row.space, row.target, runner, num_anchors=CALIBRATE,
-                                spread_s=row.options.spread, cache=cache)
-        today = LutPredictor(row.space, recalibrated(row.table, row.space, check.model, check.now,
-                                                     "today"))
-        guard = make_guard(row.space, row.table, row.predictor,
-                           read_validation(row.file(".json")), CONFIDENCE)
+            check = check_table(
+                row.table,
+                row.space,
+                row.target,
+                runner,
+                num_anchors=CALIBRATE,
+                spread_s=row.options.spread,
+                cache=cache,
+            )
+        today = LutPredictor(
+            row.space, recalibrated(row.table, row.space, check.model, check.now, "today")
+        )
+        guard = conformal_margin(
+            row.space, row.table, row.predictor, read_validation(row.file(".json")), CONFIDENCE
+        )
         assert guard is not None
         print(f"  {row}: drift {check.model}; {guard}", flush=True)
         found = list(guarded_winners(row, row.options.searches, today, guard.headroom))
         anchors = anchors_of(row)
-        archs = list({arch.arch_id: arch for arch in [*(arch for arch, _ in found), *anchors]}
-                     .values())
+        archs = list(
+            {arch.arch_id: arch for arch in [*(arch for arch, _ in found), *anchors]}.values()
+        )
         paths = converted(row, archs, cache)
         protocol = row.target.device.protocol.over(row.options.spread)
         with open_runner(row.target) as runner:
@@ -356,44 +432,74 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         timed = {name: summarise(of, protocol.loads) for name, of in runs.items()}
         ms = {name: measurement.latency_ms for name, measurement in timed.items()}
         # what the host did between the check and now, by the same three networks
-        moved = float(np.median([ms[a.arch_id] / check.now[a.arch_id].latency_ms
-                                 for a in anchors]))
-        write_json(path, {"drift": check.model.to_json(), "guard": guard.to_json(),
-                          "moved": round(moved, 5),
-                          "disturbed": {"check": check.disturbance,
-                                        "bench": disturbance(list(timed.values()))},
-                          "searches": [
-            {"arch_id": arch.arch_id, "budget_ms": budget_ms,
-             "predicted_ms": today.predict_arch_ms(arch), "measured_ms": ms[arch.arch_id]}
-            for arch, budget_ms in found]})
+        moved = float(np.median([ms[a.arch_id] / check.now[a.arch_id].latency_ms for a in anchors]))
+        write_json(
+            path,
+            {
+                "drift": check.model.to_json(),
+                "guard": guard.to_json(),
+                "moved": round(moved, 5),
+                "disturbed": {
+                    "check": check.disturbance,
+                    "bench": disturbance(list(timed.values())),
+                },
+                "searches": [
+                    {
+                        "arch_id": arch.arch_id,
+                        "budget_ms": budget_ms,
+                        "predicted_ms": today.predict_arch_ms(arch),
+                        "measured_ms": ms[arch.arch_id],
+                    }
+                    for arch, budget_ms in found
+                ],
+            },
+        )
     print_honesty(rows)
 
 
-STAGES = {"convert": convert, "profile": profile_rows, "winners": winners, "validate": validate,
-          "honesty": honesty}
+STAGES = {
+    "convert": convert,
+    "profile": profile_rows,
+    "winners": winners,
+    "validate": validate,
+    "honesty": honesty,
+}
 
 
 def main() -> None:
     """Carry out one stage for the rows asked for."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=[*STAGES, "table"])
     parser.add_argument("--folder", default="latency-accuracy")
     parser.add_argument("--rows", default="", help="those with one of these parts in their name")
     parser.add_argument("--validate", type=int, default=64)
     parser.add_argument("--winners", type=int, default=30)
     parser.add_argument("--searches", type=int, default=20)
-    parser.add_argument("--after", type=float, default=LEAST_MINUTES, help="minutes to wait")
-    parser.add_argument("--spread", type=float, default=180.0,
-                        help="seconds that the checks and benches of honesty go on for")
-    parser.add_argument("--budgets", choices=("range", "frontier"), default="range",
-                        help="what honesty's budgets are spread evenly over")
+    parser.add_argument("--after", type=float, default=MIN_MINUTES, help="minutes to wait")
+    parser.add_argument(
+        "--spread",
+        type=float,
+        default=180.0,
+        help="seconds that the checks and benches of honesty go on for",
+    )
+    parser.add_argument(
+        "--budgets",
+        choices=("range", "frontier"),
+        default="range",
+        help="what honesty's budgets are spread evenly over",
+    )
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()
     Path(options.folder).mkdir(parents=True, exist_ok=True)
-    every = [Row(runtime, precision, setting, options) for runtime in ("onnxruntime", "litert")
-             for precision in ("fp32", "int8") for setting in SETTINGS]
+    every = [
+        Row(runtime, precision, setting, options)
+        for runtime in ("onnxruntime", "litert")
+        for precision in ("fp32", "int8")
+        for setting in SETTINGS
+    ]
     parts = options.rows.split(",")
     rows = [row for row in every if any(part in str(row) for part in parts)]
     if options.stage == "table":

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from hwnas.arch import Arch
-from hwnas.interfaces import SearchSpace
-from hwnas.journal import write_json
-from hwnas.latency.accuracy import errors, line_errors
-from hwnas.latency.check import arch_of
-from hwnas.latency.drift import Anchor, Drift, fit_drift
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.table import LatencyTable
+from hwnas.io.journal import write_json
+from hwnas.latency.drift.check import arch_of
+from hwnas.latency.drift.model import Anchor, Drift, fit_drift
+from hwnas.latency.lut.accuracy import errors, line_errors
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.table import LatencyTable
+from hwnas.protocols import SearchSpace
 
 Floats = NDArray[np.float64]
 
@@ -64,10 +64,18 @@ def drift_of(
 ) -> Drift:
     """Return how the device has moved since ``table``, from measurements of now by arch_id."""
     then = {arch_of(network).arch_id: network.measurement for network in table.networks}
-    return fit_drift([
-        Anchor(name, then[name].latency_ms, times[name]["latency_ms"],
-               0.5 * float(np.hypot(then[name].repeatability or 0.0, times[name]["repeatability"])))
-        for name in anchors])
+    return fit_drift(
+        [
+            Anchor(
+                name,
+                then[name].latency_ms,
+                times[name]["latency_ms"],
+                0.5
+                * float(np.hypot(then[name].repeatability or 0.0, times[name]["repeatability"])),
+            )
+            for name in anchors
+        ]
+    )
 
 
 def figures(row: BenchRow) -> dict[str, Any]:
@@ -96,16 +104,22 @@ def figures(row: BenchRow) -> dict[str, Any]:
     repeat = errors(halves[:, 0], halves[:, 1])
     calibration = row.table.calibration[row.space.name]
     return {
-        "row": str(row), "minutes_after": later["minutes_after"], "form": calibration.form,
-        "num_uniform": len(uniform), "num_winners": len(winners),
-        "fastest_ms": float(measured.min()), "slowest_ms": float(measured.max()),
-        "all": errors(corrected, measured), "uniform": errors(corrected[first], measured[first]),
+        "row": str(row),
+        "minutes_after": later["minutes_after"],
+        "form": calibration.form,
+        "num_uniform": len(uniform),
+        "num_winners": len(winners),
+        "fastest_ms": float(measured.min()),
+        "slowest_ms": float(measured.max()),
+        "all": errors(corrected, measured),
+        "uniform": errors(corrected[first], measured[first]),
         "winners": errors(corrected[last], measured[last]),
         "without_anchors": errors(predicted, measured),
         "drift": drift.to_json(),
         "repeat": {**repeat, "kendall_tau_uniform": _tau(halves[first, 0], halves[first, 1])},
         "repeatability_mean": float(np.mean([times[name]["repeatability"] for name in ids])),
-        "macs_line": line(_macs), "op_count_line": line(_ops),
+        "macs_line": line(_macs),
+        "op_count_line": line(_ops),
         "raw_sum": errors(raw, measured),
     }
 
@@ -126,28 +140,39 @@ def print_table(rows: Sequence[BenchRow], out: Path) -> None:
     """Print the figures of all validated rows beside bars and peers; write them to ``out``."""
     found = [figures(row) for row in rows if row.file(".later.json").exists()]
     write_json(out, {"rows": found})
-    print(f"{platform.machine()}, Python {platform.python_version()}, one thread. Shares of all "
-          "networks (uniform + winners); bars: within 5 % >= 98 %, winners' bias within 1 %, "
-          "Kendall >= 0.9 or the repeat's - 0.02")
-    print(f"{'row':34s} {'n':>6s} {'ms':>11s} {'±5 %':>6s} {'±10 %':>6s} {'winners':>8s} "
-          f"{'tau':>5s} {'repeat':>6s} {'repeats':>8s} {'drift':>6s} {'MACs ±5':>7s} "
-          f"{'ops ±5':>7s} {'raw ±5':>7s}  form")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, one thread. Shares of all "
+        "networks (uniform + winners); bars: within 5 % >= 98 %, winners' bias within 1 %, "
+        "Kendall >= 0.9 or the repeat's - 0.02"
+    )
+    print(
+        f"{'row':34s} {'n':>6s} {'ms':>11s} {'±5 %':>6s} {'±10 %':>6s} {'winners':>8s} "
+        f"{'tau':>5s} {'repeat':>6s} {'repeats':>8s} {'drift':>6s} {'MACs ±5':>7s} "
+        f"{'ops ±5':>7s} {'raw ±5':>7s}  form"
+    )
     for f in found:
         tau, again = f["uniform"]["kendall_tau"], f["repeat"]["kendall_tau_uniform"]
-        meets = (f["all"]["within_5_percent"] >= 0.98 and abs(f["winners"]["bias"]) <= 0.01
-                 and (tau >= 0.9 or tau >= again - 0.02))
-        print(f"{f['row']:34s} {f['num_uniform']:3d}+{f['num_winners']:2d} "
-              f"{f['fastest_ms']:5.2f}-{f['slowest_ms']:5.1f} "
-              f"{f['all']['within_5_percent']:6.1%} {f['all']['within_10_percent']:6.1%} "
-              f"{f['winners']['bias']:+8.2%} {tau:5.3f} {again:6.3f} "
-              f"{f['repeatability_mean']:8.2%} {f['drift']['scale']:6.3f} "
-              f"{f['macs_line']['within_5_percent']:7.1%} "
-              f"{f['op_count_line']['within_5_percent']:7.1%} "
-              f"{f['raw_sum']['within_5_percent']:7.1%}  {f['form']}"
-              + ("" if meets else "  (a bar is missed)"))
+        meets = (
+            f["all"]["within_5_percent"] >= 0.98
+            and abs(f["winners"]["bias"]) <= 0.01
+            and (tau >= 0.9 or tau >= again - 0.02)
+        )
+        print(
+            f"{f['row']:34s} {f['num_uniform']:3d}+{f['num_winners']:2d} "
+            f"{f['fastest_ms']:5.2f}-{f['slowest_ms']:5.1f} "
+            f"{f['all']['within_5_percent']:6.1%} {f['all']['within_10_percent']:6.1%} "
+            f"{f['winners']['bias']:+8.2%} {tau:5.3f} {again:6.3f} "
+            f"{f['repeatability_mean']:8.2%} {f['drift']['scale']:6.3f} "
+            f"{f['macs_line']['within_5_percent']:7.1%} "
+            f"{f['op_count_line']['within_5_percent']:7.1%} "
+            f"{f['raw_sum']['within_5_percent']:7.1%}  {f['form']}"
+            + ("" if meets else "  (a bar is missed)")
+        )
     runs = [json.loads(p.read_text()) for p in sorted(out.parent.glob("*.profile.json"))]
-    print(f"profile of {len(runs)} settings: {sum(r['wall_s'] for r in runs) / 60:.1f} minutes, "
-          f"{sum(sum(r['converted'].values()) for r in runs)} models converted, the others found")
+    print(
+        f"profile of {len(runs)} settings: {sum(r['wall_s'] for r in runs) / 60:.1f} minutes, "
+        f"{sum(sum(r['converted'].values()) for r in runs)} models converted, the others found"
+    )
     print(PEERS)
 
 
@@ -168,13 +193,19 @@ def print_honesty(rows: Sequence[BenchRow]) -> None:
         said = ""
         if "moved" in kept:
             still = 1 - (1 - unused) / kept["moved"]
-            said = (f"; host x{kept['moved']:.3f} since the check, at whose speed "
-                    f"{int((still >= 0).sum())} would be within, {still.mean():.2%} unused")
+            said = (
+                f"; host x{kept['moved']:.3f} since the check, at whose speed "
+                f"{int((still >= 0).sum())} would be within, {still.mean():.2%} unused"
+            )
         for when, warning in kept.get("disturbed", {}).items():
             said += f"; disturbed during the {when}" if warning else ""
-        print(f"{row}: {int((unused >= 0).sum())} of {len(unused)} winners within budget at first "
-              f"try, mean unused budget {unused.mean():.2%}, worst {unused.min():+.2%} (guard "
-              f"{headroom:.2%}, no better network {gap.mean():.2%}){said}")
+        print(
+            f"{row}: {int((unused >= 0).sum())} of {len(unused)} winners within budget at first "
+            f"try, mean unused budget {unused.mean():.2%}, worst {unused.min():+.2%} (guard "
+            f"{headroom:.2%}, no better network {gap.mean():.2%}){said}"
+        )
     if total:
-        print(f"all: {within} of {total} within budget at first try (bars: 19 of 20 a row, mean "
-              "unused <= 5 %)")
+        print(
+            f"all: {within} of {total} within budget at first try (bars: 19 of 20 a row, mean "
+            "unused <= 5 %)"
+        )

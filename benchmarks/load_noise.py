@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.latency.check import arch_of
-from hwnas.latency.device import TimingProtocol
-from hwnas.latency.measurement import load_of_round
-from hwnas.latency.profiler import CALIBRATING_COPIES
-from hwnas.latency.table import load_table
-from hwnas.latency.visits import SampleLog, copies_of
+from hwnas.device.device import TimingProtocol
+from hwnas.device.measurement import load_of_round
+from hwnas.device.rounds import SampleLog, replicas_of
+from hwnas.latency.drift.check import arch_of
+from hwnas.latency.profile.profiler import CALIBRATING_COPIES
+from hwnas.latency.table.table import load_table
 from hwnas.space.catalogue import load_space
 
 MEDIAN_OF_NORMAL = float(np.sqrt(np.pi / 2))  # its standard error over that of the mean
@@ -54,11 +54,17 @@ def visits_of_networks(table_path: Path) -> tuple[NDArray[np.float64], TimingPro
         raise SystemExit(f"{table_path} has no timing protocol: it was not written by profile")
     log = SampleLog(Path(f"{table_path}.samples.jsonl"), table.header.target())
     log.close()
-    records = sorted((n for n in table.networks if n.role == "calibrate"),
-                     key=lambda n: n.measurement.latency_ms)
+    records = sorted(
+        (n for n in table.networks if n.role == "calibrate"), key=lambda n: n.measurement.latency_ms
+    )
     names = [f"net-{load_space(n.space).network_id(arch_of(n))}" for n in records]
-    medians = [[[np.median(log.rounds(copy)[number]) for number in range(protocol.rounds)]
-                for copy in copies_of(name, CALIBRATING_COPIES)] for name in names]
+    medians = [
+        [
+            [np.median(log.rounds(copy)[number]) for number in range(protocol.rounds)]
+            for copy in replicas_of(name, CALIBRATING_COPIES)
+        ]
+        for name in names
+    ]
     return np.log(np.array(medians)), protocol
 
 
@@ -66,16 +72,22 @@ def load_noise(logs: NDArray[np.float64], protocol: TimingProtocol) -> LoadNoise
     """Return what the loads of networks tell, after what each round did to all networks."""
     logs = logs - np.median(logs, axis=(1, 2), keepdims=True)
     logs = logs - np.median(logs, axis=(0, 1), keepdims=True)
-    load = np.array([load_of_round(n, protocol.rounds, protocol.loads)
-                     for n in range(protocol.rounds)])
+    load = np.array(
+        [load_of_round(n, protocol.rounds, protocol.loads) for n in range(protocol.rounds)]
+    )
 
     def latencies(parity: int | None) -> NDArray[np.float64]:
         """Return (networks, copies, loads): all rounds of each load, or every other."""
         chosen = [np.flatnonzero(load == n) for n in range(protocol.loads)]
         if parity is not None:
             chosen = [rounds[parity::2] for rounds in chosen]
-        return np.stack([np.percentile(logs[..., rounds], 25, axis=-1, method="median_unbiased")
-                         for rounds in chosen], axis=-1)
+        return np.stack(
+            [
+                np.percentile(logs[..., rounds], 25, axis=-1, method="median_unbiased")
+                for rounds in chosen
+            ],
+            axis=-1,
+        )
 
     def shared(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
         one, other = (x - x.mean(axis=-1, keepdims=True) for x in (one, other))
@@ -84,14 +96,20 @@ def load_noise(logs: NDArray[np.float64], protocol: TimingProtocol) -> LoadNoise
     whole, even, odd = latencies(None), latencies(0), latencies(1)
     num_copies = whole.shape[1]
     pairs = [shared(whole[:, a], whole[:, b]) for a in range(num_copies) for b in range(a)]
-    return LoadNoise(*(float(np.sqrt(max(value, 0.0))) for value in (
-        shared(whole, whole), shared(even, odd), float(np.mean(pairs)))), protocol.loads)
+    return LoadNoise(
+        *(
+            float(np.sqrt(max(value, 0.0)))
+            for value in (shared(whole, whole), shared(even, odd), float(np.mean(pairs)))
+        ),
+        protocol.loads,
+    )
 
 
 def main() -> None:
     """Print, for the faster and the slower half of each table's networks, what a load is worth."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tables", nargs="+", type=Path)
     print(f"{'':<44}{'a load':>9}{'halves share':>14}{'copies share':>14}{'a latency':>11}")
     for path in parser.parse_args().tables:
@@ -99,8 +117,10 @@ def main() -> None:
         middle = len(logs) // 2
         for name, part in (("faster half", logs[:middle]), ("slower half", logs[middle:])):
             noise = load_noise(part, protocol)
-            print(f"{path.stem + ', ' + name:<44}{noise.load:>9.2%}{noise.halves:>14.2%}"
-                  f"{noise.copies:>14.2%}{noise.of_latency:>11.2%}")
+            print(
+                f"{path.stem + ', ' + name:<44}{noise.load:>9.2%}{noise.halves:>14.2%}"
+                f"{noise.copies:>14.2%}{noise.of_latency:>11.2%}"
+            )
 
 
 if __name__ == "__main__":

@@ -26,23 +26,23 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from hwnas.arch import Arch
-from hwnas.export.cache import ConversionCache
-from hwnas.interfaces import SearchSpace
-from hwnas.latency.accuracy import errors
-from hwnas.latency.check import arch_of
-from hwnas.latency.composition import describe, relative_fit
-from hwnas.latency.device import load_device
-from hwnas.latency.kernel_rows import KernelPredictor
-from hwnas.latency.measurement import summarise
-from hwnas.latency.networks import winner_networks
-from hwnas.latency.profiler import ProfilePlan, network_conversion, profile
-from hwnas.latency.runner import Target, make_target, open_runner
-from hwnas.latency.table import LatencyTable, load_table
-from hwnas.latency.visits import timed_in_rounds
+from hwnas.device.device import load_device
+from hwnas.device.measurement import summarise
+from hwnas.device.rounds import timed_in_rounds
+from hwnas.device.runner import Target, make_target, open_runner
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.latency.drift.check import arch_of
+from hwnas.latency.lut.accuracy import errors
+from hwnas.latency.lut.calibration import describe, relative_fit
+from hwnas.latency.op_predictor.rows import KernelPredictor
+from hwnas.latency.profile.networks import winner_networks
+from hwnas.latency.profile.profiler import ProfilePlan, network_conversion, profile
+from hwnas.latency.table.table import LatencyTable, load_table
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
-from hwnas.space.known_archs import known_archs
+from hwnas.space.zoo.archs import known_archs
 
 Floats = np.ndarray
 
@@ -78,13 +78,16 @@ def measure(
 def line(name: str, predicted: Floats, measured: Floats) -> str:
     """Return one predictor's errors as text."""
     found = errors(predicted, measured)
-    return (f"  {name:24s} mean {found['mean_abs_rel_error']:6.2%}  largest "
-            f"{found['max_abs_rel_error']:6.2%}  bias {np.mean(predicted / measured) - 1:+6.2%}  "
-            f"within 5 % {found['within_5_percent']:6.1%}  Kendall {found['kendall_tau']:.3f}")
+    return (
+        f"  {name:24s} mean {found['mean_abs_rel_error']:6.2%}  largest "
+        f"{found['max_abs_rel_error']:6.2%}  bias {np.mean(predicted / measured) - 1:+6.2%}  "
+        f"within 5 % {found['within_5_percent']:6.1%}  Kendall {found['kendall_tau']:.3f}"
+    )
 
 
 def macs_line(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> Floats:
     """Return ms by the line through MACs that fits the table's calibration networks best."""
+
     def x(some: Sequence[Arch]) -> Floats:
         return np.array([[sum(op.macs for op in space.layers(arch)), 1.0] for arch in some])
 
@@ -98,8 +101,9 @@ def made_table(options: argparse.Namespace, space: SearchSpace, target: Target) 
     if options.table is not None and options.table.exists():
         return load_table(options.table)
     with TemporaryDirectory() as folder:
-        plan = ProfilePlan(space, target, calibrate=options.calibrate, seed=options.seed,
-                           most_ops=options.ops)
+        plan = ProfilePlan(
+            space, target, calibrate=options.calibrate, seed=options.seed, most_ops=options.ops
+        )
         start = time.perf_counter()
         table = profile(plan, options.table or Path(folder) / "mobile.json")
         print(f"profile: {time.perf_counter() - start:.0f} s, conversions included")
@@ -122,15 +126,18 @@ def main() -> None:
     target = make_target(load_device("host"), options.runtime)
     table = made_table(options, space, target)
     predictor = KernelPredictor(space, table)
-    print(f"{platform.processor() or platform.machine()}, {target.label}: {len(table.entries)} of "
-          f"{len(distinct_ops(space))} operations measured")
+    print(
+        f"{platform.processor() or platform.machine()}, {target.label}: {len(table.entries)} of "
+        f"{len(distinct_ops(space))} operations measured"
+    )
     print(f"calibration: {describe(table.calibration[space.name])}")
     print("\n".join(predictor.statements()))
     known = known_archs(space)
     judged = {
         "random networks": random_archs(space, options.random, options.seed),
-        "winners": winner_networks(space, predictor.terms, options.winners, seed=options.seed,
-                                   purpose="mobile table"),
+        "winners": winner_networks(
+            space, predictor.terms, options.winners, seed=options.seed, purpose="mobile table"
+        ),
         "published networks": list(known.values()),
     }
     sentinels = [network for network in table.networks if network.is_sentinel]
@@ -151,10 +158,13 @@ def main() -> None:
         print(line("--predictor kernel", predicted[rows], times[rows]))
         print(line("line through MACs", by_macs[rows], times[rows]))
         print(line("repeated measurement", odd[rows], even[rows]))
-    for name, truth, guess in zip(known, times[-len(known):], predicted[-len(known):],
-                                  strict=True):
-        print(f"    {name:28s} measured {truth:6.2f} ms, predicted {guess:6.2f} ms "
-              f"({guess / truth - 1:+.1%})")
+    for name, truth, guess in zip(
+        known, times[-len(known) :], predicted[-len(known) :], strict=True
+    ):
+        print(
+            f"    {name:28s} measured {truth:6.2f} ms, predicted {guess:6.2f} ms "
+            f"({guess / truth - 1:+.1%})"
+        )
 
 
 if __name__ == "__main__":

@@ -36,19 +36,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from hwnas.interfaces import Codes, CodeSearcher
+from hwnas.protocols import Codes, CodeSearcher
 from hwnas.rng import stream
-from hwnas.search.evolution import Evolution
-from hwnas.search.feasible import ListedFeasible
-from hwnas.search.local_search import LocalSearch
-from hwnas.search.nsga2 import Nsga2
 from hwnas.search.pareto import hypervolume, non_dominated
-from hwnas.search.population import search_codes
-from hwnas.search.random_search import RandomSearch
-from hwnas.search.rl import PolicySearch, PolicySettings
-from hwnas.search.surrogate import Surrogate
+from hwnas.search.problem.feasible import ListedFeasible
+from hwnas.search.strategies.evolution import Evolution
+from hwnas.search.strategies.local_search import LocalSearch
+from hwnas.search.strategies.nsga2 import Nsga2
+from hwnas.search.strategies.population import search_codes
+from hwnas.search.strategies.random_search import RandomSearch
+from hwnas.search.strategies.rl import PolicySearch, PolicySettings
+from hwnas.search.strategies.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
-from hwnas.space.nasbench201 import from_strings
+from hwnas.space.cells.nasbench201 import from_strings
 
 Floats = NDArray[np.float64]
 SPACE = load_space("nasbench201")
@@ -86,8 +86,13 @@ STRATEGIES: dict[str, Callable[[ListedFeasible, int], CodeSearcher]] = {
     "rl": PolicySearch,
     "rl-ppo": lambda feasible, seed: PolicySearch(feasible, seed, PolicySettings(ppo=True)),
 }
-BARS = {("evolution", 200): 0.6, ("evolution", 500): 0.4, ("surrogate", 200): 0.35,
-        ("rl", 500): 1.0, ("rl-ppo", 500): 1.0}
+BARS = {
+    ("evolution", 200): 0.6,
+    ("evolution", 500): 0.4,
+    ("surrogate", 200): 0.35,
+    ("rl", 500): 1.0,
+    ("rl-ppo", 500): 1.0,
+}
 """The largest median regret that is good enough, as a share of random search's."""
 BASELINES = ("random", "uniform")
 
@@ -115,8 +120,9 @@ def load(folder: Path, accuracy_file: str, key: str) -> Truth:
     means = np.bincount(of.ravel(), weights=top1) / np.bincount(of.ravel())
     order = np.empty(len(CODES), dtype=np.int64)
     order[flat(from_strings(latency["arch"]))] = np.arange(len(CODES))
-    by_device = zip(latency["device"].tolist(), latency["latency_ms"][:, order].astype(float),
-                    strict=True)
+    by_device = zip(
+        latency["device"].tolist(), latency["latency_ms"][:, order].astype(float), strict=True
+    )
     return Truth(means[of.ravel()], dict(by_device))
 
 
@@ -132,9 +138,12 @@ def regrets(
     best = truth.top1[flat(feasible.listed())].max()
     curves = np.empty((seeds, evaluations))
     for seed in range(seeds):
-        _, scores = search_codes(STRATEGIES[name](feasible, seed),
-                                 lambda codes: truth.top1[flat(codes)] / 100, evaluations,
-                                 batch=BATCH)
+        _, scores = search_codes(
+            STRATEGIES[name](feasible, seed),
+            lambda codes: truth.top1[flat(codes)] / 100,
+            evaluations,
+            batch=BATCH,
+        )
         curve = best - 100 * np.maximum.accumulate(scores[:, 0])
         curves[seed] = np.pad(curve, (0, evaluations - len(curve)), mode="edge")
     return curves
@@ -169,9 +178,13 @@ def pymoo_places(
 
     problem = Table(n_var=len(SHAPE), n_obj=2, xl=0, xu=np.array(SHAPE) - 1, vtype=int)
     rounding = RoundingRepair()
-    algorithm = NSGA2(pop_size=50, sampling=IntegerRandomSampling(),
-                      crossover=SBX(vtype=float, repair=rounding),
-                      mutation=PM(vtype=float, repair=rounding), eliminate_duplicates=True)
+    algorithm = NSGA2(
+        pop_size=50,
+        sampling=IntegerRandomSampling(),
+        crossover=SBX(vtype=float, repair=rounding),
+        mutation=PM(vtype=float, repair=rounding),
+        eliminate_duplicates=True,
+    )
     minimize(problem, algorithm, ("n_eval", evaluations), seed=seed)
     return np.concatenate(asked)[:evaluations]
 
@@ -186,16 +199,23 @@ def fronts(truth: Truth, device: str, seeds: int, evaluations: int) -> None:
     feasible = feasible_of(latency_ms, float(latency_ms.max()))
     ours, theirs = [], []
     for seed in range(seeds):
-        codes, _ = search_codes(Nsga2(feasible, seed),
-                                lambda codes: truth.top1[flat(codes)] / 100, evaluations,
-                                batch=25)
+        codes, _ = search_codes(
+            Nsga2(feasible, seed),
+            lambda codes: truth.top1[flat(codes)] / 100,
+            evaluations,
+            batch=25,
+        )
         ours.append(volume_share(truth, latency_ms, flat(codes)))
-        theirs.append(volume_share(truth, latency_ms,
-                                   pymoo_places(truth, latency_ms, seed, evaluations)))
-    print(f"{device}: exact front of {exact} networks; share of its hypervolume after "
-          f"{evaluations} evaluations, median (least) of {seeds} seeds: nsga2 "
-          f"{np.median(ours):.2%} ({min(ours):.2%}), pymoo {np.median(theirs):.2%} "
-          f"({min(theirs):.2%})", flush=True)
+        theirs.append(
+            volume_share(truth, latency_ms, pymoo_places(truth, latency_ms, seed, evaluations))
+        )
+    print(
+        f"{device}: exact front of {exact} networks; share of its hypervolume after "
+        f"{evaluations} evaluations, median (least) of {seeds} seeds: nsga2 "
+        f"{np.median(ours):.2%} ({min(ours):.2%}), pymoo {np.median(theirs):.2%} "
+        f"({min(theirs):.2%})",
+        flush=True,
+    )
 
 
 def test(ours: Floats, theirs: Floats) -> float:
@@ -223,18 +243,26 @@ def summary(curves: dict[tuple[str, int], dict[str, Floats]]) -> None:
     """Print for each bar and baseline in how many cells it is kept, and the test over all cells."""
     for (name, number), bar in BARS.items():
         for baseline in BASELINES:
-            cells = {cell: (of[name][:, number - 1], of[baseline][:, number - 1])
-                     for cell, of in curves.items() if name in of and of[name].shape[1] >= number}
+            cells = {
+                cell: (of[name][:, number - 1], of[baseline][:, number - 1])
+                for cell, of in curves.items()
+                if name in of and of[name].shape[1] >= number
+            }
             if not cells:
                 continue
-            missed = [f"{device} {q}%" for (device, q), (ours, theirs) in cells.items()
-                      if np.median(ours) > bar * np.median(theirs)]
+            missed = [
+                f"{device} {q}%"
+                for (device, q), (ours, theirs) in cells.items()
+                if np.median(ours) > bar * np.median(theirs)
+            ]
             clear = sum(test(ours, theirs) < 0.01 for ours, theirs in cells.values())
             every, others = (np.concatenate(parts) for parts in zip(*cells.values(), strict=True))
-            print(f"{name} @{number} <= {bar} x {baseline}: {len(cells) - len(missed)} of "
-                  f"{len(cells)} cells (not {', '.join(missed) or 'any'}), p < 0.01 in {clear}; "
-                  f"mean regret {every.mean():.3f}, {baseline} {others.mean():.3f}, "
-                  f"p {test(every, others):.0e}")
+            print(
+                f"{name} @{number} <= {bar} x {baseline}: {len(cells) - len(missed)} of "
+                f"{len(cells)} cells (not {', '.join(missed) or 'any'}), p < 0.01 in {clear}; "
+                f"mean regret {every.mean():.3f}, {baseline} {others.mean():.3f}, "
+                f"p {test(every, others):.0e}"
+            )
 
 
 def specialisation(
@@ -248,16 +276,27 @@ def specialisation(
     """
     timed = np.stack([truth.latency_ms[device] for device in devices])
     budgets = np.percentile(timed, percentile, axis=1)
-    best = [int(np.lexsort((times, np.where(times <= budget, -truth.top1, 0.0)))[0])
-            for times, budget in zip(timed, budgets, strict=True)]
+    best = [
+        int(np.lexsort((times, np.where(times <= budget, -truth.top1, 0.0)))[0])
+        for times, budget in zip(timed, budgets, strict=True)
+    ]
     there = timed[:, best].T
-    fronts_there = np.array([[truth.top1[times <= ms].max() for times, ms in zip(
-        timed, row, strict=True)] for row in there])
+    fronts_there = np.array(
+        [
+            [truth.top1[times <= ms].max() for times, ms in zip(timed, row, strict=True)]
+            for row in there
+        ]
+    )
     return there, there / budgets - 1, fronts_there - truth.top1[best][:, None]
 
 
-def draw(out: Path, curves: dict[tuple[str, int], dict[str, Floats]],
-         matrix: tuple[Floats, Floats, Floats], devices: list[str], percentile: float) -> None:
+def draw(
+    out: Path,
+    curves: dict[tuple[str, int], dict[str, Floats]],
+    matrix: tuple[Floats, Floats, Floats],
+    devices: list[str],
+    percentile: float,
+) -> None:
     """Write the regret curves and the specialisation matrix as figures."""
     import matplotlib
 
@@ -267,44 +306,72 @@ def draw(out: Path, curves: dict[tuple[str, int], dict[str, Floats]],
     out.mkdir(parents=True, exist_ok=True)
     columns = sorted({q for _, q in curves})
     rows = list(dict.fromkeys(d for d, _ in curves))
-    figure, axes = plt.subplots(len(rows), len(columns), squeeze=False, sharex=True,
-                                figsize=(4 * len(columns), 3 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows),
+        len(columns),
+        squeeze=False,
+        sharex=True,
+        figsize=(4 * len(columns), 3 * len(rows)),
+        layout="constrained",
+    )
     for (device, q), of in curves.items():
         axis = axes[rows.index(device), columns.index(q)]
         for name, values in of.items():
             axis.plot(np.arange(1, values.shape[1] + 1), np.median(values, axis=0), label=name)
-        axis.set(title=f"{device}, {q}th percentile", xlabel="evaluations",
-                 ylabel="median regret (points)")
+        axis.set(
+            title=f"{device}, {q}th percentile",
+            xlabel="evaluations",
+            ylabel="median regret (points)",
+        )
         axis.set_yscale("symlog", linthresh=0.02)
     axes[0, 0].legend()
     figure.savefig(out / "regret.png", dpi=120)
     there, over, lost = matrix
-    figure, axis = plt.subplots(figsize=(1.7 * len(devices) + 1.5, 1.1 * len(devices) + 1.5),
-                                layout="constrained")
+    figure, axis = plt.subplots(
+        figsize=(1.7 * len(devices) + 1.5, 1.1 * len(devices) + 1.5), layout="constrained"
+    )
     image = axis.imshow(lost, cmap="viridis_r", aspect="auto")
-    axis.set(xticks=range(len(devices)), yticks=range(len(devices)), xticklabels=devices,
-             yticklabels=devices, xlabel="run on", ylabel="searched for",
-             title=f"budgets at the {percentile:g}th percentile: latency and top-1 lost to the "
-                   "exact front there")
+    axis.set(
+        xticks=range(len(devices)),
+        yticks=range(len(devices)),
+        xticklabels=devices,
+        yticklabels=devices,
+        xlabel="run on",
+        ylabel="searched for",
+        title=f"budgets at the {percentile:g}th percentile: latency and top-1 lost to the "
+        "exact front there",
+    )
     for i, j in np.ndindex(*lost.shape):
         dark = lost[i, j] > 0.5 * lost.max()
-        axis.text(j, i, f"{there[i, j]:.1f} ms ({over[i, j]:+.0%})\n{lost[i, j]:.2f} points",
-                  ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        axis.text(
+            j,
+            i,
+            f"{there[i, j]:.1f} ms ({over[i, j]:+.0%})\n{lost[i, j]:.2f} points",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
     figure.colorbar(image, label="points")
     figure.savefig(out / "specialisation.png", dpi=120)
 
 
 def main() -> None:
     """Run all searches and print their regrets."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/device-latency"))
     parser.add_argument("--accuracy", default="nasbench201_cifar10_accuracy.npz")
     parser.add_argument("--accuracy-key", default="test_accuracy_percent")
     parser.add_argument("--devices", nargs="+", default=list(DEVICES))
     parser.add_argument("--percentiles", nargs="+", type=int, default=[20, 50, 80])
-    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES),
-                        default=["most-macs", "evolution", "surrogate", "local", "rl"])
+    parser.add_argument(
+        "--strategies",
+        nargs="+",
+        choices=list(STRATEGIES),
+        default=["most-macs", "evolution", "surrogate", "local", "rl"],
+    )
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--at", nargs="+", type=int, default=[200, 500])
     parser.add_argument("--front-evaluations", type=int, default=1000)
@@ -321,21 +388,33 @@ def main() -> None:
                 # the surrogate is judged at the first number only
                 most = args.at[0] if name == "surrogate" else max(args.at)
                 found[name] = regrets(truth, feasible, name, args.seeds, most)
-            rows = [tell(name, values, found["random"], [n for n in args.at
-                                                         if n <= values.shape[1]])
-                    for name, values in found.items()]
-            print(f"{device} {q}% {budget:.3f} ms: " + "; ".join(rows)
-                  + f" [{time.perf_counter() - start:.0f} s]", flush=True)
+            rows = [
+                tell(name, values, found["random"], [n for n in args.at if n <= values.shape[1]])
+                for name, values in found.items()
+            ]
+            print(
+                f"{device} {q}% {budget:.3f} ms: "
+                + "; ".join(rows)
+                + f" [{time.perf_counter() - start:.0f} s]",
+                flush=True,
+            )
             curves[device, q] = found
         if args.front_evaluations:
             fronts(truth, device, min(args.seeds, 10), args.front_evaluations)
     summary(curves)
     matrix = specialisation(truth, args.devices, 50)
-    print("rows: the best within a device's median budget, run on (columns): latency in ms (over "
-          "or below the budget there), top-1 lost to the exact front at that latency")
+    print(
+        "rows: the best within a device's median budget, run on (columns): latency in ms (over "
+        "or below the budget there), top-1 lost to the exact front at that latency"
+    )
     for device, *columns in zip(args.devices, *matrix, strict=True):
-        print(f"{device:12} " + "; ".join(f"{ms:.1f} ({over:+.0%}) {lost:.2f}"
-                                          for ms, over, lost in zip(*columns, strict=True)))
+        print(
+            f"{device:12} "
+            + "; ".join(
+                f"{ms:.1f} ({over:+.0%}) {lost:.2f}"
+                for ms, over, lost in zip(*columns, strict=True)
+            )
+        )
     if args.out is not None:
         draw(args.out, curves, matrix, args.devices, 50)
 

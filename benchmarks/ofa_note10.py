@@ -20,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.interfaces import Codes, SearchSpace
-from hwnas.latency.imports import import_tables, published_header
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.scoped import ScopedTables
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.published import import_tables, published_header
+from hwnas.latency.table.scoped import ScopedTables
+from hwnas.protocols import Codes, SearchSpace
 from hwnas.rng import stream
-from hwnas.search.accuracy_predictor import OfaPredictor, load_ofa_predictor
-from hwnas.search.combined_moves import CombinedMoves, MoveSettings
-from hwnas.search.feasible import AdditiveFeasible, Feasible
-from hwnas.search.limits import Limit, LimitedSpace
-from hwnas.search.population import num_options
+from hwnas.search.predictors.ofa import OfaPredictor, load_ofa_predictor
+from hwnas.search.problem.feasible import AdditiveFeasible, Feasible
+from hwnas.search.problem.limits import Limit, LimitedSpace
+from hwnas.search.strategies.combined_moves import CombinedMoves, MoveSettings
+from hwnas.search.strategies.population import num_options
 from hwnas.space.catalogue import load_space
 
 BARS = {15.0: 0.7875, 20.0: 0.8075, 25.0: 0.8214, 30.0: 0.8302, 40.0: 0.8417}
@@ -42,7 +42,10 @@ DEVICE = "note10"
 
 
 def reference_evolution(
-    feasible: Feasible, score: Callable[[Codes], np.ndarray], seed: int, population: int = 100,
+    feasible: Feasible,
+    score: Callable[[Codes], np.ndarray],
+    seed: int,
+    population: int = 100,
     generations: int = 500,
 ) -> float:
     """Return the best score of an evolution by truncation, as the release of Once-for-All has."""
@@ -72,8 +75,9 @@ def reference_evolution(
             return space.repair(np.where(redrawn, random, chosen).astype(np.int16))
 
         def crossed(count: int, elite: Codes = codes) -> Codes:
-            mothers, fathers = (filled(elite[rng.integers(len(elite), size=count)])
-                                for _ in range(2))
+            mothers, fathers = (
+                filled(elite[rng.integers(len(elite), size=count)]) for _ in range(2)
+            )
             return space.repair(np.where(rng.random(mothers.shape) < 0.5, mothers, fathers))
 
         children = np.concatenate([kept(mutants), kept(crossed)])
@@ -114,10 +118,13 @@ def one_budget(phone: Phone, budget_ms: float, seeds: int) -> bool:
     spent = time.perf_counter() - start
     bar, reported = BARS.get(budget_ms), REPORTED.get(budget_ms)
     good = bar is None or min(found) >= bar
-    print(f"{budget_ms:g} ms: {' '.join(f'{score:.4f}' for score in found)}  "
-          f"(bar {bar or '-'}: {'reached' if good else 'MISSED'}; wall <= {max(walls):.2f} s, CPU "
-          f"<= {max(cores):.2f} s); evolution here {reference:.4f} in {spent:.1f} s, reference "
-          f"evolution reported {reported or '-'}", flush=True)
+    print(
+        f"{budget_ms:g} ms: {' '.join(f'{score:.4f}' for score in found)}  "
+        f"(bar {bar or '-'}: {'reached' if good else 'MISSED'}; wall <= {max(walls):.2f} s, CPU "
+        f"<= {max(cores):.2f} s); evolution here {reference:.4f} in {spent:.1f} s, reference "
+        f"evolution reported {reported or '-'}",
+        flush=True,
+    )
     return good
 
 
@@ -128,15 +135,16 @@ def front(phone: Phone, seed: int = 0) -> bool:
     best: dict[float, float] = {}
     fastest = phone.under(60.0).limited.extremes()[0]
     for budget_ms in (ms for ms in FRONT_MS if ms >= fastest):
-        search = CombinedMoves(phone.under(budget_ms), phone.accuracy, seed,
-                               SETTINGS_OF_FRONT)
+        search = CombinedMoves(phone.under(budget_ms), phone.accuracy, seed, SETTINGS_OF_FRONT)
         found = search.run(EVALUATIONS_OF_FRONT, known)
         known = found.codes
         best[budget_ms] = float(found.scores[0])
     wall, core = time.perf_counter() - wall, time.process_time() - core
     missed = [ms for ms, bar in BARS.items() if best[ms] < bar]
-    print(f"front of {len(best)} budgets in {wall:.1f} s (CPU {core:.1f} s), fastest network "
-          f"{fastest:.2f} ms; below the bar at: {missed or 'none'}")
+    print(
+        f"front of {len(best)} budgets in {wall:.1f} s (CPU {core:.1f} s), fastest network "
+        f"{fastest:.2f} ms; below the bar at: {missed or 'none'}"
+    )
     print("  " + " ".join(f"{ms:g}:{score:.4f}" for ms, score in best.items()))
     return not missed
 
@@ -148,8 +156,10 @@ def two_limits(phone: Phone) -> None:
     short = CombinedMoves(phone.under(20.0, params), phone.accuracy, 0).run(EVALUATIONS)
     middle = time.perf_counter()
     long = CombinedMoves(phone.under(20.0, params), phone.accuracy, 1).run(15 * EVALUATIONS)
-    print(f"20 ms and 6 M params: {short.scores[0]:.4f} in {middle - start:.2f} s; a run of 15 "
-          f"times the length: {long.scores[0]:.4f} in {time.perf_counter() - middle:.1f} s")
+    print(
+        f"20 ms and 6 M params: {short.scores[0]:.4f} in {middle - start:.2f} s; a run of 15 "
+        f"times the length: {long.scores[0]:.4f} in {time.perf_counter() - middle:.1f} s"
+    )
 
 
 def main() -> int:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.interfaces import SearchSpace
-from hwnas.latency.device import TimingProtocol
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.table import Calibration, LatencyTable, TableHeader, save_table
+from hwnas.device.device import TimingProtocol
+from hwnas.device.measurement import Measurement
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader, save_table
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -32,21 +32,33 @@ def synthetic_table(space: SearchSpace) -> LatencyTable:
     """Return a table whose rows cost one millisecond per ten million MACs."""
     ops = {op for f in space.factors() for op in f.ops.ravel() if op is not None}
     header = TableHeader(
-        device="host", runtime="litert", runtime_version="synthetic", precision="fp32", threads=1,
-        affinity=None, layout="nhwc", protocol=TimingProtocol(), host={}, date="2000-01-01",
+        device="host",
+        runtime="litert",
+        runtime_version="synthetic",
+        precision="fp32",
+        threads=1,
+        affinity=None,
+        layout="nhwc",
+        protocol=TimingProtocol(),
+        host={},
+        date="2000-01-01",
     )
     entries = {op: Measurement(op.macs / 1e7, 1, 1, 1, 1, 12, 36, 0.01) for op in ops}
-    calibration = Calibration(scale=1.05, per_op_ms=0.001, constant_ms=0.1, num_networks=16,
-                              mean_abs_rel_error=0.01, max_abs_rel_error=0.02)
+    calibration = Calibration(
+        scale=1.05,
+        per_op_ms=0.001,
+        constant_ms=0.1,
+        num_networks=16,
+        mean_abs_rel_error=0.01,
+        max_abs_rel_error=0.02,
+    )
     return LatencyTable(header, entries, {space.name: calibration})
 
 
 def loop_of_lookups(space: SearchSpace, table: LatencyTable, codes: np.ndarray) -> list[float]:
     """Predict one architecture at a time by text keys, as the published tables are used."""
     rows = {op.key: m.latency_ms for op, m in table.entries.items()}
-    keys = [
-        [None if op is None else op.key for op in f.ops.ravel()] for f in space.factors()
-    ]
+    keys = [[None if op is None else op.key for op in f.ops.ravel()] for f in space.factors()]
     choices = [f.choices for f in space.factors()]
     predicted = []
     for code in codes.tolist():
@@ -79,9 +91,19 @@ def main() -> None:
         save_table(table, folder / "table.json")
         lines = [json.dumps(arch.to_json()) for arch in space.decode(codes)]
         (folder / "archs.jsonl").write_text("\n".join(lines) + "\n")
-        command = [sys.executable, "-c", "from hwnas.cli import main; main()", "predict",
-                   "--space", "proxyless", "--lut", str(folder / "table.json"),
-                   "--archs", str(folder / "archs.jsonl"), "--json"]
+        command = [
+            sys.executable,
+            "-c",
+            "from hwnas.cli import main; main()",
+            "predict",
+            "--space",
+            "proxyless",
+            "--lut",
+            str(folder / "table.json"),
+            "--archs",
+            str(folder / "archs.jsonl"),
+            "--json",
+        ]
         for _ in range(options.repeats):  # interleaved: drift hits all three alike
             start = time.perf_counter()
             predictor.predict_ms(codes)
@@ -93,14 +115,18 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, check=True)
             files.append(time.perf_counter() - start)
             assert done.stdout.count(b"latency_ms") == options.archs
-    print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}; "
-          f"{options.archs:,} architectures of proxyless, median of {options.repeats} "
-          "interleaved runs")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}; "
+        f"{options.archs:,} architectures of proxyless, median of {options.repeats} "
+        "interleaved runs"
+    )
     array_s, loop_s, file_s = (float(np.median(times)) for times in (arrays, loops, files))
     print(f"as arrays           {array_s * 1e3:8.1f} ms")
     print(f"loop of look-ups    {loop_s * 1e3:8.1f} ms  ({loop_s / array_s:.0f} x as long)")
-    print(f"JSON lines to lines {file_s:8.2f} s   (whole process: start, table, read, predict, "
-          "name, write)")
+    print(
+        f"JSON lines to lines {file_s:8.2f} s   (whole process: start, table, read, predict, "
+        "name, write)"
+    )
 
 
 if __name__ == "__main__":

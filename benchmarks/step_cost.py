@@ -25,12 +25,12 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from hwnas.data import Dataset, load_dataset
-from hwnas.network import build_layers
-from hwnas.search.supernet_problem import SupernetProblem
+from hwnas.nn.build import build_layers
+from hwnas.nn.supernet import Path, Supernet, uniform_path
+from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import Path, Supernet, uniform_path
 from hwnas.train import Recipe
-from hwnas.train.engine import Alone, Training
+from hwnas.train.engine import SingleNetwork, Training
 
 CASES = (("macro-cifar", 128), ("proxyless:input_size=96,num_classes=10", 16))
 RECIPE = Recipe(label_smoothing=0.1)
@@ -105,7 +105,8 @@ class Case:
         size = self.space.input_shape[1]
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randn(batch, 3, size, size, generator=generator).contiguous(
-            memory_format=torch.channels_last)
+            memory_format=torch.channels_last
+        )
         self.labels = torch.randint(0, self.space.num_classes, (batch,), generator=generator)
         self.dataset = dataset
         self.supernet = Supernet(self.space)
@@ -116,8 +117,9 @@ class Case:
         self.problem.images, self.problem.labels = self.images, self.labels
 
     def _training(self, network: nn.Module, companion: object) -> Training:
-        return Training(network, self.dataset, ("train",), RECIPE, 0, torch.device("cpu"), None,
-                        companion)
+        return Training(
+            network, self.dataset, ("train",), RECIPE, 0, torch.device("cpu"), None, companion
+        )
 
     def steps(self, number: int) -> dict[str, Callable[[], object]]:
         """Return the steps on the ``number``-th sampled network."""
@@ -125,14 +127,16 @@ class Case:
         arch = self.space.decode(np.array([path], dtype=np.int16))[0]
         plain = build_layers(self.space.layers(arch))
         plain.to(memory_format=torch.channels_last)
-        alone = self._training(plain, Alone(plain))
+        alone = self._training(plain, SingleNetwork(plain))
         plain.train()
         self.supernet.train()
         self.companion.path = path
         sizes = [len(choice.options) for choice in self.space.choices]
         every = [list(range(size)) for size in sizes]
-        two = [[chosen, (chosen + 1 + number % (size - 1)) % size]
-               for chosen, size in zip(path, sizes, strict=True)]
+        two = [
+            [chosen, (chosen + 1 + number % (size - 1)) % size]
+            for chosen, size in zip(path, sizes, strict=True)
+        ]
         return {
             "plain": lambda: alone.step(self.images, self.labels, 0),
             "weight": lambda: self.training.step(self.images, self.labels, 0),
@@ -164,16 +168,20 @@ def compare(case: Case, rounds: int) -> None:
             memory[name].append(peak_bytes(step))
     candidates = statistics.mean(len(choice.options) for choice in case.space.choices)
     limit = {"weight": 1.08, "two": 1.45, "full": 1 + 0.4 * (candidates - 1)}
-    print(f"\n{case.space.name}, batch {len(case.labels)}, {candidates:.2f} candidates a layer, "
-          f"{rounds} networks")
+    print(
+        f"\n{case.space.name}, batch {len(case.labels)}, {candidates:.2f} candidates a layer, "
+        f"{rounds} networks"
+    )
     print(f"{'step':8} {'ms':>8} {'x plain':>8} {'at most':>8} {'peak MB':>8} {'x plain':>8}")
     for name in times:
         ratios = [t / p for t, p in zip(times[name], times["plain"], strict=True)]
         peaks = [m / p for m, p in zip(memory[name], memory["plain"], strict=True)]
         allowed = f"{limit[name]:.2f}" if name in limit else "-"
-        print(f"{name:8} {1e3 * statistics.median(times[name]):8.1f} "
-              f"{statistics.median(ratios):8.3f} {allowed:>8} "
-              f"{statistics.median(memory[name]) / 1e6:8.1f} {statistics.median(peaks):8.3f}")
+        print(
+            f"{name:8} {1e3 * statistics.median(times[name]):8.1f} "
+            f"{statistics.median(ratios):8.3f} {allowed:>8} "
+            f"{statistics.median(memory[name]) / 1e6:8.1f} {statistics.median(peaks):8.3f}"
+        )
 
 
 def flatness(dataset: Dataset) -> None:
@@ -187,12 +195,21 @@ def flatness(dataset: Dataset) -> None:
     for count in (3, 5, 7, 9):
         names = [f"b{number}" for number in range(count)]
         description = {
-            "schema": 1, "name": "flat", "input_size": 32, "num_classes": 10,
+            "schema": 1,
+            "name": "flat",
+            "input_size": 32,
+            "num_classes": 10,
             "stem": {"width": 32, "stride": 1, "act": "relu"},
             # the largest first, so that the active path is the same for all counts
-            "options": {name: {"kind": "mbconv", "kernel": 3, "expand": 6 if number < 3 else 3,
-                               "act": ["relu", "relu6", "hswish"][number % 3]}
-                        for number, name in enumerate(names)},
+            "options": {
+                name: {
+                    "kind": "mbconv",
+                    "kernel": 3,
+                    "expand": 6 if number < 3 else 3,
+                    "act": ["relu", "relu6", "hswish"][number % 3],
+                }
+                for number, name in enumerate(names)
+            },
             "stages": [{"width": 64, "layers": 8, "stride": 2, "options": names}],
             "head": {"hidden": 256},
         }
@@ -201,16 +218,20 @@ def flatness(dataset: Dataset) -> None:
             file.write_text(yaml.safe_dump(description))
             case = Case(str(file), 16, dataset)
         two, full, mixed = _peaks(case, count)
-        print(f"{count} candidates: two {two / 1e6:7.1f}   full {full / 1e6:7.1f}   "
-              f"mixture {mixed / 1e6:7.1f}")
+        print(
+            f"{count} candidates: two {two / 1e6:7.1f}   full {full / 1e6:7.1f}   "
+            f"mixture {mixed / 1e6:7.1f}"
+        )
 
 
 def _peaks(case: Case, count: int) -> tuple[int, int, int]:
     path = (0,) * 8
     pairs, every = [[0, 1]] * 8, [list(range(count))] * 8
-    return (peak_bytes(lambda: case.problem.gate_gradients(path, pairs, 0)),
-            peak_bytes(lambda: case.problem.gate_gradients(path, every, 0)),
-            peak_bytes(lambda: mixture_step(case.supernet, case.images, case.labels)))
+    return (
+        peak_bytes(lambda: case.problem.gate_gradients(path, pairs, 0)),
+        peak_bytes(lambda: case.problem.gate_gradients(path, every, 0)),
+        peak_bytes(lambda: mixture_step(case.supernet, case.images, case.labels)),
+    )
 
 
 def throughput(dataset: Dataset, rounds: int) -> None:
@@ -221,8 +242,9 @@ def throughput(dataset: Dataset, rounds: int) -> None:
         supernet.to(memory_format=torch.channels_last)
         companion = OnePath(supernet)
         recipe = Recipe(batch_size=128)
-        training = Training(supernet, dataset, ("train",), recipe, 0, torch.device("cpu"), None,
-                            companion)
+        training = Training(
+            supernet, dataset, ("train",), recipe, 0, torch.device("cpu"), None, companion
+        )
         supernet.train()
         ours, plain = [], []
         for number in range(rounds):
@@ -233,8 +255,9 @@ def throughput(dataset: Dataset, rounds: int) -> None:
             network.train()
             optimiser = torch.optim.SGD(network.parameters(), 0.1, 0.9, nesterov=True)
             for is_ours in ((True, False), (False, True))[number % 2]:
-                batches = dataset.batches(("train",), batch_size=128, seed=0, epoch=number,
-                                          augment=True, shuffle=True)
+                batches = dataset.batches(
+                    ("train",), batch_size=128, seed=0, epoch=number, augment=True, shuffle=True
+                )
                 next(batches)
                 start = time.perf_counter()
                 for step in range(3):
@@ -246,8 +269,10 @@ def throughput(dataset: Dataset, rounds: int) -> None:
                         functional.cross_entropy(network(images), labels).backward()
                         optimiser.step()
                 (ours if is_ours else plain).append((time.perf_counter() - start) / 3)
-        print(f"{name}: weight step {128 / statistics.mean(ours):.0f} images/s, plain loop "
-              f"{128 / statistics.mean(plain):.0f} images/s ({rounds} random paths)")
+        print(
+            f"{name}: weight step {128 / statistics.mean(ours):.0f} images/s, plain loop "
+            f"{128 / statistics.mean(plain):.0f} images/s ({rounds} random paths)"
+        )
 
 
 def main() -> None:

@@ -24,11 +24,11 @@ from scipy.stats import kendalltau
 
 from hwnas.arch import Arch
 from hwnas.data import Dataset, load_dataset
-from hwnas.journal import Journal
-from hwnas.network import build_layers, init_weights
+from hwnas.io.journal import Journal
+from hwnas.nn.build import build_layers, init_weights
+from hwnas.nn.supernet import PathSampler, Sampling, Supernet, calibrate
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import PathSampler, Sampling, Supernet, calibrate
 from hwnas.train import Recipe, evaluate, fit
 
 SPACE = load_space("macro-cifar:stem_channels=8")
@@ -38,8 +38,13 @@ CALIBRATION_IMAGES = 1000
 
 def recipe_of(epochs: int) -> Recipe:
     """Return the recipe of truth and supernets with this many epochs."""
-    return Recipe(epochs=epochs, batch_size=RECIPE.batch_size, lr=RECIPE.lr,
-                  label_smoothing=RECIPE.label_smoothing, warmup_epochs=RECIPE.warmup_epochs)
+    return Recipe(
+        epochs=epochs,
+        batch_size=RECIPE.batch_size,
+        lr=RECIPE.lr,
+        label_smoothing=RECIPE.label_smoothing,
+        warmup_epochs=RECIPE.warmup_epochs,
+    )
 
 
 def truths(archs: list[Arch], dataset: Dataset, epochs: int, journal: Journal) -> dict[str, dict]:
@@ -50,9 +55,12 @@ def truths(archs: list[Arch], dataset: Dataset, epochs: int, journal: Journal) -
             continue
         network = build_layers(SPACE.layers(arch), seed=number)
         fit(network, dataset, ("train", "arch"), recipe_of(epochs), seed=number)
-        record = {"event": "truth", "arch_id": arch.arch_id,
-                  "test": evaluate(network, dataset, "test").top1,
-                  "val": evaluate(network, dataset, "val").top1}
+        record = {
+            "event": "truth",
+            "arch_id": arch.arch_id,
+            "test": evaluate(network, dataset, "test").top1,
+            "val": evaluate(network, dataset, "val").top1,
+        }
         journal.append(record)
         found[arch.arch_id] = record
         print(f"truth {number + 1}/{len(archs)}: {record['test']:.4f}", flush=True)
@@ -71,8 +79,14 @@ def scores(
         init_weights(supernet, seed)
     sampling: Sampling = "uniform" if kind == "plain" else "sandwich"
     search = dataset.without_test()
-    fit(supernet, search, ("train",), recipe_of(epochs), seed=seed,
-        companion=PathSampler(supernet, seed, sampling))
+    fit(
+        supernet,
+        search,
+        ("train",),
+        recipe_of(epochs),
+        seed=seed,
+        companion=PathSampler(supernet, seed, sampling),
+    )
     top1 = {}
     for arch in archs:
         network = supernet.extract(arch)
@@ -84,8 +98,9 @@ def scores(
 
 def main() -> None:
     """Train what is missing, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="./cifar10")
     parser.add_argument("--out", type=Path, default=Path("runs/ranking-study"))
     parser.add_argument("--networks", type=int, default=24)
@@ -108,14 +123,18 @@ def main() -> None:
         rows = {"MACs": macs, "the same trainings, val": val}
         means = {}
         for kind in ("plain", "own", "nested"):
-            every = [scores(archs, dataset, options.epochs, kind, seed, journal)
-                     for seed in range(options.copies)]
+            every = [
+                scores(archs, dataset, options.epochs, kind, seed, journal)
+                for seed in range(options.copies)
+            ]
             rows |= {f"{kind}, seed {seed}": one for seed, one in enumerate(every)}
             means[kind] = np.mean(every, axis=0)
             rows[f"{kind}, mean of {len(every)}"] = means[kind].tolist()
         rows["own and nested"] = ((means["own"] + means["nested"]) / 2).tolist()
-    print(f"{len(archs)} networks, {options.truth_epochs} epochs each from scratch; supernets of "
-          f"{options.epochs} epochs; torch {torch.__version__}")
+    print(
+        f"{len(archs)} networks, {options.truth_epochs} epochs each from scratch; supernets of "
+        f"{options.epochs} epochs; torch {torch.__version__}"
+    )
     for name, values in rows.items():
         print(f"{name:32} tau {kendalltau(values, test).statistic:.3f}")
     print(json.dumps({"test": test}))

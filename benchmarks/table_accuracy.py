@@ -20,24 +20,26 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.export.cache import ConversionCache
-from hwnas.latency.accuracy import errors
-from hwnas.latency.check import arch_of
-from hwnas.latency.device import load_device
-from hwnas.latency.measurement import summarise
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.profiler import VALIDATING, ProfilePlan, conversion_of, op_id, profile
-from hwnas.latency.runner import make_target, open_runner
-from hwnas.latency.table import LatencyTable
-from hwnas.latency.visits import timed_in_rounds
+from hwnas.device.device import load_device
+from hwnas.device.measurement import summarise
+from hwnas.device.rounds import timed_in_rounds
+from hwnas.device.runner import make_target, open_runner
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.latency.drift.check import arch_of
+from hwnas.latency.lut.accuracy import errors
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.profile.profiler import VALIDATING, ProfilePlan, conversion_of, op_id, profile
+from hwnas.latency.table.table import LatencyTable
 from hwnas.space.catalogue import load_space
 
 
 def line(name: str, found: dict[str, float]) -> str:
     """Return one predictor's errors as text."""
-    return (f"  {name:44s} mean {found['mean_abs_rel_error']:6.2%}  largest "
-            f"{found['max_abs_rel_error']:6.2%}  within 5 % {found['within_5_percent']:6.1%}  "
-            f"Kendall {found['kendall_tau']:.4f}")
+    return (
+        f"  {name:44s} mean {found['mean_abs_rel_error']:6.2%}  largest "
+        f"{found['max_abs_rel_error']:6.2%}  within 5 % {found['within_5_percent']:6.1%}  "
+        f"Kendall {found['kendall_tau']:.4f}"
+    )
 
 
 def loop_table(plan: ProfilePlan, cache: ConversionCache) -> dict[str, float]:
@@ -55,8 +57,9 @@ def later(plan: ProfilePlan, table: LatencyTable, cache: ConversionCache) -> np.
     """Measure the validation networks again; return ms in the table's order."""
     archs = [arch_of(n) for n in table.networks if n.role in VALIDATING]
     paths = cache.fill([conversion_of(plan.space.layers(a), plan.target) for a in archs])
-    models = {arch.arch_id: paths[conversion_of(plan.space.layers(arch), plan.target)]
-              for arch in archs}
+    models = {
+        arch.arch_id: paths[conversion_of(plan.space.layers(arch), plan.target)] for arch in archs
+    }
     protocol = plan.target.device.protocol
     with open_runner(plan.target) as runner:
         runs = timed_in_rounds(runner, models, 8, protocol, stage="later")
@@ -73,8 +76,10 @@ def measure(runtime: str, validate: int) -> None:
             start = time.perf_counter()
             profile(ProfilePlan(space, target), folder / f"{step}.json", cache=cache)
             seconds.append(time.perf_counter() - start)
-        print(f"{runtime}: table of {len(ProfilePlan(space, target).ops)} operations in "
-              f"{seconds[0]:.1f} s from an empty cache, {seconds[1]:.1f} s with a full one")
+        print(
+            f"{runtime}: table of {len(ProfilePlan(space, target).ops)} operations in "
+            f"{seconds[0]:.1f} s from an empty cache, {seconds[1]:.1f} s with a full one"
+        )
         plan = ProfilePlan(space, target, calibrate=16, validate=validate)
         table = profile(plan, folder / "table.json", cache=cache)
         found = table.validation[space.name]
@@ -83,9 +88,11 @@ def measure(runtime: str, validate: int) -> None:
         measured = np.array([n.measurement.latency_ms for n in networks])
         rows = loop_table(plan, cache)
         summed = np.array([sum(rows[op.key] for op in space.layers(arch)) for arch in archs])
-        print(f"  {len(archs)} validation networks, {measured.min():.3g} to {measured.max():.3g} "
-              f"ms; repeatability mean {found['repeatability_mean']:.2%}, largest "
-              f"{found['repeatability_max']:.2%}")
+        print(
+            f"  {len(archs)} validation networks, {measured.min():.3g} to {measured.max():.3g} "
+            f"ms; repeatability mean {found['repeatability_mean']:.2%}, largest "
+            f"{found['repeatability_max']:.2%}"
+        )
         print(line("table, calibrated on 16 networks", found))
         print(line("line through MACs, same 16", found["macs_line"]))
         print(line("line through operation count, same 16", found["op_count_line"]))
@@ -102,8 +109,10 @@ def main() -> None:
     parser.add_argument("--runtimes", default="onnxruntime,litert")
     parser.add_argument("--validate", type=int, default=64)
     options = parser.parse_args()
-    print(f"{platform.machine()}, Python {platform.python_version()}, fp32, one thread, space "
-          "proxyless at 224 px")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, fp32, one thread, space "
+        "proxyless at 224 px"
+    )
     for runtime in options.runtimes.split(","):
         measure(runtime, options.validate)
 

@@ -28,8 +28,9 @@ def main(file: str, device: str) -> None:
         raise SystemExit(f"{file} has no device {device!r}; it has {', '.join(names)}")
     space = load_space("fbnet-cifar")
     latencies_ms = data["latency_ms"][names.index(device)].tolist()
-    for arch, latency_ms in zip(space.decode(data["arch"].astype(np.int16)), latencies_ms,
-                                strict=True):
+    for arch, latency_ms in zip(
+        space.decode(data["arch"].astype(np.int16)), latencies_ms, strict=True
+    ):
         print(json.dumps({"arch": arch.to_json(), "latency_ms": latency_ms}))
 
 

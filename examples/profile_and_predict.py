@@ -1,6 +1,6 @@
 """Profile this machine for a space, then predict the latency of networks without timing them.
 
-    python examples/profile_and_predict.py table.json
+python examples/profile_and_predict.py table.json
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.latency.device import load_device
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.profiler import ProfilePlan, profile
-from hwnas.latency.runner import make_target
+from hwnas.device.device import load_device
+from hwnas.device.runner import make_target
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.profile.profiler import ProfilePlan, profile
 from hwnas.space.catalogue import load_space
 
 

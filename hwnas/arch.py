@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from hwnas.journal import canonical_json
+from hwnas.io.journal import canonical_json
 
 Option: TypeAlias = str | int
 

@@ -41,6 +41,7 @@ SHARED_DATA = Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[2] /
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """Return the path of a file or folder of public data; the test is skipped where it is not."""
+
     def path(name: str) -> Path:
         found = SHARED_DATA / name
         if not found.exists():

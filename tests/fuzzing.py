@@ -27,20 +27,67 @@ def nested(depth: int) -> Any:
     return value
 
 
-HOSTILE = st.sampled_from([
-    None, True, False, 0, -1, 1, 2, 2**31, 2**63, -(2**70), 10**300, 0.5, -0.0, 3.0, 1e-320, 1e308,
-    float("nan"), float("inf"), -float("inf"), "", "x", "1", "nan", "../../escape", "/etc/passwd",
-    "\x00", "\ud800", "é\u202e" * 50, "a" * 100_000, "!!python/object:os.system", "~", "${HOME}",
-    [], [None], {}, {"": None}, {"a": {"b": [1]}}, nested(70), [1] * 1000,
-    "0-99999999999", "*.json", {"schema": 1}, {"latency_ms": 1e-3}, [[]], [{}],
-])
+HOSTILE = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2,
+        2**31,
+        2**63,
+        -(2**70),
+        10**300,
+        0.5,
+        -0.0,
+        3.0,
+        1e-320,
+        1e308,
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        "",
+        "x",
+        "1",
+        "nan",
+        "../../escape",
+        "/etc/passwd",
+        "\x00",
+        "\ud800",
+        "é\u202e" * 50,
+        "a" * 100_000,
+        "!!python/object:os.system",
+        "~",
+        "${HOME}",
+        [],
+        [None],
+        {},
+        {"": None},
+        {"a": {"b": [1]}},
+        nested(70),
+        [1] * 1000,
+        "0-99999999999",
+        "*.json",
+        {"schema": 1},
+        {"latency_ms": 1e-3},
+        [[]],
+        [{}],
+    ]
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the path of every value within ``value``, its own first."""
     found = [path]
-    items = value.items() if isinstance(value, dict) else enumerate(
-        value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         found += places(item, (*path, key))
     return found
@@ -85,10 +132,26 @@ def broken(draw: Any, valid: bytes) -> bytes:
     place = draw(st.integers(0, len(valid) - 1))
     if kind == "cut":
         return valid[:place]
-    few = draw(st.sampled_from([b"\xff", b"\x00", b"[" * 3000, b"{" * 3000, b"9" * 5000, b"NaN",
-                                b"-", b'"', b"&a [*a]", b"\n", b"1e999", b"\xed\xa0\x80",
-                                b"? [a]"]))
-    return valid[:place] + few + valid[place + (len(few) if kind == "bytes" else 0):]
+    few = draw(
+        st.sampled_from(
+            [
+                b"\xff",
+                b"\x00",
+                b"[" * 3000,
+                b"{" * 3000,
+                b"9" * 5000,
+                b"NaN",
+                b"-",
+                b'"',
+                b"&a [*a]",
+                b"\n",
+                b"1e999",
+                b"\xed\xa0\x80",
+                b"? [a]",
+            ]
+        )
+    )
+    return valid[:place] + few + valid[place + (len(few) if kind == "bytes" else 0) :]
 
 
 def files(valid: bytes, *, lines: bool = False, is_json: bool = True) -> st.SearchStrategy[bytes]:
@@ -97,14 +160,25 @@ def files(valid: bytes, *, lines: bool = False, is_json: bool = True) -> st.Sear
         return broken(valid)
     if lines:
         documents = [json.loads(line) for line in valid.splitlines()]
-        return st.one_of(broken(valid), changed(documents).map(
-            lambda found: b"\n".join(map(as_json, found)) + b"\n" if isinstance(found, list)
-            else as_json(found)))
+        return st.one_of(
+            broken(valid),
+            changed(documents).map(
+                lambda found: (
+                    b"\n".join(map(as_json, found)) + b"\n"
+                    if isinstance(found, list)
+                    else as_json(found)
+                )
+            ),
+        )
     return st.one_of(broken(valid), *[changed(json.loads(valid)).map(as_json)] * 3)
 
 
 def survives(
-    read: Callable[[bytes], Any], valid: bytes, *, lines: bool = False, is_json: bool = True,
+    read: Callable[[bytes], Any],
+    valid: bytes,
+    *,
+    lines: bool = False,
+    is_json: bool = True,
     examples: int = NUM_EXAMPLES,
 ) -> None:
     """Check that ``read`` takes ``valid``, and gives a value or a HwnasError for what is like it.
@@ -113,8 +187,13 @@ def survives(
     """
     read(valid)
 
-    @settings(max_examples=examples, derandomize=True, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(files(valid, lines=lines, is_json=is_json))
     def run(payload: bytes) -> None:
         try:

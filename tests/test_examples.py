@@ -17,17 +17,17 @@ import yaml
 from PIL import Image
 
 from hwnas.data import load_dataset
-from hwnas.executor import run_tasks
-from hwnas.latency.device import load_device
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.sums import read_sums
-from hwnas.latency.table import load_table
-from hwnas.pipeline.config import RunConfig
-from hwnas.pipeline.run import whole_run
+from hwnas.device.device import load_device
+from hwnas.executor.local import run_tasks
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.sums import read_sums
+from hwnas.latency.table.table import load_table
+from hwnas.nn.supernet import Supernet
+from hwnas.pipeline.commands.runs import whole_run
+from hwnas.pipeline.config.run import RunConfig
 from hwnas.rng import stream
-from hwnas.search.supernet_problem import SupernetProblem
+from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import Supernet
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -49,9 +49,13 @@ def test_every_example_is_tested_here_and_says_how_it_is_run():
 
 def test_profile_and_predict_writes_a_table_and_prints_what_it_predicts(tmp_path):
     table = tmp_path / "table.json"
-    done = subprocess.run([sys.executable, EXAMPLES / "profile_and_predict.py", table],
-                          capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONWARNINGS": "error"})
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "profile_and_predict.py", table],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
     predictor = LutPredictor(load_space("tiny"), load_table(table))
     assert predictor.source == "lut"
     lines = done.stdout.splitlines()
@@ -87,10 +91,15 @@ def test_the_run_on_images_of_ones_own_finds_a_model_for_them(tmp_path, monkeypa
     given = yaml.safe_load((EXAMPLES / "own_images.yaml").read_text())
     assert RunConfig.model_validate_json(json.dumps(given))  # as it is given
     once = {"epochs": 1, "warmup_epochs": 0}
-    quick = {**given, "data": str(tmp_path / "images"), "workers": 1,
-             "targets": [{**given["targets"][0], "calibrate": 2, "device": _quick_host(tmp_path)}],
-             "search": {"evaluations": 1, "recipe": once}, "retrain": {"top": 1, "recipe": once},
-             "bench": {"shelf": []}}
+    quick = {
+        **given,
+        "data": str(tmp_path / "images"),
+        "workers": 1,
+        "targets": [{**given["targets"][0], "calibrate": 2, "device": _quick_host(tmp_path)}],
+        "search": {"evaluations": 1, "recipe": once},
+        "retrain": {"top": 1, "recipe": once},
+        "bench": {"shelf": []},
+    }
 
     def run_here(function, tasks, **_):  # a fresh process imports torch for seconds
         return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
@@ -115,24 +124,42 @@ def test_the_cifar_examples_run_with_fewer_images_and_epochs(tmp_path, monkeypat
     config = RunConfig.model_validate_json(json.dumps(given))  # as it is given
     assert config.data == "./cifar10"
     once = {"epochs": 1, "warmup_epochs": 0}
-    search = {**given["search"], "evaluations": 2, "supernet": {
-        **given["search"]["supernet"], "calibration_images": 64,
-        "recipe": {"epochs": 2, "batch_size": 64, "warmup_epochs": 0}}}
+    search = {
+        **given["search"],
+        "evaluations": 2,
+        "supernet": {
+            **given["search"]["supernet"],
+            "calibration_images": 64,
+            "recipe": {"epochs": 2, "batch_size": 64, "warmup_epochs": 0},
+        },
+    }
     if "gates" in search:
         search["gates"] = {**search["gates"], "warmup_epochs": 1}
     else:
         search["supernet"] |= {"copies": 2, "recipe": {**search["supernet"]["recipe"], "epochs": 1}}
-    target = {**given["targets"][0], "runtime": "onnxruntime", "calibrate": 2, "validate": 0,
-              "device": _quick_host(tmp_path)}
-    quick = {**given, "targets": [target], "search": search, "workers": 1,
-             "data": str(tmp_path / "cifar10"),
-             "retrain": {"top": 1, "recipe": once}, "bench": {"shelf": []}, "formats": ["onnx"]}
+    target = {
+        **given["targets"][0],
+        "runtime": "onnxruntime",
+        "calibrate": 2,
+        "validate": 0,
+        "device": _quick_host(tmp_path),
+    }
+    quick = {
+        **given,
+        "targets": [target],
+        "search": search,
+        "workers": 1,
+        "data": str(tmp_path / "cifar10"),
+        "retrain": {"top": 1, "recipe": once},
+        "bench": {"shelf": []},
+        "formats": ["onnx"],
+    }
 
     def run_here(function, tasks, **_):
         return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
 
     monkeypatch.setattr("hwnas.train.task.run_tasks", run_here)
-    monkeypatch.setattr("hwnas.search.supernet_tasks.run_tasks", run_here)
+    monkeypatch.setattr("hwnas.search.evaluators.supernet_tasks.run_tasks", run_here)
     found = whole_run(RunConfig.model_validate_json(json.dumps(quick)), tmp_path / "run")
     assert (tmp_path / "run" / found["winner"]["files"]["onnx"]).is_file()
 
@@ -183,8 +210,12 @@ def test_fbnet_sums_become_a_table(tmp_path):
     codes = stream(1, "sums").integers(9, size=(200, 22))
     times = stream(2, "sums").uniform(0.1, 0.5, 9)
     kinds = np.where(np.arange(9) == 8, 0.0, times)
-    np.savez(tmp_path / "fbnet.npz", arch=codes.astype(np.int8), device=np.array(["a", "b"]),
-             latency_ms=np.stack([kinds[codes].sum(axis=1) + 2.0] * 2).astype(np.float32))
+    np.savez(
+        tmp_path / "fbnet.npz",
+        arch=codes.astype(np.int8),
+        device=np.array(["a", "b"]),
+        latency_ms=np.stack([kinds[codes].sum(axis=1) + 2.0] * 2).astype(np.float32),
+    )
     run = [sys.executable, EXAMPLES / "fbnet_sums.py", tmp_path / "fbnet.npz"]
     lines = subprocess.run([*run, "b"], capture_output=True, text=True, check=True).stdout
     (tmp_path / "b.jsonl").write_text(lines)

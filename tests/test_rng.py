@@ -21,8 +21,10 @@ def test_the_numbers_of_a_stream_never_change():
 
 def test_derived_seeds_are_the_first_63_bits_of_the_names_hash():
     # sha256sum of "0|init|" and of "7|train|3", the first 16 hex digits
-    for seed, first in ((derived_seed(0, "init"), "c27fbdf270c01274"),
-                        (derived_seed(7, "train", 3), "184c65170ac371a1")):
+    for seed, first in (
+        (derived_seed(0, "init"), "c27fbdf270c01274"),
+        (derived_seed(7, "train", 3), "184c65170ac371a1"),
+    ):
         assert seed == int.from_bytes(bytes.fromhex(first), "little") // 2
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hwnas.additive.graph import Graph, Ints, Step
 
 LONGEST_RUN = 24  # choices that become one
-MOST_PATHS = 1 << 20  # of a run
+MAX_PATHS = 1 << 20  # of a run
 LARGE = 1 << 14  # states of a graph that is worth contracting
 
 
@@ -72,9 +72,10 @@ def _ends(graph: Graph) -> tuple[int, ...]:
         for end in range(start + 1, min(last, start + LONGEST_RUN) + 1):
             step = graph.steps[end - 1]
             leaving = np.where(step.allowed, paths[:, None], 0.0)
-            paths = np.bincount(step.next_state.ravel(), leaving.ravel(),
-                                graph.num_states(end)).astype(np.float64)
-            if paths.sum() > MOST_PATHS and end > start + 1:
+            paths = np.bincount(
+                step.next_state.ravel(), leaving.ravel(), graph.num_states(end)
+            ).astype(np.float64)
+            if paths.sum() > MAX_PATHS and end > start + 1:
                 break
             total = cost[start] + paths.sum() + graph.num_states(end)
             if total < cost[end]:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from hwnas.additive.graph import Graph, Ints, smallest_to_go
 from hwnas.errors import InfeasibleError
 
-MOST_COUNTS = 2**31  # of a grid, over all layers: 16 GiB of 64-bit numbers
+MAX_COUNTS = 2**31  # of a grid, over all layers: 16 GiB of 64-bit numbers
 
 
 @dataclass(frozen=True)
-class Layout:
+class Quantisation:
     """The whole cells of every edge, ``cells[t]`` (states, symbols), and what rounding does.
 
     A code's exact path sum lies in
@@ -37,35 +37,39 @@ class Layout:
 
     def superset(self, low: int, high: int) -> tuple[int, int]:
         """Return the range of cell sums of all codes that may lie in ``[low, high]``."""
-        return (-((self.origin + self.error_high - low) // self.cell),
-                (high - self.origin - self.error_low) // self.cell)
+        return (
+            -((self.origin + self.error_high - low) // self.cell),
+            (high - self.origin - self.error_low) // self.cell,
+        )
 
-    def sure(self, low: int, high: int) -> tuple[int, int]:
+    def inner(self, low: int, high: int) -> tuple[int, int]:
         """Return the range of cell sums of codes that must lie in ``[low, high]``."""
-        return (-((self.origin + self.error_low - low) // self.cell),
-                (high - self.origin - self.error_high) // self.cell)
+        return (
+            -((self.origin + self.error_low - low) // self.cell),
+            (high - self.origin - self.error_high) // self.cell,
+        )
 
 
-def ends(graph: Graph, function: int) -> tuple[int, int]:
+def range_of(graph: Graph, function: int) -> tuple[int, int]:
     """Return the sum of each step's smallest weight, below all codes' sums, and the largest sum."""
     weights = [step.weights[function] for step in graph.steps]
     smallest = sum(int(w[s.allowed].min()) for w, s in zip(weights, graph.steps, strict=True))
     return smallest, -int(smallest_to_go(graph, [-w for w in weights])[0][0])
 
 
-def lay(graph: Graph, function: int, num_cells: int, span: int | None = None) -> Layout:
+def quantise(graph: Graph, function: int, num_cells: int, span: int | None = None) -> Quantisation:
     """Return a layout of about ``num_cells`` cells for ``span`` units; None: from end to end."""
     weights = tuple(step.weights[function] for step in graph.steps)
     smallest = [int(w[s.allowed].min()) for w, s in zip(weights, graph.steps, strict=True)]
     if span is None:
-        origin, most = ends(graph, function)
+        origin, most = range_of(graph, function)
         span = most - origin
     cell = max(1, -(-span // num_cells))
     cells = tuple((w - low + cell // 2) // cell for w, low in zip(weights, smallest, strict=True))
     errors = [w - low - c * cell for w, low, c in zip(weights, smallest, cells, strict=True)]
     error_low = int(smallest_to_go(graph, errors)[0][0])
     error_high = -int(smallest_to_go(graph, [-e for e in errors])[0][0])
-    return Layout(cell, sum(smallest), error_low, error_high, cells)
+    return Quantisation(cell, sum(smallest), error_low, error_high, cells)
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,15 @@ class Grid:
     ``g``.
     """
 
-    layout: Layout
+    layout: Quantisation
     cumulative: tuple[NDArray[np.object_] | Ints, ...]
 
     def count(self, low: int, high: int) -> int:
         """Return how many codes have a sum of cells in ``[low, high]``."""
-        return int(_at(self.cumulative[0], np.zeros(1, dtype=np.int64), np.array([high]))[0]
-                   - _at(self.cumulative[0], np.zeros(1, dtype=np.int64), np.array([low - 1]))[0])
+        return int(
+            _at(self.cumulative[0], np.zeros(1, dtype=np.int64), np.array([high]))[0]
+            - _at(self.cumulative[0], np.zeros(1, dtype=np.int64), np.array([low - 1]))[0]
+        )
 
     def bounds(self, low: int, high: int) -> tuple[int, int]:
         """Return two numbers between which the count of ``[low, high]`` lies: it is exact."""
@@ -93,9 +99,7 @@ class Grid:
         """Return all codes with a sum of cells in ``[low, high]``, in lexicographic order."""
         return unrank(graph, self, low, high, np.arange(self.count(low, high)))
 
-    def draw(
-        self, graph: Graph, low: int, high: int, count: int, rng: np.random.Generator
-    ) -> Ints:
+    def draw(self, graph: Graph, low: int, high: int, count: int, rng: np.random.Generator) -> Ints:
         """Return ``count`` independent codes, uniform over those in ``[low, high]`` cells."""
         return unrank(graph, self, low, high, _uniform(self.count(low, high), count, rng))
 
@@ -121,10 +125,12 @@ def make_grid(graph: Graph, function: int, num_cells: int) -> Grid:
     if total == 0:
         weights = tuple(step.weights[function] for step in graph.steps)
         states = map(graph.num_states, range(len(graph.steps) + 1))
-        return Grid(Layout(1, 0, 0, 0, weights),
-                    tuple(np.zeros((n, 1), dtype=np.int64) for n in states))
-    require_memory(graph, num_cells, MOST_COUNTS)
-    layout = lay(graph, function, num_cells)
+        return Grid(
+            Quantisation(1, 0, 0, 0, weights),
+            tuple(np.zeros((n, 1), dtype=np.int64) for n in states),
+        )
+    require_memory(graph, num_cells, MAX_COUNTS)
+    layout = quantise(graph, function, num_cells)
     # counts beyond int64 are held as Python integers
     counts = count_completions(graph, layout.cells, np.int64 if total < 2**62 else object)
     return Grid(layout, tuple(np.cumsum(c, axis=1) for c in reversed(list(counts))))
@@ -141,9 +147,7 @@ def require_memory(graph: Graph, num_cells: int, most: int) -> None:
         )
 
 
-def count_completions(
-    graph: Graph, cells: Sequence[Ints], dtype: type
-) -> Iterator[NDArray[Any]]:
+def count_completions(graph: Graph, cells: Sequence[Ints], dtype: type) -> Iterator[NDArray[Any]]:
     """Yield ``(states, sums)`` counts of completions by their sum, from the end to the start."""
     width = -int(smallest_to_go(graph, [-c for c in cells])[0][0]) + 1
     counts: NDArray[Any] = np.zeros((1, width), dtype=dtype)

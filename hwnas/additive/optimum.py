@@ -30,10 +30,10 @@ from hwnas.additive.graph import (
 )
 from hwnas.errors import InfeasibleError
 
-MOST_OPEN = 10_000_000  # nodes kept open before the search gives up (8 GB would follow)
+MAX_OPEN = 10_000_000  # nodes kept open before the search gives up (8 GB would follow)
 FEW_SYMBOLS = 16  # of a state: not worth looking for those that are never best
-MOST_LABELS = 1 << 16  # of a state; beyond this a bound is loosened (never wrongly), see _thin
-MOST_LABELS_OF_LARGE = 1 << 13  # the same in a graph of more states
+MAX_LABELS = 1 << 16  # of a state; beyond this a bound is loosened (never wrongly), see _thin
+MAX_LABELS_OF_LARGE = 1 << 13  # the same in a graph of more states
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ class Ranked:
     score: int
 
 
-def ranked(
-    graph: Graph, score: int | None, limits: Sequence[tuple[int, int]]
-) -> Iterator[Ranked]:
+def ranked(graph: Graph, score: int | None, limits: Sequence[tuple[int, int]]) -> Iterator[Ranked]:
     """Yield all codes within ``limits`` in decreasing order of function ``score``.
 
     ``limits`` are ``(function, largest allowed path sum)``. Codes of equal score come in
@@ -75,10 +73,10 @@ def ranked(
     all codes within the limits come in lexicographic order.
     """
     if not is_large(graph):
-        yield from _ranked(graph, score, limits, MOST_LABELS)
+        yield from _ranked(graph, score, limits, MAX_LABELS)
         return
     contraction = contract(graph)  # its codes are in the same order
-    for found in _ranked(contraction.graph, score, limits, MOST_LABELS_OF_LARGE):
+    for found in _ranked(contraction.graph, score, limits, MAX_LABELS_OF_LARGE):
         (code,) = contraction.expand(np.array([found.code])).tolist()
         yield Ranked(tuple(code), found.score)
 
@@ -100,9 +98,9 @@ def _ranked(
         return
     heap: list[tuple[int, tuple[int, ...], int, int, tuple[int, ...]]] = [(-first, (), 0, 0, start)]
     while heap:
-        if len(heap) > MOST_OPEN:
+        if len(heap) > MAX_OPEN:
             raise InfeasibleError(
-                f"more than {MOST_OPEN:,} codes are about equally good: the score does not tell "
+                f"more than {MAX_OPEN:,} codes are about equally good: the score does not tell "
                 "networks apart. Next: use a score that is not a function of the limited costs"
             )
         negative, code, state, gained, remaining = heapq.heappop(heap)
@@ -130,8 +128,15 @@ def _edges(
     number, state = place
     symbols = np.flatnonzero(step.allowed[state])
     costs = [bound.weights[number][state, symbols].tolist() for bound in bounds]
-    return list(zip(symbols.tolist(), step.next_state[state, symbols].tolist(),
-                    gains[number][state, symbols].tolist(), zip(*costs, strict=True), strict=True))
+    return list(
+        zip(
+            symbols.tolist(),
+            step.next_state[state, symbols].tolist(),
+            gains[number][state, symbols].tolist(),
+            zip(*costs, strict=True),
+            strict=True,
+        )
+    )
 
 
 def _bound_of(

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from hwnas.additive.contract import Contraction
 from hwnas.additive.graph import Graph, Ints, Step, smallest_to_go
-from hwnas.additive.grid import Layout, lay, require_memory
+from hwnas.additive.grid import Quantisation, quantise, require_memory
 
 Floats = NDArray[np.float64]
 
 ROUNDING = 1e-9  # relative, of counts beyond 2**53: far more than their additions can do
-MOST_COUNTS = 2**27  # of a grid, over all layers: 1 GiB
+MAX_COUNTS = 2**27  # of a grid, over all layers: 1 GiB
 AT_ONCE = 1 << 10  # draws, so that their options fit into memory
 
 
@@ -35,7 +35,7 @@ class WideGrid:
     codes of :meth:`draw` belong to.
     """
 
-    layout: Layout
+    layout: Quantisation
     contraction: Contraction
     counts: tuple[Floats, ...]
 
@@ -53,9 +53,7 @@ class WideGrid:
             return int(count), int(count)
         return int(count * (1 - ROUNDING)), int(count * (1 + ROUNDING))
 
-    def draw(
-        self, graph: Graph, low: int, high: int, count: int, rng: np.random.Generator
-    ) -> Ints:
+    def draw(self, graph: Graph, low: int, high: int, count: int, rng: np.random.Generator) -> Ints:
         """Return ``count`` independent codes, uniform over those in ``[low, high]`` cells."""
         share = np.cumsum(self._range(low, high))
         parts = []
@@ -126,8 +124,8 @@ def make_wide(contraction: Contraction, function: int, num_cells: int, span: int
         InfeasibleError: the counts would not fit into memory.
     """
     graph = contraction.graph
-    require_memory(graph, num_cells, MOST_COUNTS)
-    layout = lay(graph, function, num_cells, span)
+    require_memory(graph, num_cells, MAX_COUNTS)
+    layout = quantise(graph, function, num_cells, span)
     most = layout.superset(layout.origin, layout.origin + span)[1]
     reach = smallest_to_go(graph, [-cells for cells in layout.cells])
     counts = [np.ones((1, 1))]

@@ -23,18 +23,26 @@ from numpy.typing import NDArray
 
 from hwnas.additive.contract import Contraction, contract, is_large
 from hwnas.additive.graph import Graph, Ints
-from hwnas.additive.grid import Grid, Layout, count_completions, ends, lay, make_grid, num_codes
+from hwnas.additive.grid import (
+    Grid,
+    Quantisation,
+    count_completions,
+    make_grid,
+    num_codes,
+    quantise,
+    range_of,
+)
 from hwnas.additive.wide import WideGrid, make_wide
 from hwnas.errors import InfeasibleError
 
 LISTED_CODES = 100_000  # a superset up to this size is listed rather than sampled
 LISTED_OF_LARGE = 1 << 14  # the same in a graph of too many states
 FIRST_CELLS = 1 << 12
-MOST_CELLS = 1 << 19  # cells of the finest grid, shared between the states of a layer
+MAX_CELLS = 1 << 19  # cells of the finest grid, shared between the states of a layer
 WIDE_CELLS = (1 << 14, 1 << 16)  # of the grids of a graph of too many states, in turn
-MOST_HALVINGS = 12  # of the range that such a grid covers
+MAX_HALVINGS = 12  # of the range that such a grid covers
 KEPT_GRIDS = 2  # of them, for later windows; hundreds of MB each
-MOST_DRAWS = 1_000  # draws per wanted code before sampling gives up (a window narrower than a cell)
+MAX_DRAWS = 1_000  # draws per wanted code before sampling gives up (a window narrower than a cell)
 
 
 def _share_cells(counts: NDArray[np.float64], shares: NDArray[np.float64]) -> Ints:
@@ -100,7 +108,7 @@ class Window:
             accepted.append(codes)
             missing -= len(codes)
             draws += draw
-            if missing and draws > MOST_DRAWS * count + (1 << 16):
+            if missing and draws > MAX_DRAWS * count + (1 << 16):
                 raise InfeasibleError(
                     f"the window is too narrow to sample: {draws} draws gave "
                     f"{count - missing} networks. Next: widen it"
@@ -128,7 +136,7 @@ class Windows:
         if low > high or num_codes(graph) == 0:
             return self._listed(np.empty((0, len(graph.steps)), dtype=np.int64), low, high)
         for grid in self._finer(high):
-            superset, sure = grid.layout.superset(low, high), grid.layout.sure(low, high)
+            superset, sure = grid.layout.superset(low, high), grid.layout.inner(low, high)
             num_high = grid.bounds(*superset)[1]
             if num_high <= (LISTED_OF_LARGE if is_large(graph) else LISTED_CODES):
                 return self._listed(grid.listed(graph, *superset), low, high)
@@ -157,7 +165,7 @@ class Windows:
 
     def _most_cells(self) -> int:
         states = max(map(self.graph.num_states, range(len(self.graph.steps) + 1)))
-        most = max(FIRST_CELLS, MOST_CELLS // states)
+        most = max(FIRST_CELLS, MAX_CELLS // states)
         return most if num_codes(self.graph) < 2**62 else max(FIRST_CELLS, most // 8)
 
     @cached_property
@@ -171,9 +179,9 @@ class Windows:
     def _wide(self, num_cells: int, high: int) -> WideGrid:
         """Return a grid over the lowest 1, 1/2, 1/4, ... of all sums, the least with ``high``."""
         graph = self._contraction.graph
-        origin, most = ends(graph, self.function)
+        origin, most = range_of(graph, self.function)
         halvings = 0
-        while halvings < MOST_HALVINGS and origin + ((most - origin) >> halvings + 1) >= high:
+        while halvings < MAX_HALVINGS and origin + ((most - origin) >> halvings + 1) >= high:
             halvings += 1
         if (num_cells, halvings) not in self._wide_grids:
             while len(self._wide_grids) >= KEPT_GRIDS:
@@ -198,15 +206,16 @@ class Windows:
             return np.array([scale.value(int(total)) for total in ordered[ranks]])
         layout, counts = self._all_counts()
         middle = layout.origin + (layout.error_low + layout.error_high) // 2
-        return np.array([scale.value(middle + int(cell) * layout.cell)
-                         for cell in _share_cells(counts, shares)])
+        return np.array(
+            [scale.value(middle + int(cell) * layout.cell) for cell in _share_cells(counts, shares)]
+        )
 
-    def _all_counts(self) -> tuple[Layout, NDArray[np.float64]]:
+    def _all_counts(self) -> tuple[Quantisation, NDArray[np.float64]]:
         """Return the finest layout and how many codes have each sum of cells."""
         if is_large(self.graph):
             grid = self._wide(WIDE_CELLS[-1], 2**60)
             return grid.layout, grid.counts[0][0]
-        layout = lay(self.graph, self.function, MOST_CELLS // 4)
+        layout = quantise(self.graph, self.function, MAX_CELLS // 4)
         [at_start] = deque(count_completions(self.graph, layout.cells, np.float64), maxlen=1)
         return layout, at_start[0]
 

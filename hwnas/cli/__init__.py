@@ -11,11 +11,24 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hwnas.cli import flow, look, search
-from hwnas.cli.door import guarded
+from hwnas.cli.commands import flow, look, search
+from hwnas.cli.output import guarded
 
-VERBS = ("devices", "spaces", "lut", "profile", "predict", "search", "evaluate", "retrain",
-         "export", "bench", "report", "run", "doctor")  # in the order of the flow
+VERBS = (
+    "devices",
+    "spaces",
+    "lut",
+    "profile",
+    "predict",
+    "search",
+    "evaluate",
+    "retrain",
+    "export",
+    "bench",
+    "report",
+    "run",
+    "doctor",
+)  # in the order of the flow
 
 
 class _InOrder(TyperGroup):
@@ -45,14 +58,22 @@ def _verb(name: str, function: object, epilog: str) -> None:
 _verb("devices", look.devices, "Example:  hwnas devices")
 app.add_typer(look.spaces_app, name="spaces")
 app.add_typer(look.lut_app, name="lut")
-_verb("profile", flow.profile,
-      "Example:  hwnas profile --device host --runtime onnxruntime --space tiny --out t.json")
-_verb("predict", look.predict,
-      "Example:  hwnas predict --space tiny --lut t.json --archs archs.jsonl --json")
-_verb("search", search.search,
-      "Example:  hwnas search --space tiny --lut t.json --budget-ms 0.1 --data digits --out r")
-_verb("evaluate", search.evaluate,
-      "Example:  hwnas evaluate --run r --archs archs.jsonl --json")
+_verb(
+    "profile",
+    flow.profile,
+    "Example:  hwnas profile --device host --runtime onnxruntime --space tiny --out t.json",
+)
+_verb(
+    "predict",
+    look.predict,
+    "Example:  hwnas predict --space tiny --lut t.json --archs archs.jsonl --json",
+)
+_verb(
+    "search",
+    search.search,
+    "Example:  hwnas search --space tiny --lut t.json --budget-ms 0.1 --data digits --out r",
+)
+_verb("evaluate", search.evaluate, "Example:  hwnas evaluate --run r --archs archs.jsonl --json")
 _verb("retrain", flow.retrain, "Example:  hwnas retrain --run r --top 3 --epochs 40")
 _verb("export", flow.export, "Example:  hwnas export --run r --format onnx,tflite")
 _verb("bench", flow.bench, "Example:  hwnas bench r --json")

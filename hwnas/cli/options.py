@@ -13,11 +13,18 @@ RunPath = Annotated[Path, typer.Option("--run", help="A run folder.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
 PredictorOption = Annotated[
     str,
-    typer.Option("--predictor", help="lut: measured rows only; kernel: rows that the table lacks "
-                 "are predicted from those it has."),
+    typer.Option(
+        "--predictor",
+        help="lut: measured rows only; kernel: rows that the table lacks "
+        "are predicted from those it has.",
+    ),
 ]
 Spread = Annotated[
     float | None,
-    typer.Option("--spread", min=0, max=86_400, help="Go on, in more rounds, for so many "
-                 "seconds: a host's speed wanders within a minute."),
+    typer.Option(
+        "--spread",
+        min=0,
+        max=86_400,
+        help="Go on, in more rounds, for so many seconds: a host's speed wanders within a minute.",
+    ),
 ]

@@ -20,7 +20,7 @@ from hwnas.data.sources import TORCHVISION_SETS, Source, read_digits, read_torch
 from hwnas.data.splits import Rows, assign_splits, hash_order, listed, split_problems
 from hwnas.data.stores import ImageStore, LazyStore, MemoryStore, read_into_memory
 from hwnas.errors import InputError, UsageError
-from hwnas.journal import canonical_json
+from hwnas.io.journal import canonical_json
 from hwnas.rng import stream
 
 MEMORY_BYTES = 512 * 2**20  # largest data set held in memory, as uint8 at the input size
@@ -208,7 +208,7 @@ class Dataset:
 
 def _cut(rows: Rows, sizes: Sequence[int]) -> list[Rows]:
     ends = np.cumsum(sizes)
-    return [rows[end - size:end] for end, size in zip(ends, sizes, strict=True)]
+    return [rows[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 def load_dataset(name: str, *, input_size: int, root: Path | None = None) -> Dataset:
@@ -222,8 +222,10 @@ def load_dataset(name: str, *, input_size: int, root: Path | None = None) -> Dat
         InputError: all problems of the data set at once.
     """
     if input_size < MIN_INPUT_SIZE:
-        raise InputError(f"data set {name!r}",
-                         [f"input_size must be at least {MIN_INPUT_SIZE} pixels, got {input_size}"])
+        raise InputError(
+            f"data set {name!r}",
+            [f"input_size must be at least {MIN_INPUT_SIZE} pixels, got {input_size}"],
+        )
     source = _read_source(name, root)
     problems = list(source.problems)
     problems += split_problems(source.labels, source.parts, source.class_names)
@@ -231,13 +233,17 @@ def load_dataset(name: str, *, input_size: int, root: Path | None = None) -> Dat
     store: ImageStore = LazyStore(source.reader, input_size, source.augmentation)
     is_small = num_samples * input_size**2 * 3 <= MEMORY_BYTES
     if is_small and source.stored_bytes <= MEMORY_STORED_BYTES:
-        store, broken = read_into_memory(source.reader, num_samples, input_size,
-                                         source.augmentation)
+        store, broken = read_into_memory(
+            source.reader, num_samples, input_size, source.augmentation
+        )
         if broken:
             problems.append(f"{len(broken)} images are broken: {listed(broken)}")
     if problems:
-        raise InputError(f"data set {name}", problems,
-                         "repair or remove the broken files and add images where there are too few")
+        raise InputError(
+            f"data set {name}",
+            problems,
+            "repair or remove the broken files and add images where there are too few",
+        )
     rows = assign_splits(source.keys, source.labels, source.parts)
     mean, std = _statistics(store, rows["train"])
     return Dataset(
@@ -258,9 +264,11 @@ def _read_source(name: str, root: Path | None) -> Source:
     known = ("digits", *TORCHVISION_SETS)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     if near and not Path(name).exists():
-        raise InputError(f"data set {name!r}",
-                         [f"there is no such folder or data set; known: {', '.join(known)}"],
-                         f"did you mean {near[0]}?")
+        raise InputError(
+            f"data set {name!r}",
+            [f"there is no such folder or data set; known: {', '.join(known)}"],
+            f"did you mean {near[0]}?",
+        )
     return read_folder(Path(name))
 
 
@@ -271,7 +279,7 @@ def _statistics(store: ImageStore, rows: Rows) -> tuple[Triple, Triple]:
     """Return mean and std of each channel over images, 0..1; a constant channel gets std 1."""
     if not isinstance(store, MemoryStore):
         rows = rows[:STATISTICS_IMAGES]
-    batches = [rows[start:start + 256] for start in range(0, len(rows), 256)]
+    batches = [rows[start : start + 256] for start in range(0, len(rows), 256)]
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for images in store.load(batches, None, torch.device("cpu")):
         values = images.double()
@@ -294,9 +302,13 @@ def _fingerprint(source: Source, input_size: int, rows: Mapping[str, Rows]) -> s
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     # rows as places in hash order, so that the order in which files were listed leaves no trace
-    return short_hash(canonical_json({
-        "content": source.content,
-        "input_size": input_size,
-        "class_names": list(source.class_names),
-        "splits": {split: place[members].tolist() for split, members in rows.items()},
-    }))
+    return short_hash(
+        canonical_json(
+            {
+                "content": source.content,
+                "input_size": input_size,
+                "class_names": list(source.class_names),
+                "splits": {split: place[members].tolist() for split, members in rows.items()},
+            }
+        )
+    )

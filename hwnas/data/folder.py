@@ -21,8 +21,15 @@ from hwnas.errors import InputError
 
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PARTS = (POOL, "val", "test")
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-                 Image.DecompressionBombError)
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 """What Pillow's decoders raise on files that are broken, cut or not images."""
 
 LAYOUT = "the layout is DIR/<class>/*.jpg, or DIR/train/<class>/*.jpg with DIR/val and DIR/test"
@@ -45,8 +52,9 @@ class FolderReader:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             if isinstance(error, UnidentifiedImageError):
                 reason = "not an image of a known format"
-            raise InputError(str(path), [f"cannot be decoded: {reason}"],
-                             "repair or remove the file") from error
+            raise InputError(
+                str(path), [f"cannot be decoded: {reason}"], "repair or remove the file"
+            ) from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -150,11 +158,15 @@ def read_folder(folder: Path) -> Source:
         InputError: there is no such folder, or no image in it.
     """
     if folder.is_file():
-        raise InputError(f"data folder {folder}", ["is a file, not a folder"],
-                         f"if it is an archive, unpack it where you trust it; {LAYOUT}")
+        raise InputError(
+            f"data folder {folder}",
+            ["is a file, not a folder"],
+            f"if it is an archive, unpack it where you trust it; {LAYOUT}",
+        )
     if not folder.is_dir():
-        raise InputError(f"data folder {folder}", ["there is no such folder"],
-                         f"check the path; {LAYOUT}")
+        raise InputError(
+            f"data folder {folder}", ["there is no such folder"], f"check the path; {LAYOUT}"
+        )
     scan = _Scan(folder.resolve())
     parts, problems = _parts(scan)
     for part, part_folder in parts.items():
@@ -162,16 +174,20 @@ def read_folder(folder: Path) -> Source:
             if not scan.walk_class(class_folder, part, class_folder.name):
                 scan.empty.append(scan.key(class_folder))
     class_names = sorted({name for _, part, name, _ in scan.samples if part == POOL})
-    scan.strangers += sorted({f"{part}/{name}" for _, part, name, _ in scan.samples
-                              if name not in class_names})
+    scan.strangers += sorted(
+        {f"{part}/{name}" for _, part, name, _ in scan.samples if name not in class_names}
+    )
     problems += scan.problems()
     if not scan.samples:
         raise InputError(f"data folder {folder}", problems or ["it is empty"], LAYOUT)
     if len(class_names) < 2:
         problems.append(f"at least two classes are needed, got {listed(class_names) or 'none'}")
     if scan.others:
-        warnings.warn(f"{folder}: {len(scan.others)} files are not images by their ending and were "
-                      f"left out: {listed(scan.others)}", stacklevel=2)
+        warnings.warn(
+            f"{folder}: {len(scan.others)} files are not images by their ending and were "
+            f"left out: {listed(scan.others)}",
+            stacklevel=2,
+        )
     return _source(folder, scan, class_names, problems)
 
 

@@ -63,8 +63,9 @@ def read_digits() -> Source:
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255.0 / 16.0)).astype(np.uint8)
     labels = bunch.target.astype(np.int64)
-    return _array_source("digits", tuple(str(digit) for digit in range(10)), CHARACTERS,
-                         {"train": (pixels, labels)})
+    return _array_source(
+        "digits", tuple(str(digit) for digit in range(10)), CHARACTERS, {"train": (pixels, labels)}
+    )
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,13 @@ TORCHVISION_SETS: Mapping[str, TorchvisionSet] = {
     "fashionmnist": TorchvisionSet("FashionMNIST", _by_flag, _targets, PHOTOGRAPHS),
     "kmnist": TorchvisionSet("KMNIST", _by_flag, _targets, CHARACTERS),
     "mnist": TorchvisionSet("MNIST", _by_flag, _targets, CHARACTERS),
-    "svhn": TorchvisionSet("SVHN", _by_split, lambda stored: stored.labels, CHARACTERS,
-                           tuple(str(digit) for digit in range(10))),
+    "svhn": TorchvisionSet(
+        "SVHN",
+        _by_split,
+        lambda stored: stored.labels,
+        CHARACTERS,
+        tuple(str(digit) for digit in range(10)),
+    ),
 }
 
 
@@ -110,8 +116,11 @@ def read_torchvision(name: str, root: Path | None) -> Source:
     """
     entry = TORCHVISION_SETS[name]
     if root is None:
-        raise InputError(f"data set {name!r}", ["its folder is not given"],
-                         "say where torchvision keeps it with --data-root")
+        raise InputError(
+            f"data set {name!r}",
+            ["its folder is not given"],
+            "say where torchvision keeps it with --data-root",
+        )
     from torchvision import datasets
 
     make = getattr(datasets, entry.class_name)
@@ -121,15 +130,14 @@ def read_torchvision(name: str, root: Path | None) -> Source:
             stored = make(str(root), download=False, **entry.arguments(part))
             arrays[part] = _arrays(entry, stored)
         except Exception as error:  # broken files make torchvision raise anything
-            raise InputError(f"data set {name!r}", [_absent(entry, root, error)],
-                             _how_to_get(entry, root)) from error
+            raise InputError(
+                f"data set {name!r}", [_absent(entry, root, error)], _how_to_get(entry, root)
+            ) from error
         class_names = class_names or tuple(stored.classes)
     return _array_source(name, class_names, entry.augmentation, arrays)
 
 
-def _arrays(
-    entry: TorchvisionSet, stored: Any
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _arrays(entry: TorchvisionSet, stored: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return images and labels, which torchvision has as lists, arrays or tensors."""
     labels = torch.as_tensor(entry.labels_of(stored)).numpy().astype(np.int64)
     pixels = _channels_last(torch.as_tensor(stored.data).numpy())
@@ -137,8 +145,9 @@ def _arrays(
         raise ValueError(f"it has {len(pixels)} images and {len(labels)} labels")
     num_classes = len(entry.class_names or stored.classes)
     if not (labels.min() >= 0 and labels.max() < num_classes):
-        raise ValueError(f"its labels are {labels.min()} to {labels.max()}, not 0 to "
-                         f"{num_classes - 1}")
+        raise ValueError(
+            f"its labels are {labels.min()} to {labels.max()}, not 0 to {num_classes - 1}"
+        )
     return pixels, labels
 
 
@@ -150,7 +159,8 @@ def _absent(entry: TorchvisionSet, root: Path, error: Exception) -> str:
 def _how_to_get(entry: TorchvisionSet, root: Path) -> str:
     calls = [
         f"datasets.{entry.class_name}({str(root)!r}, download=True, "
-        + ", ".join(f"{key}={value!r}" for key, value in entry.arguments(part).items()) + ")"
+        + ", ".join(f"{key}={value!r}" for key, value in entry.arguments(part).items())
+        + ")"
         for part in ("train", "test")
     ]
     return f'python -c "from torchvision import datasets; {"; ".join(calls)}"'

@@ -69,7 +69,7 @@ def assign_splits(
         sizes = split_sizes(len(rows), has_val="val" in brought, has_test="test" in brought)
         start = 0
         for split in ("test", "val", "arch"):
-            split_of[rows[start:start + sizes[split]]] = split
+            split_of[rows[start : start + sizes[split]]] = split
             start += sizes[split]
     return {split: order[split_of[order] == split] for split in SPLITS}
 
@@ -84,12 +84,17 @@ def split_problems(
     problems = []
     for part, least in ((POOL, needed), *((part, 1) for part in sorted(brought))):
         counts = np.bincount(labels[part_of == part], minlength=len(class_names))
-        short = [f"{name} ({count})" for name, count in zip(class_names, counts, strict=True)
-                 if count < least]
+        short = [
+            f"{name} ({count})"
+            for name, count in zip(class_names, counts, strict=True)
+            if count < least
+        ]
         if short:
             where = f" of {part}" if brought else ""
-            problems.append(f"images{where} per class, for one in each split: at least {least} "
-                            f"are needed; too few: {listed(short)}")
+            problems.append(
+                f"images{where} per class, for one in each split: at least {least} "
+                f"are needed; too few: {listed(short)}"
+            )
     return problems
 
 

@@ -18,7 +18,7 @@ from hwnas.data.augment import Augmentation, Views, crop_box, randaugment, shift
 from hwnas.data.sources import Reader
 from hwnas.data.splits import Rows
 from hwnas.errors import InputError
-from hwnas.executor import available_cores
+from hwnas.executor.local import available_cores
 
 Pixels = NDArray[np.uint8]
 
@@ -58,13 +58,20 @@ class MemoryStore:
         """Yield the batches (see :class:`ImageStore`)."""
         for rows in batches:
             picked = self.pixels[torch.from_numpy(rows)].to(torch_device)
-            yield picked.permute(0, 3, 1, 2).float() if views is None else self._seen(
-                picked, views.of(rows))
+            yield (
+                picked.permute(0, 3, 1, 2).float()
+                if views is None
+                else self._seen(picked, views.of(rows))
+            )
 
     def _seen(self, pixels: Tensor, views: Views) -> Tensor:
         if views.magnitude:
-            images = [randaugment(image, views.magnitude, seed) for image, seed in
-                      zip(pixels.permute(0, 3, 1, 2), views.seeds.tolist(), strict=True)]
+            images = [
+                randaugment(image, views.magnitude, seed)
+                for image, seed in zip(
+                    pixels.permute(0, 3, 1, 2), views.seeds.tolist(), strict=True
+                )
+            ]
             pixels = torch.stack(images).permute(0, 2, 3, 1)
         how = self.augmentation
         if how.rotate_deg == how.zoom == 0:
@@ -109,8 +116,9 @@ class _Decoder(data.Dataset[tuple[Tensor, list[str]]]):
             except InputError as error:
                 problems.append(f"{error.what}: {error.problems[0]}")
                 continue
-            pixels[place] = (square(image, self.size) if views is None
-                             else self._view(image, views, place))
+            pixels[place] = (
+                square(image, self.size) if views is None else self._view(image, views, place)
+            )
         return torch.from_numpy(pixels), problems
 
     def _view(self, image: Image.Image, views: Views, place: int) -> Pixels:

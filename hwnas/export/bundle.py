@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
-from hwnas.export.cache import ConversionCache
-from hwnas.export.calibration import CalibrationData
-from hwnas.export.conversion import Conversion, FileWeights
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.export.convert.conversion import Conversion, FileWeights
+from hwnas.export.convert.onnx_file import with_metadata
 from hwnas.export.formats import (
     LAYOUTS,
     Format,
@@ -22,8 +22,8 @@ from hwnas.export.formats import (
     converter_versions,
     quantizer_versions,
 )
-from hwnas.export.onnx_file import with_metadata
-from hwnas.export.parity import (
+from hwnas.export.quantize.calibration import CalibrationData
+from hwnas.export.verify.parity import (
     Int8Parity,
     Parity,
     check_int8_parity,
@@ -31,18 +31,18 @@ from hwnas.export.parity import (
     int8_parity,
     parity,
 )
-from hwnas.export.session import model_io
-from hwnas.files import FileModel, parse_model
-from hwnas.interfaces import Wiring
-from hwnas.journal import canonical_json, read_json, write_json, write_whole
+from hwnas.export.verify.session import model_io
+from hwnas.io.journal import canonical_json, read_json, write_json, write_whole
+from hwnas.io.schemas import FileSchema, parse_model
 from hwnas.ops import OpSpec
+from hwnas.protocols import Wiring
 
 SCHEMA = 1
 Channels = Annotated[tuple[float, ...], Field(min_length=1, max_length=4)]
 Size = Annotated[int, Field(ge=1)]
 
 
-class PreprocessingModel(FileModel):
+class PreprocessingSchema(FileSchema):
     """What an application does to an image before the model, in this order.
 
     Crop the largest centred square, resize to ``input_size`` (height, width), scale pixels to
@@ -104,9 +104,15 @@ def write_bundle(
         raise InputError("export", ["int8 needs images to measure ranges on (calibration)"])
     conversions = {
         file_key(name, precision): Conversion.make(
-            layers, reference, name, precision=precision, wiring=wiring,
-            calibration=calibration if precision == "int8" else None)
-        for precision in precisions for name in formats
+            layers,
+            reference,
+            name,
+            precision=precision,
+            wiring=wiring,
+            calibration=calibration if precision == "int8" else None,
+        )
+        for precision in precisions
+        for name in formats
     }
     arch_id = short_hash(canonical_json(arch_json))
     description = {
@@ -130,8 +136,13 @@ def write_bundle(
     for key, conversion in conversions.items():
         payload = files[conversion].read_bytes()
         if conversion.format == "onnx":
-            payload = with_metadata(payload, {f"hwnas.{part}": canonical_json(description[part])
-                                              for part in ("arch", "preprocessing")})
+            payload = with_metadata(
+                payload,
+                {
+                    f"hwnas.{part}": canonical_json(description[part])
+                    for part in ("arch", "preprocessing")
+                },
+            )
         path = target / file_name(conversion.format, conversion.precision)
         exported[key] = _write_model(path, payload, network, images, conversion)
     export = {
@@ -156,10 +167,14 @@ def _write_model(
     else:
         found = parity(network, path, images, layout=conversion.layout)
         check_parity(found, path)
-    quantised = {} if conversion.calibration is None else {
-        "calibration": str(conversion.calibration),
-        "quantizer": dict(quantizer_versions(conversion.format)),
-    }
+    quantised = (
+        {}
+        if conversion.calibration is None
+        else {
+            "calibration": str(conversion.calibration),
+            "quantizer": dict(quantizer_versions(conversion.format)),
+        }
+    )
     return {
         "file": path.name,
         "sha256": hashlib.sha256(payload).hexdigest(),
@@ -178,7 +193,7 @@ def _content_id(description: dict[str, Any], conversions: dict[str, Conversion])
     return short_hash(canonical_json([description, keys]))
 
 
-class _ParityModel(BaseModel):
+class _ParitySchema(BaseModel):
     """What is read again of a parity: that of fp32 has ``max_rel``, that of int8 the others."""
 
     model_config = ConfigDict(extra="allow", strict=True)
@@ -197,7 +212,7 @@ class _ModelFile(BaseModel):
     sha256: str
     bytes: int
     precision: Precision
-    parity: _ParityModel
+    parity: _ParitySchema
 
 
 class _Manifest(BaseModel):
@@ -209,7 +224,9 @@ class _Manifest(BaseModel):
 
 
 def _existing(
-    target: Path, content_id: str, description: dict[str, Any],
+    target: Path,
+    content_id: str,
+    description: dict[str, Any],
     conversions: dict[str, Conversion],
 ) -> dict[str, Any] | None:
     """Return the export of an earlier call with the same content if all its files are intact.
@@ -229,8 +246,11 @@ def _existing(
         return None
     for key, entry in manifest.formats.items():
         conversion, parity_found = conversions[key], entry.parity
-        stated = (parity_found.max_rel if conversion.precision == "fp32"
-                  else parity_found.float_operations)
+        stated = (
+            parity_found.max_rel
+            if conversion.precision == "fp32"
+            else parity_found.float_operations
+        )
         path = target / file_name(conversion.format, conversion.precision)
         if (entry.file, entry.precision) != (path.name, conversion.precision) or stated is None:
             return None
@@ -243,23 +263,27 @@ def _existing(
 
 def _checked_preprocessing(
     preprocessing: dict[str, Any], layers: Sequence[OpSpec]
-) -> PreprocessingModel:
-    model = parse_model(PreprocessingModel, preprocessing, what="preprocessing")
+) -> PreprocessingSchema:
+    model = parse_model(PreprocessingSchema, preprocessing, what="preprocessing")
     channels, height, width = layers[0].in_shape
     num_classes = layers[-1].out_channels
     problems = []
     if model.input_size != (height, width):
-        problems.append(f"input_size must be the network's {(height, width)}, "
-                        f"got {model.input_size}")
+        problems.append(
+            f"input_size must be the network's {(height, width)}, got {model.input_size}"
+        )
     for name, values in (("mean", model.mean), ("std", model.std)):
         if len(values) != channels:
-            problems.append(f"{name} needs one value for each of {channels} channels, "
-                            f"got {len(values)}")
+            problems.append(
+                f"{name} needs one value for each of {channels} channels, got {len(values)}"
+            )
     if min(model.std) <= 0:
         problems.append(f"std must be above 0, got {model.std}")
     if len(model.class_names) != num_classes:
-        problems.append(f"class_names needs one name for each of {num_classes} logits, "
-                        f"got {len(model.class_names)}")
+        problems.append(
+            f"class_names needs one name for each of {num_classes} logits, "
+            f"got {len(model.class_names)}"
+        )
     if problems:
         raise InputError("preprocessing", problems)
     return model

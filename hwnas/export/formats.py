@@ -21,8 +21,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 _REFUSED: Mapping[str, str] = {
     "fp16": "ONNX Runtime's CPU provider computes it as fp32 between casts, and LiteRT's "
-            "interpreter unpacks fp16 weights to fp32 when it loads them: it would be timed as "
-            "fp32 with another name",
+    "interpreter unpacks fp16 weights to fp32 when it loads them: it would be timed as "
+    "fp32 with another name",
 }
 """What one may expect to be offered, and why it is not."""
 
@@ -72,8 +72,9 @@ def precision_of(name: str) -> Precision:
         if name == known:
             return known
     reason = f". {name}: {_REFUSED[name]}" if name in _REFUSED else ""
-    raise UsageError(f"precision {name!r} is not supported; allowed: "
-                     f"{', '.join(PRECISIONS)}{reason}")
+    raise UsageError(
+        f"precision {name!r} is not supported; allowed: {', '.join(PRECISIONS)}{reason}"
+    )
 
 
 def formats_of(names: Sequence[str]) -> tuple[Format, ...]:

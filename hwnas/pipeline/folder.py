@@ -14,16 +14,24 @@ from typing import Any
 
 import hwnas
 from hwnas.errors import InputError, UsageError
-from hwnas.executor import available_cores
-from hwnas.files import require_no_leaving_links
-from hwnas.journal import Journal, read_json, write_json, write_whole
-from hwnas.latency.scoped import stored
-from hwnas.pipeline.config import RunConfig, load_config, require_same
-from hwnas.pipeline.stage_files import check_file
-from hwnas.search.journal_records import now, stage_record
+from hwnas.executor.local import available_cores
+from hwnas.io.journal import Journal, read_json, write_json, write_whole
+from hwnas.io.schemas import require_no_leaving_links
+from hwnas.latency.table.scoped import stored
+from hwnas.pipeline.artifacts import check_file
+from hwnas.pipeline.config.run import RunConfig, load_config, require_same
+from hwnas.search.records import now, stage_record
 
-PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "litert-torch",
-            "ai-edge-litert", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "litert-torch",
+    "ai-edge-litert",
+    "scikit-learn",
+)
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -49,13 +57,17 @@ class RunFolder:
         """
         if self.is_begun:
             if not resume:
-                raise UsageError(f"{self.path} already holds a run. Next: add --resume to continue "
-                                 "it, or choose another --out")
+                raise UsageError(
+                    f"{self.path} already holds a run. Next: add --resume to continue "
+                    "it, or choose another --out"
+                )
             require_no_leaving_links(self.path, "run folder")
             require_same(self.config_file, config)
         elif self.path.exists() and not (self.path.is_dir() and self._is_bare()):
-            raise UsageError(f"{self.path} exists and is not a run (it has no config.yaml). "
-                             "Next: choose another --out")
+            raise UsageError(
+                f"{self.path} exists and is not a run (it has no config.yaml). "
+                "Next: choose another --out"
+            )
 
     def _is_bare(self) -> bool:
         """Whether it holds nothing but what ``begin`` leaves when it is stopped on its way."""
@@ -80,8 +92,10 @@ class RunFolder:
         """
         folder = RunFolder(path)
         if not folder.is_begun:
-            raise UsageError(f"{path} is not a run folder (it has no config.yaml). Next: hwnas run "
-                             "or hwnas search make one")
+            raise UsageError(
+                f"{path} is not a run folder (it has no config.yaml). Next: hwnas run "
+                "or hwnas search make one"
+            )
         require_no_leaving_links(path, "run folder")
         return folder
 
@@ -148,8 +162,11 @@ class RunFolder:
             raise UsageError(f"{self.path} has no {name} yet. Next: {made_by} {self.path}")
         content = read_json(path)
         if not isinstance(content, dict) or content.get("schema") != 1:
-            raise InputError(str(path), ["is not a run's file: it must hold schema: 1"],
-                             "remove it and repeat the command that made it")
+            raise InputError(
+                str(path),
+                ["is not a run's file: it must hold schema: 1"],
+                "remove it and repeat the command that made it",
+            )
         check_file(name, content, str(path))
         return content
 

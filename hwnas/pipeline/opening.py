@@ -1,20 +1,19 @@
-"""How a verb comes to its run: one begun, with all that can be seen to be wrong told, or reopened.
-"""
+"""Begin a run, after checking all that can be checked beforehand, or reopen one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from hwnas.latency.visits import Progress
-from hwnas.pipeline import stages
-from hwnas.pipeline.config import RunConfig
-from hwnas.pipeline.evaluators import code_evaluator, kept_seed_archs
+from hwnas.device.rounds import Progress
+from hwnas.nn.supernet import check_supernet
+from hwnas.pipeline.config.run import RunConfig
+from hwnas.pipeline.context import Run, check_measurable, check_target, check_torch_device
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.setup import Run, check_measurable, check_target, check_torch_device
-from hwnas.search.start import seed_archs
+from hwnas.pipeline.stages import search_export as stages
+from hwnas.pipeline.stages.evaluators import code_evaluator, kept_seed_archs
+from hwnas.search.problem.warm_start import seed_archs
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import check_supernet
 from hwnas.train.checkpoint import read_tensors
 
 Say = Callable[[str], None]
@@ -54,8 +53,11 @@ def begin(
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):
                 check_measurable(target)
-        lacking = [found for number in range(len(config.targets))
-                   if (found := run.lacking(number)) is not None]
+        lacking = [
+            found
+            for number in range(len(config.targets))
+            if (found := run.missing_heads(number)) is not None
+        ]
         for found in lacking:
             found.check()
         if not lacking and all(target.table is not None for target in config.targets):
@@ -90,4 +92,3 @@ def _on_data(run: Run, name: str, root: str | None) -> Run:
         return run
     config = run.config.model_copy(update={"data": name, "data_root": root})
     return Run(run.folder, config, run.progress, run.say)
-

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from hwnas.interfaces import SearchSpace
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.scoped import Tables
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.scoped import Tables
+from hwnas.protocols import SearchSpace
 
 PredictorName: TypeAlias = Literal["lut", "kernel"]
 PREDICTORS: tuple[PredictorName, ...] = ("lut", "kernel")
@@ -34,6 +34,6 @@ def predictor_of(
 def _made(space: SearchSpace, table: Tables, name: PredictorName) -> LutPredictor:
     if name == "lut":
         return LutPredictor(space, table)
-    from hwnas.latency.kernel_rows import KernelPredictor  # scipy takes a while to import
+    from hwnas.latency.op_predictor.rows import KernelPredictor  # scipy takes a while to import
 
     return KernelPredictor(space, table)

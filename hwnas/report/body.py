@@ -22,10 +22,16 @@ class Body:
 
 def figure(drawing: Drawing) -> Html:
     """Return a drawing with its caption; it scrolls where the page is narrower than legible."""
-    sized = element("div", themed(drawing.svg), attrs={
-        "style": f"min-width:{drawing.min_width}px;max-width:{drawing.max_width}px"})
-    return element("figure", element("div", sized, attrs={"class": "scroll", "tabindex": "0"}),
-                   element("figcaption", drawing.caption))
+    sized = element(
+        "div",
+        themed(drawing.svg),
+        attrs={"style": f"min-width:{drawing.min_width}px;max-width:{drawing.max_width}px"},
+    )
+    return element(
+        "figure",
+        element("div", sized, attrs={"class": "scroll", "tabindex": "0"}),
+        element("figcaption", drawing.caption),
+    )
 
 
 def drawn(drawing: Drawing, *more: Html) -> Body:
@@ -40,5 +46,8 @@ def no_winner(facts: RunFacts) -> Html:
 
 def no_table(facts: RunFacts) -> Html:
     """Return what stands where there is no latency table yet."""
-    return missing("table.json", f"hwnas profile --device {plain(facts.target['device'])} --space "
-                                 f"{plain(facts.setting('space'))} --out {facts.run}/table.json")
+    return missing(
+        "table.json",
+        f"hwnas profile --device {plain(facts.target['device'])} --space "
+        f"{plain(facts.setting('space'))} --out {facts.run}/table.json",
+    )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import InputError, UsageError
-from hwnas.interfaces import SearchSpace
-from hwnas.journal import read_json
-from hwnas.latency.scoped import Tables, load_tables, stored
+from hwnas.io.journal import read_json
+from hwnas.latency.table.scoped import Tables, load_tables, stored
+from hwnas.protocols import SearchSpace
 from hwnas.report.formats import ms, percent, signed_percent
 from hwnas.report.markup import Column, Html, element, join, table
 from hwnas.report.theme import css_variables
@@ -64,13 +64,23 @@ class Matrix:
             "schema": 1,
             "networks": [
                 {
-                    "run": str(own.run), "searched_for": own.target, "budget_ms": own.budget_ms,
-                    "arch_id": own.arch_id, "arch": dict(own.arch), "top1": own.top1,
+                    "run": str(own.run),
+                    "searched_for": own.target,
+                    "budget_ms": own.budget_ms,
+                    "arch_id": own.arch_id,
+                    "arch": dict(own.arch),
+                    "top1": own.top1,
                     "source": own.source,
                     "on": [
-                        {"target": other.target, "run": str(other.run),
-                         "latency_ms": cell.latency_ms, "budget_ms": other.budget_ms,
-                         "within": cell.over == 0.0, "over": cell.over, "regret": cell.regret}
+                        {
+                            "target": other.target,
+                            "run": str(other.run),
+                            "latency_ms": cell.latency_ms,
+                            "budget_ms": other.budget_ms,
+                            "within": cell.over == 0.0,
+                            "over": cell.over,
+                            "regret": cell.regret,
+                        }
                         for other, cell in zip(self.found, row, strict=True)
                     ],
                 }
@@ -99,23 +109,34 @@ def cross(
     problems: list[str] = []
     trained = all((run / "retrained.json").is_file() for run in runs)
     found = [one for run in runs if (one := _found(run, trained, problems)) is not None]
-    for field, what in (("space", "are of different spaces"),
-                        ("source", "have accuracies of different kinds")):
+    for field, what in (
+        ("space", "are of different spaces"),
+        ("source", "have accuracies of different kinds"),
+    ):
         kinds = {str(one.run): getattr(one, field) for one in found}
         if len(set(kinds.values())) > 1:
-            problems.append(f"the runs {what}: "
-                            + ", ".join(f"{run} {kind}" for run, kind in kinds.items()))
+            problems.append(
+                f"the runs {what}: " + ", ".join(f"{run} {kind}" for run, kind in kinds.items())
+            )
     if problems:
-        raise InputError("runs to compare", problems,
-                         "compare searches of one space, evaluated or retrained alike")
+        raise InputError(
+            "runs to compare",
+            problems,
+            "compare searches of one space, evaluated or retrained alike",
+        )
     space = load(found[0].run, found[0].space)
     archs = [space.arch(one.arch["choices"]) for one in found]
     predictors = [predict(space, one.table) for one in found]
-    return Matrix(tuple(found), tuple(
-        tuple(_cell(own, other, predictor(arch))
-              for other, predictor in zip(found, predictors, strict=True))
-        for own, arch in zip(found, archs, strict=True)
-    ))
+    return Matrix(
+        tuple(found),
+        tuple(
+            tuple(
+                _cell(own, other, predictor(arch))
+                for other, predictor in zip(found, predictors, strict=True)
+            )
+            for own, arch in zip(found, archs, strict=True)
+        ),
+    )
 
 
 def _cell(own: Found, other: Found, latency_ms: float) -> Cell:
@@ -132,8 +153,9 @@ def _found(run: Path, trained: bool, problems: list[str]) -> Found | None:
     try:
         return _best(run, trained, problems)
     except (KeyError, IndexError, TypeError) as error:
-        problems.append(f"{run}: its files are not those of a search: {type(error).__name__} "
-                        f"{error}")
+        problems.append(
+            f"{run}: its files are not those of a search: {type(error).__name__} {error}"
+        )
         return None
 
 
@@ -147,8 +169,11 @@ def _best(run: Path, trained: bool, problems: list[str]) -> Found | None:
     top1, source = best["objectives"]["top1"]["value"], best["objectives"]["top1"]["source"]
     if trained:
         ids = {f["network_id"] for f in _finalists(run)}
-        rows = [row for row in read_json(run / "retrained.json")["finalists"]
-                if row.get("searched", row)["network_id"] in ids]
+        rows = [
+            row
+            for row in read_json(run / "retrained.json")["finalists"]
+            if row.get("searched", row)["network_id"] in ids
+        ]
         if not rows:
             problems.append(f"{run}: none of its first budget's finalists was retrained")
             return None
@@ -157,11 +182,24 @@ def _best(run: Path, trained: bool, problems: list[str]) -> Found | None:
     measured = load_tables(stored(run, "table"))
     header = measured.header
     target = f"{header.device}, {header.runtime} {header.precision}, {header.threads} thread(s)"
-    found = Found(run, target, answer["limits"][0]["max"], result["space"], best["arch"],
-                  best["arch_id"], top1, source, measured)
+    found = Found(
+        run,
+        target,
+        answer["limits"][0]["max"],
+        result["space"],
+        best["arch"],
+        best["arch_id"],
+        top1,
+        source,
+        measured,
+    )
     numbers = (found.budget_ms, found.top1)
-    if not all(type(value) in (int, float) and math.isfinite(value) and value >= 0
-               for value in numbers) or found.budget_ms == 0:
+    if (
+        not all(
+            type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in numbers
+        )
+        or found.budget_ms == 0
+    ):
         raise TypeError(f"a budget and an accuracy must be numbers, got {numbers}")
     if not all(isinstance(text, str) for text in (found.space, found.arch_id, found.source)):
         raise TypeError("space, arch_id and source must be text")
@@ -177,8 +215,11 @@ def _finalists(run: Path) -> list[dict[str, Any]]:
 
 def rows_of(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
     """Return the matrix as text: a heading per column, a row per network."""
-    titles = ["searched for", "top-1", *(f"on {one.target} <= {one.budget_ms:.4g} ms"
-                                         for one in matrix.found)]
+    titles = [
+        "searched for",
+        "top-1",
+        *(f"on {one.target} <= {one.budget_ms:.4g} ms" for one in matrix.found),
+    ]
     rows = []
     for own, cells in zip(matrix.found, matrix.cells, strict=True):
         rows.append([own.target, f"{own.top1:.4f}", *(_text(cell) for cell in cells)])
@@ -199,13 +240,21 @@ def page(matrix: Matrix) -> str:
     main = element(
         "main",
         element("h1", f"Networks of {matrix.found[0].space} on the devices of others"),
-        element("p", "Each row is the network found for one device; latencies are predicted by "
-                f"each device's table, accuracies are of source {source}. Regret is what the "
-                "device's own network has more."),
+        element(
+            "p",
+            "Each row is the network found for one device; latencies are predicted by "
+            f"each device's table, accuracies are of source {source}. Regret is what the "
+            "device's own network has more.",
+        ),
         table(columns, rows),
     )
     style = css_variables() + Path(__file__).with_name("page.css").read_text()
-    head = join([Html('<meta charset="utf-8">'), element("title", "Specialisation"),
-                 element("style", Html(style))])
+    head = join(
+        [
+            Html('<meta charset="utf-8">'),
+            element("title", "Specialisation"),
+            element("style", Html(style)),
+        ]
+    )
     whole = element("html", element("head", head), element("body", main), attrs={"lang": "en"})
     return f"<!doctype html>\n{whole}\n"

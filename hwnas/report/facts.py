@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError, MissingRowError
-from hwnas.files import read_yaml
-from hwnas.interfaces import Objective
-from hwnas.journal import Journal, read_json
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.scoped import ScopedTables, Tables, load_tables, stored
-from hwnas.latency.table import LatencyTable
+from hwnas.io.journal import Journal, read_json
+from hwnas.io.schemas import read_yaml
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.scoped import ScopedTables, Tables, load_tables, stored
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
+from hwnas.protocols import Objective
 from hwnas.report.outcomes import Bench, BenchRow, Export, Retrained, Winner
 from hwnas.report.records import (
     Env,
@@ -145,8 +145,11 @@ def read_run(run: Path) -> RunFacts:
         InputError: there is no such folder, it holds nothing of a run, or a file in it is broken.
     """
     if not run.is_dir():
-        raise InputError(str(run), ["is not a folder"],
-                         "give the folder that 'hwnas run' or 'hwnas search --out' wrote")
+        raise InputError(
+            str(run),
+            ["is not a folder"],
+            "give the folder that 'hwnas run' or 'hwnas search --out' wrote",
+        )
     config_path, records = run / "config.yaml", Journal(run / "journal.jsonl").records()
     table_path = stored(run, "table")
     config = read_yaml(config_path) if config_path.exists() else {}
@@ -175,8 +178,11 @@ def read_run(run: Path) -> RunFacts:
         winner=_optional(run / "winner.json", Winner),
     )
     if not (facts.config or records or facts.table or facts.result):
-        raise InputError(str(run), ["holds no file of a run (config.yaml, journal.jsonl, ...)"],
-                         "give the folder that 'hwnas run' or 'hwnas search --out' wrote")
+        raise InputError(
+            str(run),
+            ["holds no file of a run (config.yaml, journal.jsonl, ...)"],
+            "give the folder that 'hwnas run' or 'hwnas search --out' wrote",
+        )
     return facts
 
 
@@ -206,8 +212,12 @@ def ledger(stages: tuple[StageRecord, ...]) -> tuple[Ledger, ...]:
     names = dict.fromkeys(stage.stage for stage in stages)
     grouped = {name: [s for s in stages if s.stage == name] for name in names}
     return tuple(
-        Ledger(name, len(group), sum(stage.wall_s for stage in group),
-               total_cost([stage.cost for stage in group]))
+        Ledger(
+            name,
+            len(group),
+            sum(stage.wall_s for stage in group),
+            total_cost([stage.cost for stage in group]),
+        )
         for name, group in grouped.items()
     )
 
@@ -319,6 +329,7 @@ def network_pairs(table: Tables) -> tuple[NetworkPair, ...]:
         predicted = predictor.predict_ms(predictor.space.encode(archs))
         pairs += [
             NetworkPair(record.role, record.measurement.latency_ms, float(value))
-            for record, value in zip(records, predicted, strict=True) if not math.isnan(value)
+            for record, value in zip(records, predicted, strict=True)
+            if not math.isnan(value)
         ]
     return tuple(pairs)

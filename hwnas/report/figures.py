@@ -75,8 +75,15 @@ def _label(axes: Axes, x: str, y: str) -> None:
 
 
 def _legend(figure: Figure, columns: int) -> None:
-    legend = figure.legend(loc="outside lower left", ncols=columns, frameon=False, fontsize=9,
-                           labelcolor=light("ink"), handletextpad=0.4, columnspacing=1.6)
+    legend = figure.legend(
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        labelcolor=light("ink"),
+        handletextpad=0.4,
+        columnspacing=1.6,
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)  # labels hold text of files
 
@@ -86,42 +93,65 @@ def _scatter(axes: Axes, series: Iterable[Series]) -> None:
     values = [x for one in shown for x in one.x]
     middle = (min(values) + max(values)) / 2 if values else 0.0
     for kind in shown:
-        axes.scatter(kind.x, kind.y, s=kind.size, c=light(kind.color), marker=kind.marker,
-                     label=kind.label, linewidths=0.5, edgecolors=light("paper"), zorder=3)
+        axes.scatter(
+            kind.x,
+            kind.y,
+            s=kind.size,
+            c=light(kind.color),
+            marker=kind.marker,
+            label=kind.label,
+            linewidths=0.5,
+            edgecolors=light("paper"),
+            zorder=3,
+        )
         for number, (x, y, name) in enumerate(zip(kind.x, kind.y, kind.names, strict=False)):
             left = x <= middle
             below = -14 - 11 * number  # one under the other: neighbours would overlap
-            text = axes.annotate(name, (x, y), xytext=(6 if left else -6, below), fontsize=8,
-                                 ha="left" if left else "right", textcoords="offset points",
-                                 color=light("ink"), parse_math=False)
+            text = axes.annotate(
+                name,
+                (x, y),
+                xytext=(6 if left else -6, below),
+                fontsize=8,
+                ha="left" if left else "right",
+                textcoords="offset points",
+                color=light("ink"),
+                parse_math=False,
+            )
             text.set_in_layout(False)  # long names must not squeeze the plot
 
 
 def _drawing(figure: Figure, name: str, title: str, description: str, caption: str) -> Drawing:
     buffer = io.StringIO()
     # real text (small, selectable) and the same ids in every run; undone when the block ends
-    with (mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
-          warnings.catch_warnings()):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
         # names in other scripts are text here, drawn by the reader's own fonts
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     width = figure.get_figwidth()
-    return Drawing(name, accessible(buffer.getvalue(), name, title, description), description,
-                   caption, min_width=round(70 * width), max_width=round(105 * width))
+    return Drawing(
+        name,
+        accessible(buffer.getvalue(), name, title, description),
+        description,
+        caption,
+        min_width=round(70 * width),
+        max_width=round(105 * width),
+    )
 
 
 def accessible(svg: str, name: str, title: str, description: str) -> str:
     """Return an SVG document with a title and description, ids unique by ``name``, no metadata."""
-    body = svg[svg.index("<svg"):]
+    body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
     body = re.sub(r"'DejaVu Sans'[^;\"]*", FONT, body)
     opening, rest = body.split(">", 1)
-    words = join([
-        element("title", title, attrs={"id": f"{name}-title"}),
-        element("desc", description, attrs={"id": f"{name}-desc"}),
-    ])
+    words = join(
+        [
+            element("title", title, attrs={"id": f"{name}-title"}),
+            element("desc", description, attrs={"id": f"{name}-desc"}),
+        ]
+    )
     labels = f' role="img" aria-labelledby="{name}-title {name}-desc"'
     return f'<?xml version="1.0" encoding="utf-8"?>\n{opening}{labels}>{words}{rest}'
 
@@ -140,9 +170,14 @@ def accuracy_latency(facts: RunFacts) -> Drawing:
     _scatter(axes, series)
     if facts.front:
         front = sorted((p.latency_ms, 100 * p.top1) for p in facts.front.points if p.on_front)
-        axes.plot([x for x, _ in front], [y for _, y in front], color=light("blue"),
-                  linewidth=1.4, label=f"front of the search (n = {len(front)})",
-                  drawstyle="steps-post")
+        axes.plot(
+            [x for x, _ in front],
+            [y for _, y in front],
+            color=light("blue"),
+            linewidth=1.4,
+            label=f"front of the search (n = {len(front)})",
+            drawstyle="steps-post",
+        )
     _budget_lines(axes, facts.budgets_ms)
     _label(axes, "latency (ms, batch 1)", "top-1 (%)")
     _legend(figure, 2)
@@ -169,10 +204,17 @@ def _searched(evaluations: tuple[EvaluationRecord, ...]) -> list[Series]:
             key = (evaluation.latency_source, found[1])
             groups.setdefault(key, []).append((evaluation.latency_ms, 100 * found[0]))
     return [
-        Series(f"evaluated (ms: {latency_source}, top-1: {source})", [x for x, _ in points],
-               [y for _, y in points], color, "o", 22)
+        Series(
+            f"evaluated (ms: {latency_source}, top-1: {source})",
+            [x for x, _ in points],
+            [y for _, y in points],
+            color,
+            "o",
+            22,
+        )
         for ((latency_source, source), points), color in zip(
-            groups.items(), ["sky", "purple", "muted"] * len(groups), strict=False)
+            groups.items(), ["sky", "purple", "muted"] * len(groups), strict=False
+        )
     ]
 
 
@@ -180,20 +222,46 @@ def _trained(facts: RunFacts) -> list[Series]:
     series = []
     if facts.retrained:
         finalists, init = facts.retrained.finalists, facts.retrained.init
-        series.append(Series(f"finalists (ms: predicted, top-1: {_source(init)}, val)",
-                             [one.latency_ms for one in finalists],
-                             [100 * one.val.top1 for one in finalists], "orange", "s", 38))
+        series.append(
+            Series(
+                f"finalists (ms: predicted, top-1: {_source(init)}, val)",
+                [one.latency_ms for one in finalists],
+                [100 * one.val.top1 for one in finalists],
+                "orange",
+                "s",
+                38,
+            )
+        )
     winner = facts.winner
     if winner is None:
         return series
-    rivals = [(model.measured_ms, 100 * model.val_top1, model.name) for model in winner.shelf
-              if model.measured_ms is not None and model.val_top1 is not None]
-    series.append(Series("shelf models (ms: measured, top-1: scratch, val)",
-                         [x for x, _, _ in rivals], [y for _, y, _ in rivals], "green", "^", 44,
-                         [name[:28] for _, _, name in rivals]))
+    rivals = [
+        (model.measured_ms, 100 * model.val_top1, model.name)
+        for model in winner.shelf
+        if model.measured_ms is not None and model.val_top1 is not None
+    ]
+    series.append(
+        Series(
+            "shelf models (ms: measured, top-1: scratch, val)",
+            [x for x, _, _ in rivals],
+            [y for _, y, _ in rivals],
+            "green",
+            "^",
+            44,
+            [name[:28] for _, _, name in rivals],
+        )
+    )
     if winner.measured_ms is not None and winner.val_top1 is not None:
-        series.append(Series(f"winner (ms: measured, top-1: {_source(winner.init)}, val)",
-                             [winner.measured_ms], [100 * winner.val_top1], "red", "*", 190))
+        series.append(
+            Series(
+                f"winner (ms: measured, top-1: {_source(winner.init)}, val)",
+                [winner.measured_ms],
+                [100 * winner.val_top1],
+                "red",
+                "*",
+                190,
+            )
+        )
     return series
 
 
@@ -203,8 +271,13 @@ def _source(init: Init | None) -> str:
 
 def _budget_lines(axes: Axes, budgets_ms: Sequence[float]) -> None:
     for number, budget in enumerate(budgets_ms):
-        axes.axvline(budget, color=light("ink"), linewidth=1.1, linestyle=(0, (5, 3)),
-                     label="budget" if number == 0 else "_nolegend_")
+        axes.axvline(
+            budget,
+            color=light("ink"),
+            linewidth=1.1,
+            linestyle=(0, (5, 3)),
+            label="budget" if number == 0 else "_nolegend_",
+        )
 
 
 # predicted against measured ----------------------------------------------------------------------
@@ -222,8 +295,11 @@ def predicted_measured(facts: RunFacts) -> Drawing | None:
     for pair in network_pairs(facts.table) if facts.table else ():
         pairs.setdefault(pair.role, []).append((pair.measured_ms, pair.predicted_ms))
     rows = facts.bench.rows if facts.bench else ()
-    later = [(row.measurement.latency_ms, row.predicted_ms)
-             for row in rows if row.predicted_ms is not None]
+    later = [
+        (row.measurement.latency_ms, row.predicted_ms)
+        for row in rows
+        if row.predicted_ms is not None
+    ]
     series = [_pairs(*styles[role], found) for role, found in pairs.items()]
     if later:
         series.append(_pairs("finalists and shelf, measured later", "red", "s", later))
@@ -235,16 +311,25 @@ def predicted_measured(facts: RunFacts) -> Drawing | None:
     ends = [0.95 * min(values), 1.05 * max(values)]
     axes.plot(ends, ends, color=light("ink"), linewidth=1, label="predicted = measured")
     for number, factor in enumerate((0.95, 1.05)):
-        axes.plot(ends, [factor * end for end in ends], color=light("muted"), linewidth=0.9,
-                  linestyle=(0, (4, 3)), label="± 5 %" if number == 0 else "_nolegend_")
+        axes.plot(
+            ends,
+            [factor * end for end in ends],
+            color=light("muted"),
+            linewidth=0.9,
+            linestyle=(0, (4, 3)),
+            label="± 5 %" if number == 0 else "_nolegend_",
+        )
     _label(axes, "measured (ms)", "predicted (ms)")
     _legend(figure, 2)
     counts = "; ".join(f"{one.label}: {len(one.x)}" for one in series)
     description = f"Scatter plot of predicted against measured latency. {counts}."
-    caption = (f"n = {sum(len(one.x) for one in series)} networks, ms at batch 1. Predicted by the "
-               "latency table, measured on the device.")
-    return _drawing(figure, "predicted-measured", "Predicted against measured latency",
-                    description, caption)
+    caption = (
+        f"n = {sum(len(one.x) for one in series)} networks, ms at batch 1. Predicted by the "
+        "latency table, measured on the device."
+    )
+    return _drawing(
+        figure, "predicted-measured", "Predicted against measured latency", description, caption
+    )
 
 
 def _pairs(label: str, color: str, marker: str, pairs: list[tuple[float, float]]) -> Series:
@@ -261,14 +346,27 @@ def space_distribution(audit: Audit, budgets_ms: Sequence[float]) -> Drawing | N
     """
     points = sorted(audit.percentiles.items())
     ends = [(0.0, audit.fastest_ms), (100.0, audit.slowest_ms)]
-    points = sorted(points + [(level, value) for level, value in ends if value is not None
-                              and level not in dict(points)])
+    points = sorted(
+        points
+        + [
+            (level, value)
+            for level, value in ends
+            if value is not None and level not in dict(points)
+        ]
+    )
     if len(points) < 2:
         return None
     figure, axes = _axes(7.6, 3.2)
     levels, values = [level for level, _ in points], [value for _, value in points]
-    axes.plot(values, levels, color=light("blue"), linewidth=1.6, marker="o", markersize=4,
-              label="codes of the space")
+    axes.plot(
+        values,
+        levels,
+        color=light("blue"),
+        linewidth=1.6,
+        marker="o",
+        markersize=4,
+        label="codes of the space",
+    )
     axes.fill_between(values, levels, color=light("sky"), alpha=0.18, linewidth=0)
     _budget_lines(axes, budgets_ms)
     axes.set_ylim(0, 103)
@@ -279,8 +377,10 @@ def space_distribution(audit: Audit, budgets_ms: Sequence[float]) -> Drawing | N
         f"budget {', '.join(ms(budget) for budget in budgets_ms) or 'none'}."
     )
     known = "" if audit.num_codes is None else f" of {large(audit.num_codes)} codes"
-    caption = (f"Percentiles{known}, predicted by the latency table, ms at batch 1; the ends are "
-               "the exact fastest and slowest network.")
+    caption = (
+        f"Percentiles{known}, predicted by the latency table, ms at batch 1; the ends are "
+        "the exact fastest and slowest network."
+    )
     return _drawing(figure, "space-distribution", "Latency of the space", description, caption)
 
 
@@ -298,8 +398,13 @@ def time_per_operation(slots: Sequence[Slot]) -> Drawing | None:
     times = [slot.table_ms or 0.0 for _, slot in timed]
     total = sum(times)
     bars = axes.barh(range(len(timed)), times, color=light("blue"), height=0.72)
-    axes.bar_label(bars, [f"{significant(t)}  ({percent(t / total, 0)})" for t in times],
-                   padding=4, fontsize=8, color=light("ink"))
+    axes.bar_label(
+        bars,
+        [f"{significant(t)}  ({percent(t / total, 0)})" for t in times],
+        padding=4,
+        fontsize=8,
+        color=light("ink"),
+    )
     axes.set_yticks(range(len(timed)), names, fontsize=8)
     for tick in axes.get_yticklabels():
         tick.set_parse_math(False)
@@ -309,12 +414,17 @@ def time_per_operation(slots: Sequence[Slot]) -> Drawing | None:
     axes.set_xlim(0, 1.22 * max(times))
     _label(axes, "table latency (ms, batch 1)", "")
     slowest = max(zip(times, names, strict=True))
-    description = (f"Bar chart of {len(timed)} operations in order of execution; the slowest is "
-                   f"{slowest[1]} with {ms(slowest[0])} of {ms(total)} in all.")
-    caption = (f"n = {len(timed)} of {executed} operations with a row in the latency table; ms at "
-               f"batch 1, each measured alone, {ms(total)} in all before calibration.")
-    return _drawing(figure, "time-per-operation", "Where the winner's time goes", description,
-                    caption)
+    description = (
+        f"Bar chart of {len(timed)} operations in order of execution; the slowest is "
+        f"{slowest[1]} with {ms(slowest[0])} of {ms(total)} in all."
+    )
+    caption = (
+        f"n = {len(timed)} of {executed} operations with a row in the latency table; ms at "
+        f"batch 1, each measured alone, {ms(total)} in all before calibration."
+    )
+    return _drawing(
+        figure, "time-per-operation", "Where the winner's time goes", description, caption
+    )
 
 
 def operation_name(slot: Slot) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hwnas.latency.composition import describe
-from hwnas.latency.scoped import Tables, scope_text
-from hwnas.latency.scoped import parts as single_tables
-from hwnas.latency.table import LatencyTable
+from hwnas.latency.lut.calibration import describe
+from hwnas.latency.table.scoped import Tables, scope_text
+from hwnas.latency.table.scoped import parts as single_tables
+from hwnas.latency.table.table import LatencyTable
 from hwnas.report.answer import missing
 from hwnas.report.body import Body, drawn, figure, no_table, no_winner
 from hwnas.report.facts import RunFacts, Slot
@@ -30,16 +30,27 @@ def prediction_section(facts: RunFacts) -> Body:
     drawing = predicted_measured(facts)
     parts = [] if drawing is None else [figure(drawing)]
     if drawing is None:
-        parts.append(element("p", "No whole network was both predicted and measured yet.",
-                             attrs={"class": "muted"}))
+        parts.append(
+            element(
+                "p",
+                "No whole network was both predicted and measured yet.",
+                attrs={"class": "muted"},
+            )
+        )
     if facts.table is None:
         parts.append(no_table(facts))
     elif any(table.validation for table in single_tables(facts.table)):
         parts += [_errors(table) for table in single_tables(facts.table) if table.validation]
     else:
-        parts.append(element("p", "The table was not validated on whole networks: ",
-                             element("code", "hwnas profile --validate 32"), " does that.",
-                             attrs={"class": "missing"}))
+        parts.append(
+            element(
+                "p",
+                "The table was not validated on whole networks: ",
+                element("code", "hwnas profile --validate 32"),
+                " does that.",
+                attrs={"class": "missing"},
+            )
+        )
     return Body(join(parts), (drawing,) if drawing else ())
 
 
@@ -50,15 +61,22 @@ def _named(space: str, measured: LatencyTable) -> str:
 
 
 def _errors(measured: LatencyTable) -> Html:
-    columns = [Column("space", False), Column("predictor", False), Column("networks"),
-               Column("mean error"), Column("within ±5 %"), Column("Kendall's tau"),
-               Column("repeatability")]
+    columns = [
+        Column("space", False),
+        Column("predictor", False),
+        Column("networks"),
+        Column("mean error"),
+        Column("within ±5 %"),
+        Column("Kendall's tau"),
+        Column("repeatability"),
+    ]
     rows = []
     for name_of_space, block in measured.validation.items():
         space = _named(name_of_space, measured)
         fit = read_record(Validation, block, f"table.json, validation.{space}")
         named: list[tuple[str, Fit | None]] = [
-            ("latency table", fit), ("line through MACs", fit.macs_line),
+            ("latency table", fit),
+            ("line through MACs", fit.macs_line),
             ("line through op count", fit.op_count_line),
         ]
         for name, one in named:
@@ -67,12 +85,24 @@ def _errors(measured: LatencyTable) -> Html:
             tau = ABSENT if one.kendall_tau is None else f"{one.kendall_tau:.3f}"
             networks = fit.num_networks if one.num_networks is None else one.num_networks
             repeats = percent(fit.repeatability_mean, 2) if one is fit else ""
-            rows.append([space, name, integer(networks), percent(one.mean_abs_rel_error),
-                         percent(one.within_5_percent), tau, repeats])
-    return table(columns, rows,
-                 "Mean error: mean of |predicted − measured| / measured. Repeatability: how far "
-                 "two halves of the measurement's own rounds differ; no predictor can be held to "
-                 "less.")
+            rows.append(
+                [
+                    space,
+                    name,
+                    integer(networks),
+                    percent(one.mean_abs_rel_error),
+                    percent(one.within_5_percent),
+                    tau,
+                    repeats,
+                ]
+            )
+    return table(
+        columns,
+        rows,
+        "Mean error: mean of |predicted − measured| / measured. Repeatability: how far "
+        "two halves of the measurement's own rounds differ; no predictor can be held to "
+        "less.",
+    )
 
 
 def space_section(facts: RunFacts) -> Body:
@@ -85,9 +115,12 @@ def space_section(facts: RunFacts) -> Body:
     low, high = audit.num_feasible_low, audit.num_feasible_high
     pairs = [
         ("codes in the space", large(audit.num_codes)),
-        ("of these within the first latency limit",
-         large(low) if low == high else f"{large(low)} to {large(high)}"),
-        ("fastest", ms(audit.fastest_ms)), ("slowest", ms(audit.slowest_ms)),
+        (
+            "of these within the first latency limit",
+            large(low) if low == high else f"{large(low)} to {large(high)}",
+        ),
+        ("fastest", ms(audit.fastest_ms)),
+        ("slowest", ms(audit.slowest_ms)),
         ("options left out, no table row", _listed(restricted)),
         *_predicted_rows(facts),
     ]
@@ -98,12 +131,19 @@ def _predicted_rows(facts: RunFacts) -> list[tuple[str, str]]:
     """Say of each target's table how many rows were predicted instead of measured, and how well."""
     targets = facts.result.predicted_rows if facts.result else ()
     return [
-        (f"rows of {one.scope} predicted, not measured",
-         f"{one.num_predicted} beside {one.num_measured} measured; cross-validated mean errors on "
-         "channels never seen: " + ", ".join(
-             f"{kind} {percent(model['new_channels']['mean_abs_rel_error'])}"
-             for kind, model in one.kinds.items() if model["num_predicted"]))
-        for target in targets for one in target if one.num_predicted
+        (
+            f"rows of {one.scope} predicted, not measured",
+            f"{one.num_predicted} beside {one.num_measured} measured; cross-validated mean errors "
+            "on channels never seen: "
+            + ", ".join(
+                f"{kind} {percent(model['new_channels']['mean_abs_rel_error'])}"
+                for kind, model in one.kinds.items()
+                if model["num_predicted"]
+            ),
+        )
+        for target in targets
+        for one in target
+        if one.num_predicted
     ]
 
 
@@ -124,14 +164,21 @@ def time_section(facts: RunFacts, slots: Sequence[Slot]) -> Body:
 
 
 def _calibration(tables: Tables) -> list[Html]:
-    fits = [(_named(space, table), fit) for table in single_tables(tables)
-            for space, fit in table.calibration.items()]
+    fits = [
+        (_named(space, table), fit)
+        for table in single_tables(tables)
+        for space, fit in table.calibration.items()
+    ]
     if not fits:
-        return [element("p", "The table is not calibrated on whole networks: predictions are raw "
-                             "sums of these times.", attrs={"class": "muted"})]
+        return [
+            element(
+                "p",
+                "The table is not calibrated on whole networks: predictions are raw "
+                "sums of these times.",
+                attrs={"class": "muted"},
+            )
+        ]
     return [
         element("p", f"Prediction for {space}: {describe(fit)}.", attrs={"class": "muted"})
         for space, fit in fits
     ]
-
-

@@ -48,14 +48,21 @@ class Column:
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], caption: str = "") -> Html:
     """Return a table that scrolls sideways on a narrow page; each row has a cell per column."""
-    head = element("tr", *(
-        element("th", column.title, attrs=_cell(column) | {"scope": "col"}) for column in columns
-    ))
+    head = element(
+        "tr",
+        *(
+            element("th", column.title, attrs=_cell(column) | {"scope": "col"})
+            for column in columns
+        ),
+    )
     body = (
-        element("tr", *(
-            element("td", cell, attrs=_cell(column))
-            for column, cell in zip(columns, row, strict=True)
-        ))
+        element(
+            "tr",
+            *(
+                element("td", cell, attrs=_cell(column))
+                for column, cell in zip(columns, row, strict=True)
+            ),
+        )
         for row in rows
     )
     label = {"aria-label": caption} if caption else {}
@@ -71,6 +78,6 @@ def _cell(column: Column) -> dict[str, str]:
 
 def definitions(pairs: Sequence[tuple[str, str]]) -> Html:
     """Return a list of names with their values."""
-    return element("dl", *(
-        element("div", element("dt", name), element("dd", value)) for name, value in pairs
-    ))
+    return element(
+        "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs)
+    )

@@ -41,14 +41,23 @@ def network_drawing(slots: Sequence[Slot]) -> Drawing:
     ]
     for number, slot in enumerate(slots):
         parts.append(_layer(slot, MARGIN + COLUMN * number, middle, height))
-    parts += [_text(20, middle - 8, "image", "muted"),
-              _text(end - 20, middle - 8, "class", "muted"),
-              *_legend(slots, height + 62)]
+    parts += [
+        _text(20, middle - 8, "image", "muted"),
+        _text(end - 20, middle - 8, "class", "muted"),
+        *_legend(slots, height + 62),
+    ]
     total = height + BOTTOM
-    svg = element("svg", *parts, attrs={
-        "xmlns": "http://www.w3.org/2000/svg", "width": f"{width:g}", "height": f"{total:g}",
-        "viewBox": f"0 0 {width:g} {total:g}", "style": f"background: {light('paper')}",
-    })
+    svg = element(
+        "svg",
+        *parts,
+        attrs={
+            "xmlns": "http://www.w3.org/2000/svg",
+            "width": f"{width:g}",
+            "height": f"{total:g}",
+            "viewBox": f"0 0 {width:g} {total:g}",
+            "style": f"background: {light('paper')}",
+        },
+    )
     executed = [slot.op for slot in slots if slot.op is not None]
     description = _in_words(executed, len(slots) - len(executed))
     caption = (
@@ -59,8 +68,14 @@ def network_drawing(slots: Sequence[Slot]) -> Drawing:
         "the latency table."
     )
     name = "network"
-    return Drawing(name, accessible(svg, name, "The winning network", description), description,
-                   caption, min_width=round(0.72 * width), max_width=round(1.3 * width))
+    return Drawing(
+        name,
+        accessible(svg, name, "The winning network", description),
+        description,
+        caption,
+        min_width=round(0.72 * width),
+        max_width=round(1.3 * width),
+    )
 
 
 def _in_words(ops: Sequence[OpSpec], num_skipped: int) -> str:
@@ -93,11 +108,16 @@ def _layer(slot: Slot, x: float, middle: float, bottom: float) -> Html:
     left, tall = x + (COLUMN - BLOCK) / 2, 8 + UNIT * _shown_expansion(slot)
     center = x + COLUMN / 2
     if slot.op is None:
-        style = (f"fill: {light('paper')}; stroke: {light('muted')}; stroke-width: 1.2; "
-                 "stroke-dasharray: 3 3")
-        return element("g", element("title", f"{slot.option}: skipped"),
-                       _rect(left, middle - tall / 2, BLOCK, tall, style),
-                       _text(center, bottom + 20, "skip", "muted"))
+        style = (
+            f"fill: {light('paper')}; stroke: {light('muted')}; stroke-width: 1.2; "
+            "stroke-dasharray: 3 3"
+        )
+        return element(
+            "g",
+            element("title", f"{slot.option}: skipped"),
+            _rect(left, middle - tall / 2, BLOCK, tall, style),
+            _text(center, bottom + 20, "skip", "muted"),
+        )
     op = slot.op
     style = f"fill: {light(_color(op))}; stroke: {light('paper')}; stroke-width: 1"
     parts = [element("title", _hover(slot, op)), _rect(left, middle - tall / 2, BLOCK, tall, style)]
@@ -106,8 +126,7 @@ def _layer(slot: Slot, x: float, middle: float, bottom: float) -> Html:
     hidden = _attr(op, "hidden")
     parts += [
         _text(center, bottom + 20, str(op.out_channels), "ink"),
-        _text(center, bottom + 34, f"×{_expansion(op):.2g}" if hidden else op.kind,
-              "muted"),
+        _text(center, bottom + 34, f"×{_expansion(op):.2g}" if hidden else op.kind, "muted"),
     ]
     return element("g", *parts)
 
@@ -117,7 +136,8 @@ def _hover(slot: Slot, op: OpSpec) -> str:
         *([slot.option] if slot.option else []),
         str(op),
         f"{count(op.macs, 'MACs')}, {count(op.params)} parameters",
-        "no row in the latency table" if slot.table_ms is None
+        "no row in the latency table"
+        if slot.table_ms is None
         else f"{ms(slot.table_ms)} in the latency table",
     ]
     return "\n".join(lines)
@@ -137,11 +157,24 @@ def _bands(slots: Sequence[Slot], bottom: float) -> list[Html]:
         length = len(list(run))
         x = MARGIN + COLUMN * start
         fill = "panel" if number % 2 == 0 else "paper"
-        bands.append(element("g",
-            _rect(x, TOP - 24, COLUMN * length, bottom - TOP + 66,
-                  f"fill: {light(fill)}; stroke: none"),
-            _text(x + COLUMN * length / 2, TOP - 8,
-                  f"{size[0]}²" if size[0] == size[1] else f"{size[0]}×{size[1]}", "muted")))
+        bands.append(
+            element(
+                "g",
+                _rect(
+                    x,
+                    TOP - 24,
+                    COLUMN * length,
+                    bottom - TOP + 66,
+                    f"fill: {light(fill)}; stroke: none",
+                ),
+                _text(
+                    x + COLUMN * length / 2,
+                    TOP - 8,
+                    f"{size[0]}²" if size[0] == size[1] else f"{size[0]}×{size[1]}",
+                    "muted",
+                ),
+            )
+        )
         start += length
     return bands
 
@@ -153,33 +186,58 @@ def _legend(slots: Sequence[Slot], y: float) -> list[Html]:
     parts: list[Html] = []
     for number, (label, color) in enumerate(shown):
         x = MARGIN + 122 * number
-        parts += [_rect(x, y, 13, 13, f"fill: {light(color)}"),
-                  _text(x + 19, y + 11, label, "ink", anchor="start")]
+        parts += [
+            _rect(x, y, 13, 13, f"fill: {light(color)}"),
+            _text(x + 19, y + 11, label, "ink", anchor="start"),
+        ]
     x = MARGIN
-    parts += [_arc(x, x + 16, y + 30),
-              _text(x + 22, y + 32, "residual", "ink", anchor="start")]
+    parts += [_arc(x, x + 16, y + 30), _text(x + 22, y + 32, "residual", "ink", anchor="start")]
     x += 122
-    parts += [_rect(x, y + 21, 13, 13, f"fill: {light('paper')}; stroke: {light('muted')}; "
-                                       "stroke-dasharray: 3 3"),
-              _text(x + 19, y + 32, "skipped layer", "ink", anchor="start")]
+    parts += [
+        _rect(
+            x,
+            y + 21,
+            13,
+            13,
+            f"fill: {light('paper')}; stroke: {light('muted')}; stroke-dasharray: 3 3",
+        ),
+        _text(x + 19, y + 32, "skipped layer", "ink", anchor="start"),
+    ]
     return parts
 
 
 def _rect(x: float, y: float, width: float, height: float, style: str) -> Html:
-    return element("rect", attrs={"x": f"{x:g}", "y": f"{y:g}", "width": f"{width:g}",
-                                  "height": f"{height:g}", "rx": "3", "style": style})
+    return element(
+        "rect",
+        attrs={
+            "x": f"{x:g}",
+            "y": f"{y:g}",
+            "width": f"{width:g}",
+            "height": f"{height:g}",
+            "rx": "3",
+            "style": style,
+        },
+    )
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> Html:
-    return element("line", attrs={
-        "x1": f"{x1:g}", "y1": f"{y1:g}", "x2": f"{x2:g}", "y2": f"{y2:g}",
-        "style": f"stroke: {light('muted')}; stroke-width: 1.5"})
+    return element(
+        "line",
+        attrs={
+            "x1": f"{x1:g}",
+            "y1": f"{y1:g}",
+            "x2": f"{x2:g}",
+            "y2": f"{y2:g}",
+            "style": f"stroke: {light('muted')}; stroke-width: 1.5",
+        },
+    )
 
 
 def _arc(left: float, right: float, y: float) -> Html:
     path = f"M {left - 3:g} {y:g} C {left:g} {y - 15:g} {right:g} {y - 15:g} {right + 3:g} {y:g}"
-    return element("path", attrs={
-        "d": path, "style": f"fill: none; stroke: {light('ink')}; stroke-width: 1.4"})
+    return element(
+        "path", attrs={"d": path, "style": f"fill: none; stroke: {light('ink')}; stroke-width: 1.4"}
+    )
 
 
 def _text(x: float, y: float, content: str, color: str, *, anchor: str = "middle") -> Html:

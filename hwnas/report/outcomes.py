@@ -188,7 +188,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class ShelfModel:
+class Baseline:
     """A human-designed model measured beside the winner."""
 
     name: str
@@ -252,4 +252,4 @@ class Winner:
     params: int | None = None
     files: dict[str, str | None] = field(default_factory=dict)
     precisions: dict[str, InPrecision] = field(default_factory=dict)
-    shelf: tuple[ShelfModel, ...] = ()
+    shelf: tuple[Baseline, ...] = ()

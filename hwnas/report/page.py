@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.journal import write_whole
+from hwnas.io.journal import write_whole
 from hwnas.report.answer import answer_section
 from hwnas.report.facts import RunFacts, read_run, winner_slots
 from hwnas.report.figures import Drawing
@@ -62,10 +62,16 @@ def _header(facts: RunFacts, links: list[tuple[str, str]]) -> Html:
     return element(
         "header",
         element("h1", _title(facts)),
-        element("p", f"Report of the run {facts.run.name}: {version}{how}{started}.",
-                attrs={"class": "muted"}),
-        element("nav", *(element("a", title, attrs={"href": f"#{name}"}) for name, title in links),
-                attrs={"aria-label": "Sections"}),
+        element(
+            "p",
+            f"Report of the run {facts.run.name}: {version}{how}{started}.",
+            attrs={"class": "muted"},
+        ),
+        element(
+            "nav",
+            *(element("a", title, attrs={"href": f"#{name}"}) for name, title in links),
+            attrs={"aria-label": "Sections"},
+        ),
     )
 
 
@@ -75,11 +81,14 @@ def _section(name: str, title: str, body: Html) -> Html:
 
 def _document(title: str, main: Html) -> str:
     style = css_variables() + Path(__file__).with_name("page.css").read_text()
-    head = join([
-        Html('<meta charset="utf-8">'),
-        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        element("title", title),
-        element("style", Html(style)),
-    ], "\n")
+    head = join(
+        [
+            Html('<meta charset="utf-8">'),
+            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            element("title", title),
+            element("style", Html(style)),
+        ],
+        "\n",
+    )
     whole = element("html", element("head", head), element("body", main), attrs={"lang": "en"})
     return f"<!doctype html>\n{whole}\n"

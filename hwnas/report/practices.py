@@ -37,26 +37,47 @@ def _release(facts: RunFacts) -> list[Practice]:
     retrained = facts.retrained
     strategy = facts.setting("search", "strategy")
     return [
-        Practice(RELEASE, "Is the code that trains and scores the final architectures released?",
-                 code, f"It is part of {version}."),
-        Practice(RELEASE, "Is the code of the search space released?",
-                 "no" if space is None else "partly" if own else code,
-                 "The run does not name its space." if space is None else
-                 f"{space} is described by a file of its own: publish it with the run." if own
-                 else f"{space} is part of {version}."),
-        Practice(RELEASE, "Are the hyperparameters and seeds of the final training given?",
-                 "yes" if retrained else "no",
-                 f"Recipe {plain(retrained.recipe)}, seed {retrained.seed}, in retrained.json."
-                 + (f" They were {retrained.init.words}." if retrained.init else "")
-                 if retrained else "No finalist has been trained yet."),
-        Practice(RELEASE, "Is the code of the search method released?",
-                 code if strategy else "no",
-                 f"Strategy {plain(strategy)} is part of {version}." if strategy
-                 else "The configuration names no strategy."),
-        Practice(RELEASE, "Are the hyperparameters and seeds of the search given?",
-                 "yes" if strategy and facts.setting("seed") is not None else "no",
-                 f"config.yaml holds every setting; seed {plain(facts.setting('seed'))}."
-                 if strategy else "There is no resolved configuration in the run."),
+        Practice(
+            RELEASE,
+            "Is the code that trains and scores the final architectures released?",
+            code,
+            f"It is part of {version}.",
+        ),
+        Practice(
+            RELEASE,
+            "Is the code of the search space released?",
+            "no" if space is None else "partly" if own else code,
+            "The run does not name its space."
+            if space is None
+            else f"{space} is described by a file of its own: publish it with the run."
+            if own
+            else f"{space} is part of {version}.",
+        ),
+        Practice(
+            RELEASE,
+            "Are the hyperparameters and seeds of the final training given?",
+            "yes" if retrained else "no",
+            f"Recipe {plain(retrained.recipe)}, seed {retrained.seed}, in retrained.json."
+            + (f" They were {retrained.init.words}." if retrained.init else "")
+            if retrained
+            else "No finalist has been trained yet.",
+        ),
+        Practice(
+            RELEASE,
+            "Is the code of the search method released?",
+            code if strategy else "no",
+            f"Strategy {plain(strategy)} is part of {version}."
+            if strategy
+            else "The configuration names no strategy.",
+        ),
+        Practice(
+            RELEASE,
+            "Are the hyperparameters and seeds of the search given?",
+            "yes" if strategy and facts.setting("seed") is not None else "no",
+            f"config.yaml holds every setting; seed {plain(facts.setting('seed'))}."
+            if strategy
+            else "There is no resolved configuration in the run.",
+        ),
     ]
 
 
@@ -66,23 +87,34 @@ def _comparison(facts: RunFacts) -> list[Practice]:
     kinds = {row.kind for row in facts.bench.rows} if facts.bench else set()
     timed_together = {"finalist", "shelf"} <= kinds
     return [
-        Practice(COMPARE, "Do all compared methods share data, splits, space and training code?",
-                 "partly" if trained else "not applicable",
-                 f"One search method ran; {len(trained)} of {len(shelf)} shelf models have "
-                 "accuracies on the same splits, their notes say how they were trained."
-                 if trained else "One search method ran, and nothing was trained beside it."),
+        Practice(
+            COMPARE,
+            "Do all compared methods share data, splits, space and training code?",
+            "partly" if trained else "not applicable",
+            f"One search method ran; {len(trained)} of {len(shelf)} shelf models have "
+            "accuracies on the same splits, their notes say how they were trained."
+            if trained
+            else "One search method ran, and nothing was trained beside it.",
+        ),
         _confounders(facts),
         Practice(COMPARE, "Were ablations run?", "no", "A run holds one configuration."),
-        Practice(COMPARE, "Was the evaluation protocol the same for all that is compared?",
-                 "yes" if timed_together else "no",
-                 "Finalists and shelf models were timed in one session by one protocol."
-                 if timed_together else
-                 "No session timed finalists and shelf models together."),
-        Practice(COMPARE, "Was performance over time compared?",
-                 "partly" if facts.evaluations else "no",
-                 f"journal.jsonl orders all {len(facts.evaluations)} evaluations with their cost; "
-                 "no other method ran to compare with."
-                 if facts.evaluations else "The journal holds no evaluation."),
+        Practice(
+            COMPARE,
+            "Was the evaluation protocol the same for all that is compared?",
+            "yes" if timed_together else "no",
+            "Finalists and shelf models were timed in one session by one protocol."
+            if timed_together
+            else "No session timed finalists and shelf models together.",
+        ),
+        Practice(
+            COMPARE,
+            "Was performance over time compared?",
+            "partly" if facts.evaluations else "no",
+            f"journal.jsonl orders all {len(facts.evaluations)} evaluations with their cost; "
+            "no other method ran to compare with."
+            if facts.evaluations
+            else "The journal holds no evaluation.",
+        ),
         _random_search(facts),
         _seeds(facts),
         _benchmark(facts),
@@ -94,15 +126,22 @@ def _confounders(facts: RunFacts) -> Practice:
     bench = facts.bench
     if bench is None:
         return Practice(COMPARE, question, "no", "Nothing was measured on the device yet.")
-    where = (f"All on {bench.device} with {bench.runtime} {bench.runtime_version}".rstrip()
-             + f", {plain(bench.threads)} thread(s)")
+    where = (
+        f"All on {bench.device} with {bench.runtime} {bench.runtime_version}".rstrip()
+        + f", {plain(bench.threads)} thread(s)"
+    )
     ratio = bench.drift.ratio if bench.drift else None
     if ratio is None:
-        return Practice(COMPARE, question, "partly",
-                        f"{where}; drift since profiling was not measured.")
+        return Practice(
+            COMPARE, question, "partly", f"{where}; drift since profiling was not measured."
+        )
     small = abs(ratio - 1) <= 0.05
-    return Practice(COMPARE, question, "yes" if small else "partly",
-                    f"{where}; sentinels drifted by {signed_percent(ratio - 1)} since profiling.")
+    return Practice(
+        COMPARE,
+        question,
+        "yes" if small else "partly",
+        f"{where}; sentinels drifted by {signed_percent(ratio - 1)} since profiling.",
+    )
 
 
 def _random_search(facts: RunFacts) -> Practice:
@@ -112,17 +151,29 @@ def _random_search(facts: RunFacts) -> Practice:
         return Practice(COMPARE, question, "not applicable", "This run is a random search.")
     drawn = facts.winner.random_baseline if facts.winner else None
     if drawn is not None:
-        return Practice(COMPARE, question, "yes",
-                        f"{drawn.num_networks} random networks of the same window were trained by "
-                        f"the finalists' recipe; the best has {percent(drawn.test_top1)} on test.")
-    return Practice(COMPARE, question, "no", "Repeat the run with search.strategy: random and the "
-                                             "same number of evaluations.")
+        return Practice(
+            COMPARE,
+            question,
+            "yes",
+            f"{drawn.num_networks} random networks of the same window were trained by "
+            f"the finalists' recipe; the best has {percent(drawn.test_top1)} on test.",
+        )
+    return Practice(
+        COMPARE,
+        question,
+        "no",
+        "Repeat the run with search.strategy: random and the same number of evaluations.",
+    )
 
 
 def _seeds(facts: RunFacts) -> Practice:
     seed = facts.result.seed if facts.result else facts.setting("seed")
-    return Practice(COMPARE, "Were experiments repeated, and their seeds given?", "no",
-                    f"One seed ({plain(seed)}): nothing here tells how results vary with it.")
+    return Practice(
+        COMPARE,
+        "Were experiments repeated, and their seeds given?",
+        "no",
+        f"One seed ({plain(seed)}): nothing here tells how results vary with it.",
+    )
 
 
 def _benchmark(facts: RunFacts) -> Practice:
@@ -130,28 +181,45 @@ def _benchmark(facts: RunFacts) -> Practice:
     evaluator = str(facts.setting("search", "evaluator") or "")
     kind = evaluator.partition(":")[0]
     if kind in ("table", "predictor"):
-        return Practice(COMPARE, question, "partly",
-                        f"The search scored by {evaluator}; it ran once on it.")
+        return Practice(
+            COMPARE, question, "partly", f"The search scored by {evaluator}; it ran once on it."
+        )
     return Practice(COMPARE, question, "no", "The search scored networks that it trained.")
 
 
 def _reporting(facts: RunFacts) -> list[Practice]:
-    present = {"environment": facts.env is not None, "configuration": bool(facts.config),
-               "measuring protocol": facts.bench is not None and bool(facts.bench.protocol)}
+    present = {
+        "environment": facts.env is not None,
+        "configuration": bool(facts.config),
+        "measuring protocol": facts.bench is not None and bool(facts.bench.protocol),
+    }
     absent = [name for name, there in present.items() if not there]
     stages = {stage.stage for stage in facts.stages}
-    lacking = [name for name in ("profile", "search", "retrain", "export", "bench")
-               if name not in stages]
+    lacking = [
+        name for name in ("profile", "search", "retrain", "export", "bench") if name not in stages
+    ]
     total = sum(stage.wall_s for stage in facts.stages)
     return [
-        Practice(REPORT, "Is it told how hyperparameters were tuned, and at what cost?", "no",
-                 "The run used its recipe as given; how that was chosen is not recorded."),
-        Practice(REPORT, "Is the time of the whole method given, not of the search alone?",
-                 "yes" if not lacking else "partly" if stages else "no",
-                 f"{seconds(total)} in all, by stage in the cost ledger." if not lacking else
-                 f"The ledger lacks {', '.join(lacking)}."),
-        Practice(REPORT, "Are all details of the experimental setup given?",
-                 "yes" if not absent else "partly" if len(absent) < len(present) else "no",
-                 "Environment, configuration and measuring protocol are on this page."
-                 if not absent else f"Missing: {', '.join(absent)}."),
+        Practice(
+            REPORT,
+            "Is it told how hyperparameters were tuned, and at what cost?",
+            "no",
+            "The run used its recipe as given; how that was chosen is not recorded.",
+        ),
+        Practice(
+            REPORT,
+            "Is the time of the whole method given, not of the search alone?",
+            "yes" if not lacking else "partly" if stages else "no",
+            f"{seconds(total)} in all, by stage in the cost ledger."
+            if not lacking
+            else f"The ledger lacks {', '.join(lacking)}.",
+        ),
+        Practice(
+            REPORT,
+            "Are all details of the experimental setup given?",
+            "yes" if not absent else "partly" if len(absent) < len(present) else "no",
+            "Environment, configuration and measuring protocol are on this page."
+            if not absent
+            else f"Missing: {', '.join(absent)}.",
+        ),
     ]

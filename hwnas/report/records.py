@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from hwnas.errors import InputError
-from hwnas.interfaces import Objective
+from hwnas.protocols import Objective
 from hwnas.report.markup import printable
 
 Record = TypeVar("Record")

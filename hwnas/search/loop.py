@@ -14,9 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
-from hwnas.interfaces import Evaluation, Evaluator, LatencyModel, Searcher, SearchSpace
-from hwnas.journal import Journal
-from hwnas.search.journal_records import evaluation_of, evaluation_record
+from hwnas.io.journal import Journal
+from hwnas.protocols import Evaluation, Evaluator, LatencyModel, Searcher, SearchSpace
+from hwnas.search.records import evaluation_of, evaluation_record
 
 SYNC_S = 0.2  # a loss of power may cost the evaluations of this long, a kill none
 
@@ -94,8 +94,10 @@ class SearchLoop:
             elif record["arch_id"] != arch.arch_id:
                 raise InputError(
                     str(self.journal.path),
-                    [f"evaluation {start + place} is of {record['arch_id']}, but this search asks "
-                     f"for {arch.arch_id}"],
+                    [
+                        f"evaluation {start + place} is of {record['arch_id']}, but this search "
+                        f"asks for {arch.arch_id}"
+                    ],
                     "resume with the table, seed and options of the run, or begin another",
                 )
             else:

@@ -55,6 +55,8 @@ def hypervolume(values: NDArray[np.float64], reference: NDArray[np.float64]) -> 
     ordered = inside[non_dominated(inside)]
     ordered = ordered[np.argsort(ordered[:, -1], kind="stable")]
     depths = np.diff(np.append(ordered[:, -1], reference[-1]))
-    slices = (hypervolume(ordered[: i + 1, :-1], reference[:-1]) if depth > 0 else 0.0
-              for i, depth in enumerate(depths))
+    slices = (
+        hypervolume(ordered[: i + 1, :-1], reference[:-1]) if depth > 0 else 0.0
+        for i, depth in enumerate(depths)
+    )
     return float(sum(depth * area for depth, area in zip(depths, slices, strict=True)))

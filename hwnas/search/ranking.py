@@ -55,8 +55,9 @@ def rank_agreement(
     count = len(scratch)
     labels = np.zeros(count) if groups is None else np.asarray(groups)
     alike = labels[:, None] == labels[None, :]
-    found, by_macs = (_taus(np.ones((1, count)), *_signs(given, scratch, alike))[0]
-                      for given in (searched, macs))
+    found, by_macs = (
+        _taus(np.ones((1, count)), *_signs(given, scratch, alike))[0] for given in (searched, macs)
+    )
     interval = None
     if found is not None:
         rng = stream(seed, "rank agreement")
@@ -66,16 +67,23 @@ def rank_agreement(
         low, high = np.percentile(taus, [2.5, 97.5])
         interval = float(low), float(high)
     num_groups = max(1, len(np.unique(labels)))
-    return RankAgreement(count, found, interval, by_macs,
-                         _statement(count, num_groups, found, interval, by_macs), num_groups)
+    return RankAgreement(
+        count,
+        found,
+        interval,
+        by_macs,
+        _statement(count, num_groups, found, interval, by_macs),
+        num_groups,
+    )
 
 
 def _signs(
     left: Sequence[float], right: Sequence[float], alike: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
     """Return for each pair of networks of one group which is the higher, by either scoring."""
-    first, second = (np.sign(np.subtract.outer(np.asarray(v), np.asarray(v))) * alike
-                     for v in (left, right))
+    first, second = (
+        np.sign(np.subtract.outer(np.asarray(v), np.asarray(v))) * alike for v in (left, right)
+    )
     return first, second
 
 
@@ -93,26 +101,45 @@ def _taus(times: Floats, left: Floats, right: Floats) -> list[float | None]:
         return weighted
 
     both, one, other = pairs(left * right), pairs(left**2), pairs(right**2)
-    return [float(agreed / np.sqrt(a * b)) if a * b > 0 else None
-            for agreed, a, b in zip(both, one, other, strict=True)]
+    return [
+        float(agreed / np.sqrt(a * b)) if a * b > 0 else None
+        for agreed, a, b in zip(both, one, other, strict=True)
+    ]
 
 
 def _statement(
-    count: int, num_groups: int, tau: float | None, interval: tuple[float, float] | None,
+    count: int,
+    num_groups: int,
+    tau: float | None,
+    interval: tuple[float, float] | None,
     macs_tau: float | None,
 ) -> str:
     if tau is None or interval is None:
-        return (f"With {count} networks, or none that differ, nothing can be said of how the "
-                "search's ranking agrees with training from scratch.")
+        return (
+            f"With {count} networks, or none that differ, nothing can be said of how the "
+            "search's ranking agrees with training from scratch."
+        )
     if count < FEW:
         scored = f" of {num_groups} supernets" if num_groups > 1 else ""
-        return (f"{count} networks{scored} are too few to say whether the search's ranking agrees "
-                f"with training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
-                f"{interval[1]:.2f}): the finalists' order is that of training, not of the search.")
-    within = (f", compared within each of the {num_groups} supernets that scored them,"
-              if num_groups > 1 else "")
-    verdict = ("agrees with" if interval[0] > 0 else "contradicts" if interval[1] < 0
-               else "cannot be told from chance against")
+        return (
+            f"{count} networks{scored} are too few to say whether the search's ranking agrees "
+            f"with training from scratch (tau {tau:.2f}, 95 % interval {interval[0]:.2f} to "
+            f"{interval[1]:.2f}): the finalists' order is that of training, not of the search."
+        )
+    within = (
+        f", compared within each of the {num_groups} supernets that scored them,"
+        if num_groups > 1
+        else ""
+    )
+    verdict = (
+        "agrees with"
+        if interval[0] > 0
+        else "contradicts"
+        if interval[1] < 0
+        else "cannot be told from chance against"
+    )
     beside = "" if macs_tau is None else f"; MACs alone reach {macs_tau:.2f}"
-    return (f"Over {count} networks{within} the search's ranking {verdict} training from scratch "
-            f"(tau {tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}.")
+    return (
+        f"Over {count} networks{within} the search's ranking {verdict} training from scratch "
+        f"(tau {tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}."
+    )

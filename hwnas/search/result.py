@@ -71,8 +71,13 @@ def shadow_price(best: Record, records: Sequence[Record]) -> Record | None:
     evaluated network is both.
     """
     value = best["objectives"]["top1"]["value"]
-    better = [r for r in records if _is_scored(r) and r["latency_ms"] > best["latency_ms"]
-              and r["objectives"]["top1"]["value"] > value]
+    better = [
+        r
+        for r in records
+        if _is_scored(r)
+        and r["latency_ms"] > best["latency_ms"]
+        and r["objectives"]["top1"]["value"] > value
+    ]
     if not better:
         return None
     found = min(better, key=lambda r: (r["latency_ms"], rank_key(r)))
@@ -86,7 +91,8 @@ def shadow_price(best: Record, records: Sequence[Record]) -> Record | None:
         "top1_per_ms": gain / more_ms,
         "changes": [
             {"choice": name, "from": before.get(name), "to": after.get(name)}
-            for name in sorted({*before, *after}) if before.get(name) != after.get(name)
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
         ],
     }
 

@@ -14,8 +14,8 @@ import orjson
 
 from hwnas.arch import SCHEMA, Arch
 from hwnas.errors import InputError
-from hwnas.interfaces import Codes, SearchSpace
-from hwnas.journal import canonical_json
+from hwnas.io.journal import canonical_json
+from hwnas.protocols import Codes, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,11 @@ def arch_ids(space: SearchSpace, codes: Codes) -> list[str]:
     """
     order = sorted(range(len(space.choices)), key=lambda i: space.choices[i].name)
     pieces = [
-        [f"{json.dumps(space.choices[i].name)}:{json.dumps(option)}"
-         for option in space.choices[i].options] + [""]
+        [
+            f"{json.dumps(space.choices[i].name)}:{json.dumps(option)}"
+            for option in space.choices[i].options
+        ]
+        + [""]
         for i in order
     ]
     tail = f'}},"schema":{SCHEMA},"space":{json.dumps(space.name)}}}'
@@ -144,10 +147,23 @@ def read_arch(path: Path) -> dict[str, Any]:
     if isinstance(value, dict) and isinstance(value.get("arch"), dict):
         value = value["arch"]  # an exported arch.json holds the architecture under this key
     if not isinstance(value, dict) or set(value) != {"schema", "space", "choices"}:
-        raise InputError(str(path), ["an architecture has exactly the keys schema, space and "
-                                     f"choices, got {canonical_json(value)[:80]}"])
-    if value["schema"] != SCHEMA or not isinstance(value["space"], str) or not isinstance(
-            value["choices"], dict):
-        raise InputError(str(path), [f"schema must be {SCHEMA}, space a name and choices an object "
-                                     f"of choice: option, got {canonical_json(value)[:80]}"])
+        raise InputError(
+            str(path),
+            [
+                "an architecture has exactly the keys schema, space and "
+                f"choices, got {canonical_json(value)[:80]}"
+            ],
+        )
+    if (
+        value["schema"] != SCHEMA
+        or not isinstance(value["space"], str)
+        or not isinstance(value["choices"], dict)
+    ):
+        raise InputError(
+            str(path),
+            [
+                f"schema must be {SCHEMA}, space a name and choices an object "
+                f"of choice: option, got {canonical_json(value)[:80]}"
+            ],
+        )
     return value

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.errors import InputError
-from hwnas.interfaces import SearchSpace
 from hwnas.ops import make_divisible
+from hwnas.protocols import SearchSpace
+from hwnas.space.cells.darts import Darts
+from hwnas.space.cells.nasbench201 import NasBench201
 from hwnas.space.chain import Block, ChainSpace, Head, Identity, LayerOption, Stage
 from hwnas.space.custom import load_chain_space
-from hwnas.space.darts import Darts
 from hwnas.space.elastic import ElasticSpace, ofa_mbv3
-from hwnas.space.mobile import mobile
-from hwnas.space.nasbench201 import NasBench201
+from hwnas.space.mobile.space import mobile
 
 Params = Mapping[str, int | float]
 
@@ -133,8 +133,15 @@ def _fbnet_plan(
         options[f"k{kernel}_e6"] = Block(kernel, 6, "relu")
     options["skip"] = Identity("relu")
     width_mult = float(params["width_mult"])
-    plan = ((16, 1, 1), (24, 4, second_stride), (32, 4, 2), (64, 4, 2), (112, 4, 1),
-            (184, 4, 2), (352, 1, 1))
+    plan = (
+        (16, 1, 1),
+        (24, 4, second_stride),
+        (32, 4, 2),
+        (64, 4, 2),
+        (112, 4, 1),
+        (184, 4, 2),
+        (352, 1, 1),
+    )
     return ChainSpace(
         name=name,
         input_size=int(params["input_size"]),
@@ -280,8 +287,10 @@ def with_params(name: str, **params: int) -> str:
     unknown = sorted(set(params) - set(defaults))
     if unknown:
         allowed = ", ".join(f"{key}={value}" for key, value in defaults.items())
-        raise InputError(f"space {name!r}", [f"{key!r} is not one of its parameters; they are "
-                                             f"{allowed}" for key in unknown])
+        raise InputError(
+            f"space {name!r}",
+            [f"{key!r} is not one of its parameters; they are {allowed}" for key in unknown],
+        )
     return canonical_name(base, {**defaults, **_parse_params(name, defaults, text), **params})
 
 

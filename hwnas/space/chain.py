@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 
 from hwnas.arch import Arch, Choice, Option, short_hash
-from hwnas.interfaces import Codes, Factor, Wiring
-from hwnas.journal import canonical_json
+from hwnas.io.journal import canonical_json
 from hwnas.ops import OpSpec, Shape, make_divisible
+from hwnas.protocols import Codes, Factor, Wiring
 from hwnas.space.codes import checked_arch, decode, encode
 
 
@@ -70,8 +70,15 @@ class Conv:
 
     def op(self, in_shape: Shape, out_channels: int, stride: int) -> OpSpec:
         """Return the operation of this convolution at this place of a network."""
-        return OpSpec.make("conv", in_shape, out_channels, kernel=self.kernel, stride=stride,
-                           act=self.act, groups=self.groups)
+        return OpSpec.make(
+            "conv",
+            in_shape,
+            out_channels,
+            kernel=self.kernel,
+            stride=stride,
+            act=self.act,
+            groups=self.groups,
+        )
 
 
 @dataclass(frozen=True)
@@ -138,9 +145,7 @@ class ChainSpace:
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
         """One choice per searched layer."""
-        return tuple(
-            Choice(name, options) for name, options, _ in self._slots if name is not None
-        )
+        return tuple(Choice(name, options) for name, options, _ in self._slots if name is not None)
 
     @cached_property
     def _slots(self) -> tuple[tuple[str | None, tuple[str, ...], tuple[OpSpec | None, ...]], ...]:
@@ -148,8 +153,14 @@ class ChainSpace:
         return tuple(self._walk())
 
     def _walk(self) -> Iterator[tuple[str | None, tuple[str, ...], tuple[OpSpec | None, ...]]]:
-        stem = OpSpec.make("conv", self.input_shape, self.stem_width, kernel=3,
-                           stride=self.stem_stride, act=self.stem_act)
+        stem = OpSpec.make(
+            "conv",
+            self.input_shape,
+            self.stem_width,
+            kernel=3,
+            stride=self.stem_stride,
+            act=self.stem_act,
+        )
         yield None, (), (stem,)
         shape, number = stem.out_shape, 0
         for stage in self.stages:
@@ -165,8 +176,14 @@ class ChainSpace:
                     yield f"{self.layer_name}{number}", names, ops
                 probe = OpSpec.make("conv", shape, stage.width, kernel=1, stride=stride)
                 shape = probe.out_shape
-        head = OpSpec.make("head", shape, self.num_classes, hidden=self.head.hidden,
-                           features=self.head.features, act=self.head.act)
+        head = OpSpec.make(
+            "head",
+            shape,
+            self.num_classes,
+            hidden=self.head.hidden,
+            features=self.head.features,
+            act=self.head.act,
+        )
         yield None, (), (head,)
 
     def arch(self, choices: Mapping[str, Option]) -> Arch:
@@ -198,8 +215,9 @@ class ChainSpace:
             ops = self._slots[place][2]
             known = np.array([numbers.setdefault(op, len(numbers)) for op in ops], codes.dtype)
             column = place_of.get(place)
-            columns.append(np.full(len(codes), known[0]) if column is None
-                           else known[codes[:, column]])
+            columns.append(
+                np.full(len(codes), known[0]) if column is None else known[codes[:, column]]
+            )
         keys = np.stack(columns, axis=1) if columns else codes.copy()
         order = np.argsort(keys == 0, axis=1, kind="stable")
         return np.take_along_axis(keys, order, axis=1)

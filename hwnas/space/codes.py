@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hwnas.arch import Arch, Choice, Option
 from hwnas.errors import InputError
-from hwnas.interfaces import Codes, SearchSpace
 from hwnas.ops import OpSpec
+from hwnas.protocols import Codes, SearchSpace
 
 
 def checked_arch(
@@ -34,15 +34,20 @@ def checked_arch(
     for name, choice in known.items():
         if name not in there:
             if name in choices:
-                problems.append(f"choice {name!r} does not exist in this architecture: leave it "
-                                "out, or change the choice (a depth) that decides so")
+                problems.append(
+                    f"choice {name!r} does not exist in this architecture: leave it "
+                    "out, or change the choice (a depth) that decides so"
+                )
         elif name not in choices:
             problems.append(f"choice {name!r} is missing; allowed: {_listed(choice)}")
         elif not any(_same(choices[name], option) for option in choice.options):
             problems.append(f"choice {name!r} is {choices[name]!r}; allowed: {_listed(choice)}")
     if problems:
-        raise InputError(f"architecture of space {space.name}", problems,
-                         f"'hwnas spaces show {space.name}' prints an example")
+        raise InputError(
+            f"architecture of space {space.name}",
+            problems,
+            f"'hwnas spaces show {space.name}' prints an example",
+        )
     return Arch.make(space.name, choices)
 
 
@@ -69,8 +74,10 @@ def encode(choices: Sequence[Choice], archs: Sequence[Arch]) -> Codes:
         try:
             rows.append([table[chosen[name]] if name in chosen else -1 for name, table in index])
         except KeyError as error:
-            raise ValueError(f"architecture {arch.arch_id} of space {arch.space} has the option "
-                             f"{error}, which these choices do not") from None
+            raise ValueError(
+                f"architecture {arch.arch_id} of space {arch.space} has the option "
+                f"{error}, which these choices do not"
+            ) from None
     return np.array(rows, dtype=np.int16).reshape(len(archs), len(choices))
 
 
@@ -79,8 +86,11 @@ def decode(space: str, choices: Sequence[Choice], codes: Codes) -> list[Arch]:
     return [
         Arch.make(
             space,
-            {choice.name: choice.options[i] for choice, i in zip(choices, row, strict=True)
-             if i >= 0},
+            {
+                choice.name: choice.options[i]
+                for choice, i in zip(choices, row, strict=True)
+                if i >= 0
+            },
         )
         for row in codes.tolist()
     ]

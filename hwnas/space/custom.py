@@ -9,8 +9,8 @@ from pydantic import Field
 
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
-from hwnas.files import FileModel, load_model
-from hwnas.journal import canonical_json
+from hwnas.io.journal import canonical_json
+from hwnas.io.schemas import FileSchema, load_model
 from hwnas.ops import ACTIVATIONS
 from hwnas.space.chain import Block, ChainSpace, Conv, Head, Identity, LayerOption, Stage
 
@@ -19,7 +19,7 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 assert Activation.__args__ == ACTIVATIONS  # type: ignore[attr-defined]
 
 
-class BlockModel(FileModel):
+class BlockSchema(FileSchema):
     """An inverted residual block."""
 
     kind: Literal["mbconv"]
@@ -33,11 +33,12 @@ class BlockModel(FileModel):
 
     def option(self) -> LayerOption:
         """Return the space's value."""
-        return Block(self.kernel, self.expand, self.act, self.se, self.se_gate, self.expand_conv,
-                     self.groups)
+        return Block(
+            self.kernel, self.expand, self.act, self.se, self.se_gate, self.expand_conv, self.groups
+        )
 
 
-class ConvModel(FileModel):
+class ConvSchema(FileSchema):
     """A plain convolution."""
 
     kind: Literal["conv"]
@@ -50,7 +51,7 @@ class ConvModel(FileModel):
         return Conv(self.kernel, self.act, self.groups)
 
 
-class IdentityModel(FileModel):
+class IdentitySchema(FileSchema):
     """Nothing; a projection where the shape changes."""
 
     kind: Literal["identity"]
@@ -61,10 +62,10 @@ class IdentityModel(FileModel):
         return Identity(self.act)
 
 
-OptionModel = Annotated[BlockModel | ConvModel | IdentityModel, Field(discriminator="kind")]
+OptionSchema = Annotated[BlockSchema | ConvSchema | IdentitySchema, Field(discriminator="kind")]
 
 
-class StageModel(FileModel):
+class StageSchema(FileSchema):
     """A run of layers of one width."""
 
     width: Width
@@ -75,7 +76,7 @@ class StageModel(FileModel):
     fixed: str | None = None
 
 
-class StemModel(FileModel):
+class StemSchema(FileSchema):
     """The first convolution, 3x3."""
 
     width: Width
@@ -83,7 +84,7 @@ class StemModel(FileModel):
     act: Activation = "relu6"
 
 
-class HeadModel(FileModel):
+class HeadSchema(FileSchema):
     """What follows the last stage."""
 
     hidden: Annotated[int, Field(ge=0, le=16384)] = 0
@@ -91,17 +92,17 @@ class HeadModel(FileModel):
     act: Activation = "relu6"
 
 
-class SpaceModel(FileModel):
+class SpaceSchema(FileSchema):
     """A chain space's file."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
     input_size: Annotated[int, Field(ge=8, le=1024)]
     num_classes: Annotated[int, Field(ge=2, le=100_000)]
-    stem: StemModel
-    options: dict[str, OptionModel]
-    stages: Annotated[tuple[StageModel, ...], Field(min_length=1)]
-    head: HeadModel = HeadModel()
+    stem: StemSchema
+    options: dict[str, OptionSchema]
+    stages: Annotated[tuple[StageSchema, ...], Field(min_length=1)]
+    head: HeadSchema = HeadSchema()
     layer_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,20}$")] = "layer"
 
 
@@ -116,7 +117,7 @@ def load_chain_space(
     Raises:
         InputError: all problems of the file at once, each with its place.
     """
-    model = load_model(SpaceModel, path)
+    model = load_model(SpaceSchema, path)
     problems = _problems(model)
     if problems:
         raise InputError(str(path), problems)
@@ -154,15 +155,17 @@ def load_chain_space(
     return space
 
 
-def _problems(model: SpaceModel) -> list[str]:
+def _problems(model: SpaceSchema) -> list[str]:
     problems = []
     for number, stage in enumerate(model.stages):
         place = f"stages.{number}"
         named = (*stage.options, *stage.same_shape_options, *([stage.fixed] if stage.fixed else []))
         for name in named:
             if name not in model.options:
-                problems.append(f"{place}: option {name!r} is not under options; those are "
-                                f"{', '.join(model.options)}")
+                problems.append(
+                    f"{place}: option {name!r} is not under options; those are "
+                    f"{', '.join(model.options)}"
+                )
         if bool(stage.options) == bool(stage.fixed):
             problems.append(f"{place}: needs either options (a choice) or fixed (none)")
         if stage.fixed and stage.same_shape_options:

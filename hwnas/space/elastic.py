@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.arch import Arch, Choice, Option
-from hwnas.interfaces import Codes, Factor, Wiring
 from hwnas.ops import OpSpec, Shape, make_divisible
+from hwnas.protocols import Codes, Factor, Wiring
 from hwnas.space.chain import Block, network_id
 from hwnas.space.codes import checked_arch, decode, encode
 
@@ -96,8 +96,9 @@ class ElasticSpace:
         return {resolution: self._walk(resolution) for resolution in self.resolutions}
 
     def _walk(self, resolution: int) -> _Sizes:
-        stem = OpSpec.make("conv", (3, resolution, resolution), self.stem_width, kernel=3,
-                           stride=2, act="hswish")
+        stem = OpSpec.make(
+            "conv", (3, resolution, resolution), self.stem_width, kernel=3, stride=2, act="hswish"
+        )
         first = Block(3, 1, "relu").op(stem.out_shape, self.stem_width, 1)
         shape, stages = first.out_shape, []
         for stage in self.stages:
@@ -111,8 +112,15 @@ class ElasticSpace:
                 blocks.append(ops)
                 shape = ops[0, 0].out_shape
             stages.append(tuple(blocks))
-        head = OpSpec.make("head", shape, self.num_classes, hidden=self.hidden, act="hswish",
-                           features=self.features, features_bias=False)
+        head = OpSpec.make(
+            "head",
+            shape,
+            self.num_classes,
+            hidden=self.hidden,
+            act="hswish",
+            features=self.features,
+            features_bias=False,
+        )
         return _Sizes(stem, first, tuple(stages), head)
 
     def arch(self, choices: Mapping[str, Option]) -> Arch:
@@ -148,7 +156,7 @@ class ElasticSpace:
             depth = np.array(self.depths)[mended[:, self._depth_column(stage)]]
             for block in range(self.depths[0], self.depths[-1]):
                 column = self._kernel_column(stage, block)
-                mended[depth <= block, column:column + 2] = -1
+                mended[depth <= block, column : column + 2] = -1
         return mended
 
     def network_keys(self, codes: Codes) -> Codes:
@@ -181,8 +189,10 @@ class ElasticSpace:
     @cached_property
     def _factors(self) -> tuple[Factor, ...]:
         at = [self._sizes[resolution] for resolution in self.resolutions]
-        factors = [Factor((0,), _objects([size.stem for size in at])),
-                   Factor((0,), _objects([size.first for size in at]))]
+        factors = [
+            Factor((0,), _objects([size.stem for size in at])),
+            Factor((0,), _objects([size.first for size in at])),
+        ]
         for stage in range(len(self.stages)):
             for block in range(self.depths[-1]):
                 ops = np.stack([size.blocks[stage][block] for size in at])
@@ -225,6 +235,7 @@ def _objects(ops: Sequence[OpSpec]) -> NDArray[np.object_]:
 
 def ofa_mbv3(name: str, width_mult: float, num_classes: int) -> ElasticSpace:
     """Return the Once-for-All MobileNetV3 space; supernets are published at width 1.0 and 1.2."""
+
     def width(channels: int) -> int:
         return make_divisible(channels * width_mult)
 

@@ -9,8 +9,8 @@ import numpy as np
 from hwnas.additive.graph import Term, build_graph
 from hwnas.additive.grid import num_codes
 from hwnas.additive.optimum import cheapest, dearest
-from hwnas.interfaces import SearchSpace
 from hwnas.ops import OpSpec
+from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops, symbol_counts
 

@@ -10,13 +10,13 @@ from hwnas.train.engine import (
     evaluate,
     fit,
 )
-from hwnas.train.recipe import Recipe, RecipeModel
+from hwnas.train.recipe import Recipe, RecipeSchema
 
 __all__ = [
     "DivergedError",
     "EpochReport",
     "Recipe",
-    "RecipeModel",
+    "RecipeSchema",
     "Score",
     "TrainResult",
     "core_seconds",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
-from hwnas.journal import canonical_json, write_whole
+from hwnas.io.journal import canonical_json, write_whole
 
 SCHEMA = 2
 
@@ -52,8 +52,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise InputError(str(path), [f"not a whole safetensors file: {error}"]) from error
     problems = _differences(network.state_dict(), tensors)
     if problems:
-        raise InputError(str(path), problems,
-                         "give the weights of this architecture, of the same space and classes")
+        raise InputError(
+            str(path),
+            problems,
+            "give the weights of this architecture, of the same space and classes",
+        )
     network.load_state_dict(tensors)
 
 
@@ -76,16 +79,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(str(path), ["there is no such file"]) from None
     except Exception as error:  # a broken file can make torch raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(str(path), [f"cannot be read as a file of tensors alone: {reason}"],
-                         "give weights as safetensors, or a state_dict saved by torch.save"
-                         ) from error
+        raise InputError(
+            str(path),
+            [f"cannot be read as a file of tensors alone: {reason}"],
+            "give weights as safetensors, or a state_dict saved by torch.save",
+        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping):
-        raise InputError(str(path), [f"holds {type(state).__name__}, not named tensors"],
-                         "save a network's state_dict by torch.save")
-    others = [f"{name}: {type(value).__name__}, not a tensor" for name, value in state.items()
-              if not isinstance(value, Tensor)]
+        raise InputError(
+            str(path),
+            [f"holds {type(state).__name__}, not named tensors"],
+            "save a network's state_dict by torch.save",
+        )
+    others = [
+        f"{name}: {type(value).__name__}, not a tensor"
+        for name, value in state.items()
+        if not isinstance(value, Tensor)
+    ]
     if others:
         raise InputError(str(path), others, "save a network's state_dict by torch.save")
     return {str(name): value for name, value in state.items()}
@@ -139,19 +150,20 @@ def save_checkpoint(
 ) -> None:
     """Write the state after an epoch, whole; ``identity`` says what training it belongs to."""
     stream = io.BytesIO()
-    torch.save({
-        "schema": SCHEMA,
-        "identity": dict(identity),
-        "machine": asdict(Machine.here()),
-        "progress": asdict(progress),
-        **parts,
-    }, stream)
+    torch.save(
+        {
+            "schema": SCHEMA,
+            "identity": dict(identity),
+            "machine": asdict(Machine.here()),
+            "progress": asdict(progress),
+            **parts,
+        },
+        stream,
+    )
     write_whole(path, stream.getvalue())
 
 
-def load_checkpoint(
-    path: Path, identity: Mapping[str, Any]
-) -> tuple[dict[str, Any], Progress]:
+def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any], Progress]:
     """Return the parts and the progress; warns if bit-equality cannot be kept here.
 
     Raises:
@@ -159,20 +171,32 @@ def load_checkpoint(
     """
     state = _read_state(path)
     other = state["identity"]
-    problems = [f"{key}: the checkpoint has {other.get(key)!r}, this training {value!r}"
-                for key, value in identity.items() if other.get(key) != value]
+    problems = [
+        f"{key}: the checkpoint has {other.get(key)!r}, this training {value!r}"
+        for key, value in identity.items()
+        if other.get(key) != value
+    ]
     if problems:
-        raise InputError(f"checkpoint {path}", problems,
-                         "resume with what it was made with, or remove it to start anew")
+        raise InputError(
+            f"checkpoint {path}",
+            problems,
+            "resume with what it was made with, or remove it to start anew",
+        )
     if state["machine"] != asdict(Machine.here()):
-        warnings.warn(f"{path} was made with {state['machine']}, this is "
-                      f"{asdict(Machine.here())}: the result can differ in the last digits from "
-                      "an unbroken run", stacklevel=3)
+        warnings.warn(
+            f"{path} was made with {state['machine']}, this is "
+            f"{asdict(Machine.here())}: the result can differ in the last digits from "
+            "an unbroken run",
+            stacklevel=3,
+        )
     try:
         progress = Progress(**state["progress"])
     except TypeError as error:
-        raise InputError(f"checkpoint {path}", [f"its progress cannot be read: {error}"],
-                         "remove it to start anew") from error
+        raise InputError(
+            f"checkpoint {path}",
+            [f"its progress cannot be read: {error}"],
+            "remove it to start anew",
+        ) from error
     return {key: state[key] for key in PARTS}, progress
 
 
@@ -184,16 +208,26 @@ def _read_state(path: Path) -> dict[str, Any]:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file can make torch raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"checkpoint {path}", [f"cannot be read: {reason}"],
-                         "remove it to start anew") from error
+        raise InputError(
+            f"checkpoint {path}", [f"cannot be read: {reason}"], "remove it to start anew"
+        ) from error
     keys = {"schema", "identity", "machine", "progress", *PARTS}
     schema = state.get("schema") if isinstance(state, dict) else None
     if isinstance(schema, int) and schema != SCHEMA:
-        raise InputError(f"checkpoint {path}", [f"has schema {schema}, this version of hwnas reads "
-                                                f"schema {SCHEMA}"],
-                         "continue with the version that wrote it, or remove it to start anew")
-    if schema != SCHEMA or set(state) != keys or not isinstance(
-            state["identity"], dict) or not isinstance(state["progress"], dict):
-        raise InputError(f"checkpoint {path}", [f"is not a training checkpoint of schema {SCHEMA}"],
-                         "remove it to start anew")
+        raise InputError(
+            f"checkpoint {path}",
+            [f"has schema {schema}, this version of hwnas reads schema {SCHEMA}"],
+            "continue with the version that wrote it, or remove it to start anew",
+        )
+    if (
+        schema != SCHEMA
+        or set(state) != keys
+        or not isinstance(state["identity"], dict)
+        or not isinstance(state["progress"], dict)
+    ):
+        raise InputError(
+            f"checkpoint {path}",
+            [f"is not a training checkpoint of schema {SCHEMA}"],
+            "remove it to start anew",
+        )
     return dict(state)

@@ -1,7 +1,7 @@
 """The engine: one step and one loop for every training, of networks, supernets and gates.
 
-A :class:`Companion` says which network each step trains (a plain training has one; a supernet has a
-path per step) and may act between steps (the gates of ProxylessNAS). Its state travels in the
+A :class:`TrainingStrategy` says which network each step trains (a plain training has one; a supernet
+has a path per step) and may act between steps (the gates of ProxylessNAS). Its state travels in the
 checkpoint, so an interrupted training continues bit for bit, whoever accompanies it.
 """
 
@@ -74,7 +74,7 @@ class Score:
     num_images: int
 
 
-class Companion(Protocol):
+class TrainingStrategy(Protocol):
     """What accompanies a training: it chooses what each step trains, and may act in between."""
 
     def identity(self) -> Mapping[str, Any]:
@@ -97,7 +97,7 @@ class Companion(Protocol):
 
 
 @dataclass(frozen=True)
-class Alone:
+class SingleNetwork:
     """The companion of a plain training: every step trains the whole network."""
 
     network: nn.Module
@@ -135,7 +135,7 @@ def fit(
     torch_device: str | torch.device = "cpu",
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    companion: Companion | None = None,
+    companion: TrainingStrategy | None = None,
 ) -> TrainResult:
     """Train ``network`` in place on ``splits`` by ``recipe``.
 
@@ -151,15 +151,31 @@ def fit(
     """
     device = torch.device(torch_device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = Training(network, dataset, tuple(splits), recipe, seed, device, checkpoint,
-                   companion or Alone(network))
+    run = Training(
+        network,
+        dataset,
+        tuple(splits),
+        recipe,
+        seed,
+        device,
+        checkpoint,
+        companion or SingleNetwork(network),
+    )
     progress = run.resume()
 
     def report() -> None:
         if on_epoch is not None:
             lr = recipe.lr_at(progress.steps - 1, run.steps_per_epoch)
-            on_epoch(EpochReport(progress.epochs, recipe.epochs, progress.loss, lr,
-                                 progress.wall_s, progress.record))
+            on_epoch(
+                EpochReport(
+                    progress.epochs,
+                    recipe.epochs,
+                    progress.loss,
+                    lr,
+                    progress.wall_s,
+                    progress.record,
+                )
+            )
 
     if progress.epochs:
         report()
@@ -169,8 +185,14 @@ def fit(
             save_checkpoint(checkpoint, run.identity, run.parts(), progress)
         report()
     run.finish()
-    return TrainResult(progress.epochs, progress.steps, progress.images_trained, progress.wall_s,
-                       progress.core_s, progress.loss)
+    return TrainResult(
+        progress.epochs,
+        progress.steps,
+        progress.images_trained,
+        progress.wall_s,
+        progress.core_s,
+        progress.loss,
+    )
 
 
 class Training:
@@ -185,7 +207,7 @@ class Training:
         seed: int,
         device: torch.device,
         checkpoint: Path | None,
-        companion: Companion,
+        companion: TrainingStrategy,
     ) -> None:
         self.network = network
         self.dataset = dataset
@@ -197,8 +219,10 @@ class Training:
         self.companion = companion
         sizes = dataset.batch_sizes(splits, batch_size=recipe.batch_size, training=True)
         if not sizes:
-            raise UsageError(f"data set {dataset.name}: training on {', '.join(splits)} needs at "
-                             "least 2 images. Next: add images or train on more splits.")
+            raise UsageError(
+                f"data set {dataset.name}: training on {', '.join(splits)} needs at "
+                "least 2 images. Next: add images or train on more splits."
+            )
         self.steps_per_epoch = len(sizes)
         self.parameters = list(network.parameters())
         self.optimiser = optimiser_of(network, recipe)
@@ -245,9 +269,15 @@ class Training:
         self.network.train()
         step, num_images, total_loss = before.steps, 0, 0.0
         batches = self.dataset.batches(
-            self.splits, batch_size=self.recipe.batch_size, seed=self.seed, epoch=before.epochs,
-            shuffle=True, augment=self.recipe.augment, randaugment=self.recipe.randaugment,
-            torch_device=self.device, part=(ranks.rank(), ranks.world_size()),
+            self.splits,
+            batch_size=self.recipe.batch_size,
+            seed=self.seed,
+            epoch=before.epochs,
+            shuffle=True,
+            augment=self.recipe.augment,
+            randaugment=self.recipe.randaugment,
+            torch_device=self.device,
+            part=(ranks.rank(), ranks.world_size()),
         )
         for images, labels in batches:
             loss = self.step(images, labels, step, before.epochs)
@@ -262,8 +292,11 @@ class Training:
             loss=total_loss / num_images,
             record=dict(self.companion.after_epoch(before.epochs + 1)),
         )
-        return replace(after, wall_s=before.wall_s + time.perf_counter() - wall,
-                       core_s=before.core_s + core_seconds() - cores)
+        return replace(
+            after,
+            wall_s=before.wall_s + time.perf_counter() - wall,
+            core_s=before.core_s + core_seconds() - cores,
+        )
 
     def finish(self) -> None:
         """Leave the averaged weights in the network, where the recipe asks for an average."""
@@ -306,8 +339,9 @@ class Training:
         # bfloat16 keeps float32's range, so no loss scaling; on CPU it is slower than float32
         use_amp = self.recipe.amp and self.device.type == "cuda"
         with torch.autocast("cuda", torch.bfloat16, enabled=use_amp):
-            loss = share * functional.cross_entropy(forward(images), targets,
-                                                    label_smoothing=self.recipe.label_smoothing)
+            loss = share * functional.cross_entropy(
+                forward(images), targets, label_smoothing=self.recipe.label_smoothing
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
@@ -317,11 +351,16 @@ class Training:
         kept = "none"
         if self.checkpoint is not None and self.checkpoint.exists():
             kept = f"{self.checkpoint} (after epoch {epoch})"
-        cause = ("Next: lower lr, lengthen warmup_epochs or set grad_clip in the recipe, and check "
-                 "the images." if finite else
-                 "The images of this step hold NaN or infinite values. Next: repair the data.")
-        return (f"training diverged in epoch {epoch + 1}, step {step + 1}: loss {loss}, gradient "
-                f"norm {norm}, learning rate {lr:.3g}; last good checkpoint: {kept}. {cause}")
+        cause = (
+            "Next: lower lr, lengthen warmup_epochs or set grad_clip in the recipe, and check "
+            "the images."
+            if finite
+            else "The images of this step hold NaN or infinite values. Next: repair the data."
+        )
+        return (
+            f"training diverged in epoch {epoch + 1}, step {step + 1}: loss {loss}, gradient "
+            f"norm {norm}, learning rate {lr:.3g}; last good checkpoint: {kept}. {cause}"
+        )
 
 
 def compiled(network: nn.Module, known: dict[nn.Module, Any]) -> Any:
@@ -340,13 +379,16 @@ def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     Parameters without a gradient are left alone: neither momentum nor decay moves them.
     """
     decayed = {
-        id(module.weight) for module in network.modules()
+        id(module.weight)
+        for module in network.modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
     }
     parameters = [p for p in network.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if id(p) in decayed],
-         "weight_decay": recipe.weight_decay},
+        {
+            "params": [p for p in parameters if id(p) in decayed],
+            "weight_decay": recipe.weight_decay,
+        },
         {"params": [p for p in parameters if id(p) not in decayed], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, nesterov=True, fused=True)
@@ -382,8 +424,7 @@ def evaluate(
     network.eval()
     correct, loss, num_images, finite = 0, 0.0, 0, True
     with torch.inference_mode():
-        for images, labels in dataset.batches((split,), batch_size=batch_size,
-                                              torch_device=device):
+        for images, labels in dataset.batches((split,), batch_size=batch_size, torch_device=device):
             finite = finite and bool(torch.isfinite(images).all())
             logits = network(images)
             loss += functional.cross_entropy(logits, labels, reduction="sum").item()
@@ -391,7 +432,10 @@ def evaluate(
             num_images += len(labels)
     network.train(was_training)
     if not math.isfinite(loss):
-        cause = ("the weights are broken. Next: train again with a lower learning rate" if finite
-                 else "images hold NaN or infinite values. Next: repair the data")
+        cause = (
+            "the weights are broken. Next: train again with a lower learning rate"
+            if finite
+            else "images hold NaN or infinite values. Next: repair the data"
+        )
         raise DivergedError(f"the loss on {split} is {loss}: {cause}.")
     return Score(correct / num_images, loss / num_images, num_images)

@@ -8,8 +8,8 @@ a layer (elastic width), and the centre of a kernel, transformed (elastic kernel
 first" channels are the most important ones.
 
 Batch norm statistics of the checkpoint are those of the largest network: before a sub-network is
-scored or exported its own are needed (§3.4; ``hwnas.supernet.calibrate``), or a fine-tuning, which
-gathers them.
+scored or exported its own are needed (§3.4; ``hwnas.nn.supernet.calibrate``), or a fine-tuning,
+which gathers them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError, UsageError
-from hwnas.interfaces import SearchSpace
-from hwnas.network import MBConv, build_layers
+from hwnas.nn.build import MBConv, build_layers
+from hwnas.protocols import SearchSpace
 from hwnas.space.elastic import ElasticSpace
 from hwnas.train.checkpoint import read_tensors
 
@@ -51,8 +51,9 @@ class OfaSupernet:
         state = network.state_dict()
         names = dict(named(self.space, arch, network))
         assert names.keys() == state.keys()
-        network.load_state_dict({own: self._part(theirs, state[own])
-                                 for own, theirs in names.items()})
+        network.load_state_dict(
+            {own: self._part(theirs, state[own]) for own, theirs in names.items()}
+        )
         return network.eval()
 
     def _part(self, name: str, like: Tensor) -> Tensor:
@@ -105,8 +106,9 @@ def _conv_norm(own: str, conv: str, norm: str) -> Names:
 
 
 def _block(own: str, theirs: str, squeezed: bool) -> Names:
-    expand, depthwise, project = (f"{theirs}.{part}" for part in
-                                  ("inverted_bottleneck", "depth_conv", "point_linear"))
+    expand, depthwise, project = (
+        f"{theirs}.{part}" for part in ("inverted_bottleneck", "depth_conv", "point_linear")
+    )
     yield from _conv_norm(f"{own}.0", f"{expand}.conv.conv", f"{expand}.bn.bn")
     yield from _conv_norm(f"{own}.1", f"{depthwise}.conv.conv", f"{depthwise}.bn.bn")
     if squeezed:
@@ -140,8 +142,11 @@ def num_classes(path: Path) -> int:
     """Return the classes of a supernet's checkpoint; InputError where it has no classifier."""
     bias = read_tensors(path).get("classifier.linear.bias")
     if bias is None or bias.ndim != 1 or len(bias) < 2:
-        raise InputError(str(path), ["classifier.linear.bias: missing, or not one value a class"],
-                         "give a checkpoint of Once-for-All's MobileNetV3 supernet")
+        raise InputError(
+            str(path),
+            ["classifier.linear.bias: missing, or not one value a class"],
+            "give a checkpoint of Once-for-All's MobileNetV3 supernet",
+        )
     return len(bias)
 
 
@@ -154,11 +159,15 @@ def load_ofa_supernet(path: Path, space: SearchSpace) -> OfaSupernet:
             tensor, wrong shape and tensor with NaN is listed.
     """
     if not isinstance(space, ElasticSpace):
-        raise UsageError(f"a Once-for-All supernet holds the networks of ofa-mbv3, not of "
-                         f"{space.name}. Next: --space ofa-mbv3")
+        raise UsageError(
+            f"a Once-for-All supernet holds the networks of ofa-mbv3, not of "
+            f"{space.name}. Next: --space ofa-mbv3"
+        )
     # the files of 2019 call the blocks' convolutions mobile_inverted_conv
-    tensors = {name.replace(".mobile_inverted_conv.", ".conv."): value
-               for name, value in read_tensors(path).items()}
+    tensors = {
+        name.replace(".mobile_inverted_conv.", ".conv."): value
+        for name, value in read_tensors(path).items()
+    }
     expected = expected_shapes(space)
     problems = [f"{name}: missing" for name in expected if name not in tensors]
     problems += [f"{name}: unexpected" for name in tensors if name not in expected]
@@ -171,7 +180,15 @@ def load_ofa_supernet(path: Path, space: SearchSpace) -> OfaSupernet:
         elif not tensors[name].isfinite().all():
             problems.append(f"{name}: holds values that are NaN or infinite")
     if problems:
-        raise InputError(str(path), problems,
-                         f"give the supernet of {space.name} (its width_mult and num_classes)")
-    return OfaSupernet(space, {name: value.float() if value.is_floating_point() else value
-                               for name, value in tensors.items()})
+        raise InputError(
+            str(path),
+            problems,
+            f"give the supernet of {space.name} (its width_mult and num_classes)",
+        )
+    return OfaSupernet(
+        space,
+        {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in tensors.items()
+        },
+    )

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hwnas.elastic_supernet import ElasticSupernet
 from hwnas.errors import InputError, UsageError
-from hwnas.nested import cut
-from hwnas.network import build_layers
+from hwnas.nn.build import build_layers
+from hwnas.nn.elastic_supernet import ElasticSupernet
+from hwnas.nn.pretrained import reference_network
+from hwnas.nn.weight_sharing import cut
 from hwnas.space.catalogue import load_space, with_params
 from hwnas.space.elastic import ElasticSpace
-from hwnas.space.known_archs import known_archs
+from hwnas.space.zoo.archs import known_archs
 from hwnas.train.checkpoint import read_tensors
 from hwnas.train.ofa_weights import (
     SHAPE_OF_TRANSFORM,
@@ -32,7 +33,6 @@ from hwnas.train.ofa_weights import (
     named,
     num_classes,
 )
-from hwnas.weights import reference_network
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,13 @@ class Covered:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object a run folder's file holds."""
-        return {"share": round(self.share, 6), "num_filled": len(self.filled),
-                "num_drawn": len(self.drawn),
-                "filled": {name: list(shape) for name, shape in self.filled.items()},
-                "drawn": list(self.drawn)}
+        return {
+            "share": round(self.share, 6),
+            "num_filled": len(self.filled),
+            "num_drawn": len(self.drawn),
+            "filled": {name: list(shape) for name, shape in self.filled.items()},
+            "drawn": list(self.drawn),
+        }
 
 
 def begin_with(supernet: ElasticSupernet, path: Path, model: str | None) -> Covered:
@@ -69,9 +72,11 @@ def begin_with(supernet: ElasticSupernet, path: Path, model: str | None) -> Cove
 def _from_ofa(supernet: ElasticSupernet, path: Path) -> Covered:
     space = supernet.space
     if not isinstance(space, ElasticSpace):
-        raise UsageError(f"without --init-arch the file is Once-for-All's supernet, of ofa-mbv3; "
-                         f"{space.name} begins with a known model. Next: --init-arch "
-                         "mobilenet_v3_large, or another known network of the space")
+        raise UsageError(
+            f"without --init-arch the file is Once-for-All's supernet, of ofa-mbv3; "
+            f"{space.name} begins with a known model. Next: --init-arch "
+            "mobilenet_v3_large, or another known network of the space"
+        )
     theirs = load_space(with_params(space.name, num_classes=num_classes(path)))
     ofa = load_ofa_supernet(path, theirs)
     arch = largest(ofa.space)
@@ -97,15 +102,18 @@ def _from_ofa(supernet: ElasticSupernet, path: Path) -> Covered:
 def _from_model(supernet: ElasticSupernet, path: Path, model: str) -> Covered:
     archs = known_archs(supernet.space)
     if model not in archs:
-        raise UsageError(f"{model} is no known network of {supernet.space.name}; known: "
-                         f"{', '.join(archs) or 'none'}")
+        raise UsageError(
+            f"{model} is no known network of {supernet.space.name}; known: "
+            f"{', '.join(archs) or 'none'}"
+        )
     layers, network = reference_network(model, read_tensors(path))
     state, filler = network.state_dict(), _Filler(supernet)
     ops = supernet.ops_of(supernet.path_of(archs[model]))
-    problems = [f"operation {layer} is {theirs}, that of {supernet.space.name} {op}"
-                for layer, ((_, op), theirs) in enumerate(zip(ops, layers, strict=True))
-                if (op.kind, op.in_shape[0], op.attrs) != (
-                    theirs.kind, theirs.in_shape[0], theirs.attrs)]
+    problems = [
+        f"operation {layer} is {theirs}, that of {supernet.space.name} {op}"
+        for layer, ((_, op), theirs) in enumerate(zip(ops, layers, strict=True))
+        if (op.kind, op.in_shape[0], op.attrs) != (theirs.kind, theirs.in_shape[0], theirs.attrs)
+    ]
     if problems:
         raise InputError(f"weights of {model}", problems, "give a space of the model's width")
     classifier = list(state)[-2:] if layers[-1].out_channels != supernet.space.num_classes else []
@@ -121,8 +129,11 @@ class _Filler:
     """Fills tensors of a supernet, and remembers how far."""
 
     def __init__(self, supernet: ElasticSupernet) -> None:
-        self.state = {name: value for name, value in supernet.state_dict(keep_vars=True).items()
-                      if not name.endswith("num_batches_tracked")}
+        self.state = {
+            name: value
+            for name, value in supernet.state_dict(keep_vars=True).items()
+            if not name.endswith("num_batches_tracked")
+        }
         self.names = {id(value): name for name, value in self.state.items()}
         self.filled: dict[str, tuple[int, ...]] = {}
 
@@ -139,5 +150,6 @@ class _Filler:
         """Return what was filled."""
         values = sum(math.prod(shape) for shape in self.filled.values())
         drawn = tuple(name for name in self.state if name not in self.filled)
-        return Covered(dict(self.filled), drawn,
-                       values / sum(value.numel() for value in self.state.values()))
+        return Covered(
+            dict(self.filled), drawn, values / sum(value.numel() for value in self.state.values())
+        )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pydantic import model_validator
 
 from hwnas.errors import InputError
-from hwnas.files import FileModel
+from hwnas.io.schemas import FileSchema
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,11 @@ class Recipe:
             ("ema", 0 <= self.ema < 1, "at least 0 (none) and below 1"),
             ("warmup_epochs", 0 <= self.warmup_epochs <= self.epochs, "from 0 to epochs"),
         )
-        problems = [f"{name} must be {rule}, got {getattr(self, name)}"
-                    for name, holds, rule in rules if not holds]
+        problems = [
+            f"{name} must be {rule}, got {getattr(self, name)}"
+            for name, holds, rule in rules
+            if not holds
+        ]
         if problems:
             raise InputError("training recipe", problems)
 
@@ -75,7 +78,7 @@ class Recipe:
         return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-class RecipeModel(FileModel):
+class RecipeSchema(FileSchema):
     """A recipe in a run file; every key may be left out."""
 
     epochs: int = Recipe.epochs
@@ -94,7 +97,7 @@ class RecipeModel(FileModel):
     compile: bool = Recipe.compile
 
     @model_validator(mode="after")
-    def _in_range(self) -> RecipeModel:
+    def _in_range(self) -> RecipeSchema:
         try:
             self.recipe()
         except InputError as error:
@@ -106,6 +109,6 @@ class RecipeModel(FileModel):
         return Recipe(**self.model_dump())
 
     @staticmethod
-    def of(recipe: Recipe) -> RecipeModel:
+    def of(recipe: Recipe) -> RecipeSchema:
         """Return the file's spelling of a recipe."""
-        return RecipeModel(**asdict(recipe))
+        return RecipeSchema(**asdict(recipe))

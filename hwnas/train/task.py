@@ -13,11 +13,11 @@ from torch import nn
 
 from hwnas.data import Dataset, load_dataset
 from hwnas.errors import InputError
-from hwnas.executor import available_cores, run_tasks
-from hwnas.interfaces import Wiring
-from hwnas.network import build_network
+from hwnas.executor.local import available_cores, run_tasks
+from hwnas.nn.build import build_network
+from hwnas.nn.supernet import calibrate
 from hwnas.ops import OpSpec
-from hwnas.supernet import calibrate
+from hwnas.protocols import Wiring
 from hwnas.train.checkpoint import read_tensors, save_weights
 from hwnas.train.engine import Score, core_seconds, evaluate, fit
 from hwnas.train.recipe import Recipe
@@ -106,9 +106,15 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
         begin_with(network, task.initial)
     images_trained = 0
     if task.calibration is None:
-        images_trained = fit(network, dataset, task.splits, task.recipe, seed=task.seed,
-                             torch_device=task.torch_device,
-                             checkpoint=task.checkpoint).images_trained
+        images_trained = fit(
+            network,
+            dataset,
+            task.splits,
+            task.recipe,
+            seed=task.seed,
+            torch_device=task.torch_device,
+            checkpoint=task.checkpoint,
+        ).images_trained
     else:
         network.to(torch.device(task.torch_device))
         calibrate(network, dataset, num_images=task.calibration)
@@ -135,8 +141,11 @@ def begin_with(network: nn.Module, initial: Path) -> None:
     free = {f"{last}.weight", f"{last}.bias"} - set(tensors)
     problems = [f"{name}: missing" for name in own if name not in tensors and name not in free]
     problems += [f"{name}: unexpected" for name in tensors if name not in own]
-    problems += [f"{name}: the network has {tuple(own[name].shape)}, the file {tuple(v.shape)}"
-                 for name, v in tensors.items() if name in own and own[name].shape != v.shape]
+    problems += [
+        f"{name}: the network has {tuple(own[name].shape)}, the file {tuple(v.shape)}"
+        for name, v in tensors.items()
+        if name in own and own[name].shape != v.shape
+    ]
     if problems:
         raise InputError(str(initial), problems, "give the weights of this network")
     network.load_state_dict({**own, **tensors})
@@ -156,10 +165,10 @@ def train_all(
     num_threads = max(1, cores // workers) if on_cpu else None
     # the longest first, so that the workers end together
     order = sorted(tasks, key=lambda key: -_work(tasks[key]))
-    yield from run_tasks(train, {key: (tasks[key], num_threads) for key in order},
-                         workers=workers, isolate=on_cpu)
+    yield from run_tasks(
+        train, {key: (tasks[key], num_threads) for key in order}, workers=workers, isolate=on_cpu
+    )
 
 
 def _work(task: TrainTask) -> int:
     return sum(op.macs for op in task.layers) * task.recipe.epochs
-

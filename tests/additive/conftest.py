@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hwnas.additive.graph import Graph, Term, build_graph
-from hwnas.interfaces import SearchSpace
+from hwnas.protocols import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,15 @@ class Problem:
     def _listed(self) -> tuple[np.ndarray, np.ndarray]:
         codes = np.indices(self.sizes).reshape(len(self.sizes), -1).T
         columns = codes.T
-        values = np.stack([
-            sum((term.values[tuple(columns[c] for c in term.choices)] for term in terms),
-                np.zeros(len(codes)))
-            for terms in self.functions
-        ])
+        values = np.stack(
+            [
+                sum(
+                    (term.values[tuple(columns[c] for c in term.choices)] for term in terms),
+                    np.zeros(len(codes)),
+                )
+                for terms in self.functions
+            ]
+        )
         allowed = np.isfinite(values).all(axis=0)
         return codes[allowed], values[:, allowed]
 
@@ -48,7 +52,11 @@ class Problem:
 
 
 def _random_term(
-    rng: np.random.Generator, sizes: Sequence[int], choices: Sequence[int], *, integer: bool,
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    choices: Sequence[int],
+    *,
+    integer: bool,
     forbidden: float,
 ) -> Term:
     shape = tuple(sizes[c] for c in choices)
@@ -71,11 +79,17 @@ def _random_problem(seed: int, num_functions: int) -> Problem:
         for width in (2, 3):
             groups += [
                 tuple(sorted(rng.choice(len(sizes), width, replace=False).tolist()))
-                for _ in range(rng.integers(0, 3)) if len(sizes) >= width
+                for _ in range(rng.integers(0, 3))
+                if len(sizes) >= width
             ]
         terms = [
-            _random_term(rng, sizes, group, integer=seed % 2 == 0,
-                         forbidden=forbidden if len(group) > 1 else forbidden / 4)
+            _random_term(
+                rng,
+                sizes,
+                group,
+                integer=seed % 2 == 0,
+                forbidden=forbidden if len(group) > 1 else forbidden / 4,
+            )
             for group in groups
         ]
         constant = float(rng.integers(-2, 3)) if seed % 2 == 0 else float(rng.normal())

@@ -32,16 +32,19 @@ def test_a_contraction_has_the_same_codes_in_the_same_order(random_problem, nest
         assert num_codes(contraction.graph) == len(problem.codes)
         codes = _all_codes(contraction.graph)
         assert contraction.expand(codes).tolist() == problem.codes.tolist()
-        np.testing.assert_array_equal(contraction.graph.totals(codes),
-                                      problem.graph.totals(problem.codes))
+        np.testing.assert_array_equal(
+            contraction.graph.totals(codes), problem.graph.totals(problem.codes)
+        )
 
 
 def test_a_contraction_never_has_more_edges_and_states(random_problem, nested, space_problem):
     graphs = [problem.graph for problem in _problems(random_problem, nested)]
     graphs += [space_problem(load_space("ofa-mbv3"), 1).graph]
     for graph in graphs:
-        edges = [sum(int(step.allowed.sum()) + len(step.allowed) for step in g.steps)
-                 for g in (graph, contract(graph).graph)]
+        edges = [
+            sum(int(step.allowed.sum()) + len(step.allowed) for step in g.steps)
+            for g in (graph, contract(graph).graph)
+        ]
         assert edges[1] <= edges[0]
 
 

@@ -77,8 +77,9 @@ def test_absent_symbols_cost_what_the_last_entry_of_an_axis_says(nested):
 
 def test_a_limit_equal_to_an_attainable_sum_is_met_although_doubles_say_otherwise():
     assert 0.1 + 0.2 > 0.3
-    graph = build_graph([2, 2], [[Term((0,), np.array([0.1, 0.1 + 1e-12])),
-                                  Term((1,), np.array([0.2, 5.0]))]])
+    graph = build_graph(
+        [2, 2], [[Term((0,), np.array([0.1, 0.1 + 1e-12])), Term((1,), np.array([0.2, 5.0]))]]
+    )
     function = graph.functions[0]
     exact, above = graph.totals(np.array([[0, 0], [1, 0]]))[0]
     assert exact <= function.floor(0.3) < above

@@ -13,7 +13,7 @@ from hwnas.additive import optimum
 from hwnas.additive.graph import Term, build_graph
 from hwnas.additive.optimum import best_distinct, cheapest, dearest, ranked
 from hwnas.errors import InfeasibleError
-from hwnas.search.limits import counted_terms
+from hwnas.search.problem.limits import counted_terms
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import symbol_counts
 
@@ -36,16 +36,17 @@ def _listed_best(problem, limits):
     inside = np.ones(len(problem.codes), dtype=bool)
     for function, most in limits:
         inside &= problem.values[function] <= most + SLACK
-    found = zip(problem.values[SCORE][inside].tolist(), problem.codes[inside].tolist(),
-                strict=True)
+    found = zip(problem.values[SCORE][inside].tolist(), problem.codes[inside].tolist(), strict=True)
     return sorted(((score, tuple(code)) for score, code in found), key=lambda x: (-x[0], x[1]))
 
 
 def _ranked(problem, limits):
     graph = problem.graph
     most = [(function, graph.functions[function].floor(value)) for function, value in limits]
-    return [(graph.functions[SCORE].value(found.score), found.code)
-            for found in ranked(graph, SCORE, most)]
+    return [
+        (graph.functions[SCORE].value(found.score), found.code)
+        for found in ranked(graph, SCORE, most)
+    ]
 
 
 @pytest.mark.parametrize("num_limits", [0, 1, 2, 3])
@@ -66,8 +67,9 @@ def test_the_whole_ranking_is_that_of_the_list_of_all_codes(random_problem, num_
 
 def test_the_whole_ranking_is_right_with_shared_and_absent_choices(nested):
     graph = nested.graph
-    expected = sorted(zip((-nested.values[0]).tolist(), map(tuple, nested.codes.tolist()),
-                          strict=True))
+    expected = sorted(
+        zip((-nested.values[0]).tolist(), map(tuple, nested.codes.tolist()), strict=True)
+    )
     assert [found.code for found in ranked(graph, 0, [])] == [code for _, code in expected]
     most = float(np.median(nested.values[0]))
     within = [code for negative, code in expected if -negative <= most]
@@ -77,7 +79,7 @@ def test_the_whole_ranking_is_right_with_shared_and_absent_choices(nested):
 
 @pytest.mark.parametrize("num_limits", [1, 2])
 def test_loosened_bounds_change_no_answer(random_problem, monkeypatch, num_limits):
-    monkeypatch.setattr(optimum, "MOST_LABELS", 4)
+    monkeypatch.setattr(optimum, "MAX_LABELS", 4)
     for seed in range(50):
         problem = random_problem(seed, num_limits + 1)
         limits = _limits_of(problem, num_limits, np.random.default_rng(seed))
@@ -122,10 +124,13 @@ def test_cheapest_and_dearest_are_the_ends_of_the_list_and_lexicographic_where_e
 
 
 def test_limits_equal_to_a_sum_include_it_and_no_more():
-    graph = build_graph([3, 2], [
-        [Term((0,), np.array([1.0, 2.0, 3.0]))],
-        [Term((0,), np.array([0.1, 0.1, 0.1 + 1e-12])), Term((1,), np.array([0.2, 0.7]))],
-    ])
+    graph = build_graph(
+        [3, 2],
+        [
+            [Term((0,), np.array([1.0, 2.0, 3.0]))],
+            [Term((0,), np.array([0.1, 0.1, 0.1 + 1e-12])), Term((1,), np.array([0.2, 0.7]))],
+        ],
+    )
     found = [r.code for r in ranked(graph, 0, [(1, graph.functions[1].floor(0.3))])]
     assert found == [(1, 0), (0, 0)]
 
@@ -138,8 +143,10 @@ def test_the_best_distinct_networks_are_those_of_the_list_of_all_codes(
     space = load_space(name)
     problem = space_problem(space, 3, 4, integer=integer)
     archs = space.decode(problem.codes.astype(np.int16))
-    names = {tuple(code): space.network_id(arch)
-             for code, arch in zip(problem.codes.tolist(), archs, strict=True)}
+    names = {
+        tuple(code): space.network_id(arch)
+        for code, arch in zip(problem.codes.tolist(), archs, strict=True)
+    }
     most = float(np.quantile(problem.values[1], 0.3, method="nearest"))
     expected, seen = [], set()
     for score, code in _listed_best(problem, [(1, most)]):
@@ -173,7 +180,7 @@ def test_a_score_that_tells_nothing_apart_is_refused_and_not_searched_forever(mo
     terms = [Term((i,), np.array([0.0, part])) for i, part in enumerate(parts)]
     graph = build_graph([2] * 14, [terms, terms])
     codes = ranked(graph, 0, [(1, graph.functions[1].floor(6.5))])
-    monkeypatch.setattr(optimum, "MOST_OPEN", 100)
+    monkeypatch.setattr(optimum, "MAX_OPEN", 100)
     with pytest.raises(InfeasibleError, match="more than 100 codes are about equally good"):
         list(codes)
 
@@ -185,14 +192,14 @@ class Solver:
         self.start = np.concatenate([[0], np.cumsum(sizes)])
         self.one_each = np.zeros((len(sizes), self.start[-1]))
         for choice in range(len(sizes)):
-            self.one_each[choice, self.start[choice]:self.start[choice + 1]] = 1
+            self.one_each[choice, self.start[choice] : self.start[choice + 1]] = 1
 
     def row(self, terms):
         row = np.zeros(self.start[-1])
         for term in terms:
             if term.choices:
                 first = self.start[term.choices[0]]
-                row[first:first + len(term.values)] += term.values
+                row[first : first + len(term.values)] += term.values
         return row, sum(float(term.values) for term in terms if not term.choices)
 
     def best(self, score, limits):
@@ -206,9 +213,13 @@ class Solver:
         upper = np.concatenate(most)
         lower = np.where(np.arange(len(upper)) < len(self.one_each), 1.0, -np.inf)
         row, constant = self.row(score)
-        solved = milp(-row, integrality=np.ones(len(row)), bounds=Bounds(0, 1),
-                      constraints=LinearConstraint(np.concatenate(rows), lower, upper),
-                      options={"mip_rel_gap": 0.0})
+        solved = milp(
+            -row,
+            integrality=np.ones(len(row)),
+            bounds=Bounds(0, 1),
+            constraints=LinearConstraint(np.concatenate(rows), lower, upper),
+            options={"mip_rel_gap": 0.0},
+        )
         return None if solved.x is None else float(row @ np.round(solved.x)) + constant
 
 
@@ -218,8 +229,10 @@ PARAMS = counted_terms(PROXYLESS, "params")
 
 def _latency(rng):
     """Random milliseconds of 21 blocks of 6 options and, where it is offered, a free skip."""
-    return [Term((i,), np.append(rng.uniform(0.5, 4.0, 6), np.zeros(size - 6)))
-            for i, size in enumerate(symbol_counts(PROXYLESS))]
+    return [
+        Term((i,), np.append(rng.uniform(0.5, 4.0, 6), np.zeros(size - 6)))
+        for i, size in enumerate(symbol_counts(PROXYLESS))
+    ]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -251,7 +264,8 @@ def test_opposed_limits_are_told_apart_on_both_sides_of_what_is_possible(seed):
     # the smaller a block the slower: only compromises meet both limits
     latency = [
         Term(t.choices, 3.0 * (1 - t.values / t.values.max()) + rng.uniform(0, 0.2, t.values.size))
-        for t in PARAMS if t.choices
+        for t in PARAMS
+        if t.choices
     ]
     graph = build_graph(sizes, [latency, PARAMS])
     most_params = (cheapest(graph, 1).score + dearest(graph, 1).score) // 2

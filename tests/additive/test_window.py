@@ -19,7 +19,7 @@ from hwnas.errors import InfeasibleError
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
-LEAST_P = 1e-4  # of a chi-square test with a fixed seed: a wrong sampler fails by far
+MIN_P = 1e-4  # of a chi-square test with a fixed seed: a wrong sampler fails by far
 
 
 @pytest.fixture(params=["by rank", "by counts in doubles"])
@@ -28,7 +28,7 @@ def coarse(request, monkeypatch):
     monkeypatch.setattr(module, "LISTED_CODES", 0)
     monkeypatch.setattr(module, "LISTED_OF_LARGE", 0)
     monkeypatch.setattr(module, "FIRST_CELLS", 16)
-    monkeypatch.setattr(module, "MOST_CELLS", 64)
+    monkeypatch.setattr(module, "MAX_CELLS", 64)
     monkeypatch.setattr(module, "WIDE_CELLS", (16, 64))
     if request.param == "by counts in doubles":
         monkeypatch.setattr(contract_module, "LARGE", -1)
@@ -120,7 +120,7 @@ def test_samples_of_a_listed_window_are_uniform(space_problem):
     window = _open(problem, low, high)
     assert window.listed is not None
     samples = window.sample(40 * window.num_low, stream(0, "uniform"))
-    assert _p_uniform(problem, _inside(problem, low, high), samples) > LEAST_P
+    assert _p_uniform(problem, _inside(problem, low, high), samples) > MIN_P
 
 
 @pytest.mark.usefixtures("coarse")
@@ -132,7 +132,7 @@ def test_samples_of_a_window_by_rank_and_refusal_are_uniform(space_problem, shar
     assert window.listed is None
     assert window.num_high > inside.sum() or shares == (0.0, 1.0)
     samples = window.sample(40 * int(inside.sum()), stream(1, "uniform"))
-    assert _p_uniform(problem, inside, samples) > LEAST_P
+    assert _p_uniform(problem, inside, samples) > MIN_P
 
 
 def test_listed_samples_are_uniform_with_shared_absent_and_forbidden_symbols(nested):
@@ -140,7 +140,7 @@ def test_listed_samples_are_uniform_with_shared_absent_and_forbidden_symbols(nes
     window, inside = _open(nested, low, high), _inside(nested, low, high)
     assert window.listed is not None
     samples = window.sample(100 * int(inside.sum()), stream(2, "uniform"))
-    assert _p_uniform(nested, inside, samples) > LEAST_P
+    assert _p_uniform(nested, inside, samples) > MIN_P
 
 
 @pytest.mark.usefixtures("coarse")
@@ -149,7 +149,7 @@ def test_samples_are_uniform_with_shared_absent_and_forbidden_symbols(nested):
     window, inside = _open(nested, low, high), _inside(nested, low, high)
     assert window.listed is None
     samples = window.sample(100 * int(inside.sum()), stream(2, "uniform"))
-    assert _p_uniform(nested, inside, samples) > LEAST_P
+    assert _p_uniform(nested, inside, samples) > MIN_P
 
 
 def test_ranks_are_those_of_the_codes_in_lexicographic_order(nested, enumerable):
@@ -178,8 +178,12 @@ def test_a_window_between_two_values_is_proved_empty(enumerable):
     values = np.unique(enumerable.values[0])
     wide = int(np.argmax(np.diff(values)))
     gap = values[wide], values[wide + 1]
-    windows = [(gap[0] + 1e-9, gap[1] - 1e-9), (values[0] - 2, values[0] - 1e-9),
-               (values[-1] + 1e-9, np.inf), (values[5], values[4])]
+    windows = [
+        (gap[0] + 1e-9, gap[1] - 1e-9),
+        (values[0] - 2, values[0] - 1e-9),
+        (values[-1] + 1e-9, np.inf),
+        (values[5], values[4]),
+    ]
     for low, high in windows:
         window = _open(enumerable, low, high)
         assert window.is_empty
@@ -257,11 +261,13 @@ def test_samples_are_uniform_over_more_codes_than_an_int64_holds(huge):
     inside = (triples >= low) & (triples <= high)
     counts = np.bincount(samples[:, :3] @ [81, 9, 1], minlength=729)
     assert counts[~inside].sum() == 0
-    assert stats.chisquare(counts[inside]).pvalue > LEAST_P
+    assert stats.chisquare(counts[inside]).pvalue > MIN_P
     for layer in range(3, 22):  # what costs nothing is free
-        assert stats.chisquare(np.bincount(samples[:, layer], minlength=9)).pvalue > LEAST_P
-    assert (open_window(huge, 0, low, high).sample(30, stream(1, "huge"))
-            == open_window(huge, 0, low, high).sample(30, stream(1, "huge"))).all()
+        assert stats.chisquare(np.bincount(samples[:, layer], minlength=9)).pvalue > MIN_P
+    assert (
+        open_window(huge, 0, low, high).sample(30, stream(1, "huge"))
+        == open_window(huge, 0, low, high).sample(30, stream(1, "huge"))
+    ).all()
 
 
 SHARES = np.array([0.0, 0.01, 0.05, 0.1, 0.25, 0.35, 0.5, 0.65, 0.75, 0.9, 0.99, 1.0])
@@ -304,10 +310,13 @@ def test_the_outer_quantiles_are_the_ends_however_few_codes_lie_there(
     assert found == pytest.approx(ends, abs=1e-4 * (ends[1] - ends[0]))
 
 
-@pytest.mark.parametrize("values", [
-    [[np.nan, np.nan], [1.0, 2.0]],  # a choice without an option
-    [[np.nan, np.nan], [np.nan, np.nan]],
-])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[np.nan, np.nan], [1.0, 2.0]],  # a choice without an option
+        [[np.nan, np.nan], [np.nan, np.nan]],
+    ],
+)
 def test_a_problem_without_any_code_is_empty_and_no_crash(make_problem, values):
     terms = [Term((i,), np.array(v)) for i, v in enumerate(values)]
     _assert_no_code(make_problem((2, 2), terms))
@@ -327,6 +336,6 @@ def test_a_grid_beyond_memory_is_refused_before_it_is_made(monkeypatch):
     graph = build_graph((3,) * 12, [[Term((i,), np.arange(3.0) * 1.1**i) for i in range(12)]])
     monkeypatch.setattr(module, "LISTED_CODES", 10)
     assert not open_window(graph, 0, 0, 2**40).is_empty
-    monkeypatch.setattr(grid_module, "MOST_COUNTS", 1000)
+    monkeypatch.setattr(grid_module, "MAX_COUNTS", 1000)
     with pytest.raises(InfeasibleError, match=r"counts to keep.*cannot be sampled"):
         open_window(graph, 0, 0, 2**40)

@@ -16,18 +16,18 @@ import pytest
 from typer.testing import CliRunner
 
 from hwnas.cli import app
-from hwnas.executor import run_tasks
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.table import (
+from hwnas.device.measurement import Measurement
+from hwnas.executor.local import run_tasks
+from hwnas.latency.table.table import (
     Calibration,
     LatencyTable,
-    MeasurementModel,
+    MeasurementSchema,
     NetworkRecord,
     TableHeader,
     save_table,
 )
-from hwnas.pipeline.config import RunConfig
-from hwnas.pipeline.run import whole_run
+from hwnas.pipeline.commands.runs import whole_run
+from hwnas.pipeline.config.run import RunConfig
 from hwnas.space.catalogue import load_space
 
 NUM_ARCHS = 6
@@ -56,17 +56,31 @@ def in_this_process(*arguments: object) -> Answer:
 
 
 def measurement(latency_ms: float) -> Measurement:
-    return Measurement(latency_ms, 0.97 * latency_ms, 1.01 * latency_ms, 1.06 * latency_ms,
-                       1.08 * latency_ms, 12, 1200, 0.01)
+    return Measurement(
+        latency_ms,
+        0.97 * latency_ms,
+        1.01 * latency_ms,
+        1.06 * latency_ms,
+        1.08 * latency_ms,
+        12,
+        1200,
+        0.01,
+    )
 
 
 def archs_of(count: int) -> list[Any]:
     """The first architectures of ``tiny`` that are not all of one option."""
     space = load_space("tiny")
     options = space.choices[0].options
-    return [space.arch({choice.name: options[(number + place) % len(options)]
-                        for place, choice in enumerate(space.choices)})
-            for number in range(count)]
+    return [
+        space.arch(
+            {
+                choice.name: options[(number + place) % len(options)]
+                for place, choice in enumerate(space.choices)
+            }
+        )
+        for number in range(count)
+    ]
 
 
 def write_table(path: Path, *, sentinels: int = 0, factor: float = 1.0, **header: Any) -> Path:
@@ -74,20 +88,41 @@ def write_table(path: Path, *, sentinels: int = 0, factor: float = 1.0, **header
     space = load_space("tiny")
     ops = {op for part in space.factors() for op in part.ops.ravel() if op is not None}
     settings: dict[str, Any] = {
-        "device": "host", "runtime": "onnxruntime", "runtime_version": "made up",
-        "precision": "fp32", "threads": 1, "affinity": None, "layout": "nchw",
-        "protocol": {"min_visit_ms": 0.5}, "host": {}, "date": "2025-01-01", **header,
+        "device": "host",
+        "runtime": "onnxruntime",
+        "runtime_version": "made up",
+        "precision": "fp32",
+        "threads": 1,
+        "affinity": None,
+        "layout": "nchw",
+        "protocol": {"min_visit_ms": 0.5},
+        "host": {},
+        "date": "2025-01-01",
+        **header,
     }
     networks = tuple(
-        NetworkRecord(space="tiny", role="sentinel", is_sentinel=True, arch=arch.to_json(),
-                      measurement=MeasurementModel(**measurement(0.05).to_json()))
+        NetworkRecord(
+            space="tiny",
+            role="sentinel",
+            is_sentinel=True,
+            arch=arch.to_json(),
+            measurement=MeasurementSchema(**measurement(0.05).to_json()),
+        )
         for arch in archs_of(sentinels)
     )
     table = LatencyTable(
         TableHeader.model_validate(settings),
         {op: measurement(factor * (0.005 + 2e-8 * op.macs)) for op in ops},
-        {"tiny": Calibration(scale=1.0, per_op_ms=0.0, constant_ms=0.0, num_networks=8,
-                             mean_abs_rel_error=0.012, max_abs_rel_error=0.03)},
+        {
+            "tiny": Calibration(
+                scale=1.0,
+                per_op_ms=0.0,
+                constant_ms=0.0,
+                num_networks=8,
+                mean_abs_rel_error=0.012,
+                max_abs_rel_error=0.03,
+            )
+        },
         networks=networks,
     )
     save_table(table, path)
@@ -106,13 +141,15 @@ def published_rows(resolution: int) -> str:
         "Conv_2-input:1x1x32-output:1x1x64": 0.01,
         "Logits-input:1x1x64-output:10": 0.01,
     }
-    return "".join(f"{key}:\n  count: 9\n  mean: {mean_ms}\n  std: 0.01\n"
-                   for key, mean_ms in rows.items())
+    return "".join(
+        f"{key}:\n  count: 9\n  mean: {mean_ms}\n  std: 0.01\n" for key, mean_ms in rows.items()
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Train in this process (a fresh one imports torch for seconds), convert into a cache here."""
+
     def run_here(function: Any, tasks: Any, **_: Any) -> Iterator[tuple[str, Any]]:
         return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
 
@@ -134,10 +171,19 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
         published.write_text(published_rows(resolution))
     once = {"epochs": 1, "warmup_epochs": 0}
     settings = {
-        "space": "tiny", "data": "digits", "formats": ["onnx"],
-        "targets": [{"device": "host", "runtime": "onnxruntime", "budget_ms": 0.1,
-                     "table": str(write_table(folder / "quiet.json"))}],
-        "search": {"evaluations": 2, "recipe": once}, "retrain": {"top": 1, "recipe": once},
+        "space": "tiny",
+        "data": "digits",
+        "formats": ["onnx"],
+        "targets": [
+            {
+                "device": "host",
+                "runtime": "onnxruntime",
+                "budget_ms": 0.1,
+                "table": str(write_table(folder / "quiet.json")),
+            }
+        ],
+        "search": {"evaluations": 2, "recipe": once},
+        "retrain": {"top": 1, "recipe": once},
         "bench": {"shelf": []},
     }
     whole_run(RunConfig.model_validate_json(json.dumps(settings)), folder / "r")
@@ -169,11 +215,19 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def popen(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         # as a terminal starts it, also where the tests run in the background without Ctrl-C
-        command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, "
-                   "signal.default_int_handler); from hwnas.cli import main; main()"]
+        command = [
+            sys.executable,
+            "-c",
+            "import signal; signal.signal(signal.SIGINT, "
+            "signal.default_int_handler); from hwnas.cli import main; main()",
+        ]
         process = subprocess.Popen(
-            [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            [*command, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
             **options,
         )
         started.append(process)

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from hwnas.cli import VERBS, app
-from hwnas.pipeline.config import PRESETS
+from hwnas.pipeline.config.run import PRESETS
 
 PREFIX = "Example:  "
 # what an example leaves to the defaults, made quick; the last value of an option counts
@@ -31,19 +31,26 @@ def commands(group, path=()):
 
 
 COMMANDS = commands(typer.main.get_command(app))
-EXAMPLES = sorted({
-    example.strip()
-    for command in COMMANDS.values()
-    for example in (command.epilog or "").removeprefix(PREFIX).split(" ; ")
-})
+EXAMPLES = sorted(
+    {
+        example.strip()
+        for command in COMMANDS.values()
+        for example in (command.epilog or "").removeprefix(PREFIX).split(" ; ")
+    }
+)
 
 
 def test_help_takes_less_than_a_third_of_a_second():
     """Of processor time, which other programs on the machine do not lengthen by waiting."""
+
     def seconds():
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", "from hwnas.cli import main; main()",
-                               "--help"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", "from hwnas.cli import main; main()", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert "Commands:" in done.stdout
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -52,17 +59,22 @@ def test_help_takes_less_than_a_third_of_a_second():
 
 
 def test_help_loads_nothing_heavy():
-    code = ("import sys; from hwnas.cli import app; "
-            "print(sorted({'torch', 'numpy', 'scipy', 'pydantic', 'rich.progress', 'matplotlib'} "
-            "& set(sys.modules)))")
+    code = (
+        "import sys; from hwnas.cli import app; "
+        "print(sorted({'torch', 'numpy', 'scipy', 'pydantic', 'rich.progress', 'matplotlib'} "
+        "& set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_verbs_are_listed_in_the_order_of_the_flow(hwnas):
     out = hwnas("--help").out
-    listed = [line.split()[0] for line in out.split("Commands:")[1].splitlines()
-              if line.startswith("  ") and line.split()]
+    listed = [
+        line.split()[0]
+        for line in out.split("Commands:")[1].splitlines()
+        if line.startswith("  ") and line.split()
+    ]
     assert tuple(listed[: len(VERBS)]) == VERBS
     assert set(VERBS) == {path[0] for path in COMMANDS if path}
 
@@ -79,8 +91,11 @@ def test_every_help_ends_with_an_example_of_itself(hwnas, path):
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "hwnas")
 def test_every_command_and_option_says_what_it_is(path):
     assert COMMANDS[path].help
-    silent = [parameter.name for parameter in COMMANDS[path].params
-              if not getattr(parameter, "help", None)]
+    silent = [
+        parameter.name
+        for parameter in COMMANDS[path].params
+        if not getattr(parameter, "help", None)
+    ]
     assert silent == []
 
 
@@ -108,8 +123,11 @@ def _set_out(shop, verb, make_table):
         (shop / "t.json").unlink()
     if verb == "search":
         (shop / "r").rename(shop / "earlier")
-    later = {"retrain": ("retrained.json",), "export": ("export/index.json",),
-             "bench": ("bench/host-onnxruntime-fp32.json", "winner.json")}
+    later = {
+        "retrain": ("retrained.json",),
+        "export": ("export/index.json",),
+        "bench": ("bench/host-onnxruntime-fp32.json", "winner.json"),
+    }
     for name in later.get(verb, ()):
         (shop / "r" / name).unlink()
 
@@ -118,6 +136,12 @@ def _quicker(demo):
     """The demo with less of everything, on the runtime that needs no slow conversion."""
     once = {"epochs": 1, "warmup_epochs": 0}
     target = {**demo["targets"][0], "runtime": "onnxruntime", "calibrate": 2, "validate": 0}
-    return {**demo, "targets": [target], "workers": 1, "formats": ["onnx"],
-            "search": {"evaluations": 1, "recipe": once}, "retrain": {"top": 1, "recipe": once},
-            "bench": {"shelf": []}}
+    return {
+        **demo,
+        "targets": [target],
+        "workers": 1,
+        "formats": ["onnx"],
+        "search": {"evaluations": 1, "recipe": once},
+        "retrain": {"top": 1, "recipe": once},
+        "bench": {"shelf": []},
+    }

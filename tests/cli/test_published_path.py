@@ -14,14 +14,14 @@ import yaml
 from PIL import Image
 
 from hwnas.data import load_dataset
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.runner import LocalRunner
-from hwnas.latency.scoped import load_tables
-from hwnas.latency.table import LatencyTable, TableHeader, save_table
+from hwnas.device.measurement import Measurement
+from hwnas.device.runner import LocalRunner
+from hwnas.latency.table.scoped import load_tables
+from hwnas.latency.table.table import LatencyTable, TableHeader, save_table
+from hwnas.nn.supernet import calibrate
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
-from hwnas.supernet import calibrate
 from hwnas.train.checkpoint import read_tensors
 from hwnas.train.engine import evaluate
 from hwnas.train.ofa_weights import expected_shapes, load_ofa_supernet
@@ -32,33 +32,55 @@ SPACE = "ofa-mbv3:num_classes=5,width_mult=0.1"
 def write_table(path, *, device):
     """Write a made-up table of one resolution, its rows means that somebody published."""
     ops = [op for op in distinct_ops(load_space(SPACE)) if op.in_shape[1] <= 128]
-    header = TableHeader.model_validate({
-        "device": device, "runtime": "litert", "runtime_version": "unknown",
-        "precision": "fp32", "threads": 1, "affinity": None, "layout": "nhwc", "protocol": None,
-        "host": {}, "date": "2020-01-01", "scope": {"resolution": 128},
-        "provenance": {"file": "128_lookup_table.yaml"},
-    })
-    save_table(LatencyTable(header, {op: Measurement.published(0.1 + 1e-7 * op.macs, 100)
-                                     for op in ops}), path)
+    header = TableHeader.model_validate(
+        {
+            "device": device,
+            "runtime": "litert",
+            "runtime_version": "unknown",
+            "precision": "fp32",
+            "threads": 1,
+            "affinity": None,
+            "layout": "nhwc",
+            "protocol": None,
+            "host": {},
+            "date": "2020-01-01",
+            "scope": {"resolution": 128},
+            "provenance": {"file": "128_lookup_table.yaml"},
+        }
+    )
+    save_table(
+        LatencyTable(header, {op: Measurement.published(0.1 + 1e-7 * op.macs, 100) for op in ops}),
+        path,
+    )
 
 
 def write_predictor(path):
     generator = torch.Generator().manual_seed(1)
     sizes = {"0": (400, 128), "2": (400, 400), "4": (400, 400), "6": (1, 400)}
-    state = {f"{name}.weight": 0.05 * torch.randn(shape, generator=generator)
-             for name, shape in sizes.items()}
-    torch.save(state | {f"{name}.bias": torch.full((shape[0],), 0.1)
-                        for name, shape in sizes.items()}, path)
+    state = {
+        f"{name}.weight": 0.05 * torch.randn(shape, generator=generator)
+        for name, shape in sizes.items()
+    }
+    torch.save(
+        state | {f"{name}.bias": torch.full((shape[0],), 0.1) for name, shape in sizes.items()},
+        path,
+    )
 
 
 def write_supernet(path, classes=5):
     generator = torch.Generator().manual_seed(0)
     space = load_space(f"ofa-mbv3:num_classes={classes},width_mult=0.1")
-    torch.save({"state_dict": {
-        name: torch.zeros(()).long() if name.endswith("num_batches_tracked")
-        else 0.2 * torch.rand(shape, generator=generator) + 0.1
-        for name, shape in expected_shapes(space).items()
-    }}, path)
+    torch.save(
+        {
+            "state_dict": {
+                name: torch.zeros(()).long()
+                if name.endswith("num_batches_tracked")
+                else 0.2 * torch.rand(shape, generator=generator) + 0.1
+                for name, shape in expected_shapes(space).items()
+            }
+        },
+        path,
+    )
 
 
 def write_images(folder, classes):
@@ -100,9 +122,28 @@ def searched(files, hwnas):
 
 
 def search(hwnas, table, *more, strategy="evolution"):
-    return hwnas("search", "--space", SPACE, "--lut", table, "--budget-ms", "3.5", "--strategy",
-                 strategy, "--evaluator", "predictor:predictor.pth", "--evaluations", "20",
-                 "--top", "1", "--out", "r", "--workers", "1", *more)
+    return hwnas(
+        "search",
+        "--space",
+        SPACE,
+        "--lut",
+        table,
+        "--budget-ms",
+        "3.5",
+        "--strategy",
+        strategy,
+        "--evaluator",
+        "predictor:predictor.pth",
+        "--evaluations",
+        "20",
+        "--top",
+        "1",
+        "--out",
+        "r",
+        "--workers",
+        "1",
+        *more,
+    )
 
 
 def test_a_phone_that_is_not_at_hand_says_how_to_go_on_without_it(published, hwnas):
@@ -113,13 +154,23 @@ def test_a_phone_that_is_not_at_hand_says_how_to_go_on_without_it(published, hwn
     assert not (published / "r").exists()
 
 
-def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(
-    published, searched, hwnas
-):
+def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(published, searched, hwnas):
     """The head is another's: it is replaced, and the prediction is said to be of the old one."""
     shutil.copytree(searched, "r")
-    trained = hwnas("retrain", "--run", "r", "--init", "supernet.pth", "--data", "images",
-                    "--epochs", "1", "--lr", "0.005", "--json")
+    trained = hwnas(
+        "retrain",
+        "--run",
+        "r",
+        "--init",
+        "supernet.pth",
+        "--data",
+        "images",
+        "--epochs",
+        "1",
+        "--lr",
+        "0.005",
+        "--json",
+    )
     assert trained.code == 0, trained.err
     said = trained.err.replace("\n", " ")
     assert "supernet.pth has 5 classes, the data 3" in said
@@ -132,8 +183,12 @@ def test_from_a_phones_table_to_a_fine_tuned_model_of_ones_own_classes(
     assert row["arch"]["space"] == "ofa-mbv3:num_classes=3,width_mult=0.1"
     assert row["val"]["source"] == "published"
     digest = hashlib.sha256((published / "supernet.pth").read_bytes()).hexdigest()
-    assert trained.json["init"] == {"file": "supernet.pth", "sha256": digest, "arch": None,
-                                    "fine_tuned": True}
+    assert trained.json["init"] == {
+        "file": "supernet.pth",
+        "sha256": digest,
+        "arch": None,
+        "fine_tuned": True,
+    }
     exported = hwnas("export", "--run", "r", "--format", "onnx", "--json")
     (model,) = exported.json["models"]
     assert row["arch_id"] in model["path"]
@@ -152,19 +207,33 @@ def test_weights_as_they_are_get_statistics_of_the_images_only(published, search
     refused = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "five")
     assert refused.code == 2
     assert "--init" in refused.err
-    refused = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "images", "--init",
-                    "supernet.pth")
+    refused = hwnas(
+        "retrain", "--run", "r", "--epochs", "0", "--data", "images", "--init", "supernet.pth"
+    )
     assert refused.code == 2
     assert "without training the classifier would be random" in refused.err.replace("\n", " ")
-    trained = hwnas("retrain", "--run", "r", "--epochs", "0", "--data", "five", "--init",
-                    "supernet.pth", "--json")
+    trained = hwnas(
+        "retrain",
+        "--run",
+        "r",
+        "--epochs",
+        "0",
+        "--data",
+        "five",
+        "--init",
+        "supernet.pth",
+        "--json",
+    )
     assert trained.code == 0, trained.err
     row = trained.json["finalists"][0]
     assert row["cost"]["images_trained"] == 0
     assert not trained.json["init"]["fine_tuned"]
     space = load_space(SPACE)
-    share = load_ofa_supernet(published / "supernet.pth", space).extract(
-        space.arch(row["arch"]["choices"])).state_dict()
+    share = (
+        load_ofa_supernet(published / "supernet.pth", space)
+        .extract(space.arch(row["arch"]["choices"]))
+        .state_dict()
+    )
     found = read_tensors(published / "r" / row["checkpoint"])
     for name, value in share.items():
         if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
@@ -186,18 +255,46 @@ def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas
         return time_ms(self, model_id, **options)
 
     monkeypatch.setattr(LocalRunner, "time_ms", recorded)
-    device = yaml.safe_dump({
-        "schema": 1, "name": "desk", "description": "A desk", "transport": "local",
-        "tested": False, "abi": "any", "runtimes": {"onnxruntime": {}},
-        "protocol": {"rounds": 2, "min_visit_ms": 0.5, "flush_mb": 0.5}})
+    device = yaml.safe_dump(
+        {
+            "schema": 1,
+            "name": "desk",
+            "description": "A desk",
+            "transport": "local",
+            "tested": False,
+            "abi": "any",
+            "runtimes": {"onnxruntime": {}},
+            "protocol": {"rounds": 2, "min_visit_ms": 0.5, "flush_mb": 0.5},
+        }
+    )
     (published / "desk.yaml").write_text(device)
     tiny = ("--device", "desk.yaml", "--runtime", "onnxruntime")
     made = hwnas("profile", *tiny, "--space", "tiny:num_classes=4", "--out", "desk.json")
     assert made.code == 0, made.err
     flushed.clear()
-    answer = hwnas("search", "--space", "tiny:num_classes=4", "--lut", "desk.json", "--device",
-                   "desk.yaml", "--budget-ms", "5", "--data", "digits", "--evaluations", "1",
-                   "--epochs", "1", "--out", "t", "--workers", "1", "--headroom", "0")
+    answer = hwnas(
+        "search",
+        "--space",
+        "tiny:num_classes=4",
+        "--lut",
+        "desk.json",
+        "--device",
+        "desk.yaml",
+        "--budget-ms",
+        "5",
+        "--data",
+        "digits",
+        "--evaluations",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        "t",
+        "--workers",
+        "1",
+        "--headroom",
+        "0",
+    )
     assert answer.code == 0, answer.err
     assert "no row for the head of 10 classes" in answer.err.replace("\n", " ")
     table = load_tables(published / "t" / "table.json")
@@ -207,9 +304,28 @@ def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas
 
 
 def supernet_search(hwnas, *more):
-    return hwnas("search", "--space", "ofa-mbv3:width_mult=0.1", "--lut", "phone.json",
-                 "--budget-ms", "3.5", "--data", "five", "--evaluator", "supernet", "--evaluations",
-                 "2", "--top", "1", "--workers", "1", "--out", "s", *more)
+    return hwnas(
+        "search",
+        "--space",
+        "ofa-mbv3:width_mult=0.1",
+        "--lut",
+        "phone.json",
+        "--budget-ms",
+        "3.5",
+        "--data",
+        "five",
+        "--evaluator",
+        "supernet",
+        "--evaluations",
+        "2",
+        "--top",
+        "1",
+        "--workers",
+        "1",
+        "--out",
+        "s",
+        *more,
+    )
 
 
 def test_a_published_supernet_scores_a_search_without_training(published, hwnas):
@@ -217,8 +333,9 @@ def test_a_published_supernet_scores_a_search_without_training(published, hwnas)
     refused = supernet_search(hwnas, "--init-arch", "mobilenet_v2")
     assert refused.code == 2
     assert "give --init, too" in refused.err
-    answer = supernet_search(hwnas, "--init", "supernet.pth", "--epochs", "0", "--strategy",
-                             "evolution", "--json")
+    answer = supernet_search(
+        hwnas, "--init", "supernet.pth", "--epochs", "0", "--strategy", "evolution", "--json"
+    )
     assert answer.code == 0, answer.err
     assert "100.0% of its values" in answer.err.replace("\n", " ")
     best = answer.json["answers"][0]["best"]
@@ -226,7 +343,8 @@ def test_a_published_supernet_scores_a_search_without_training(published, hwnas)
     assert answer.json["cost"]["images_trained"] == 0
     space = load_space(SPACE)
     network = load_ofa_supernet(published / "supernet.pth", space).extract(
-        space.arch(best["arch"]["choices"]))
+        space.arch(best["arch"]["choices"])
+    )
     data = load_dataset("five", input_size=128)
     calibrate(network, data, num_images=2000)
     score = evaluate(network, data, "val")
@@ -252,14 +370,31 @@ def test_a_published_supernet_is_trained_on(published, hwnas):
     assert "The supernet began with supernet.pth, and was trained from there" in page
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("--evaluator", "supernet"), "begin supernets of elastic spaces"),
-    (("--evaluator", "scratch"), "needs --evaluator supernet, not scratch"),
-    (("--strategy", "proxyless"), "not that of proxyless"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--evaluator", "supernet"), "begin supernets of elastic spaces"),
+        (("--evaluator", "scratch"), "needs --evaluator supernet, not scratch"),
+        (("--strategy", "proxyless"), "not that of proxyless"),
+    ],
+)
 def test_a_start_that_does_not_suit_is_refused(published, hwnas, make_table, arguments, message):
     make_table(published / "t.json")
-    answer = hwnas("search", "--space", "tiny", "--lut", "t.json", "--budget-ms", "1", "--data",
-                   "digits", "--out", "new", "--init", "supernet.pth", *arguments)
+    answer = hwnas(
+        "search",
+        "--space",
+        "tiny",
+        "--lut",
+        "t.json",
+        "--budget-ms",
+        "1",
+        "--data",
+        "digits",
+        "--out",
+        "new",
+        "--init",
+        "supernet.pth",
+        *arguments,
+    )
     assert answer.code == 2
     assert message in answer.err.replace("\n", " ")

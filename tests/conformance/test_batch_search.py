@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hwnas.interfaces import SearchSpace
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
-from hwnas.search.combined_moves import CombinedMoves, Found
-from hwnas.search.feasible import AdditiveFeasible
-from hwnas.search.limits import Limit, LimitedSpace
-from hwnas.search.population import num_options, random_codes
+from hwnas.search.problem.feasible import AdditiveFeasible
+from hwnas.search.problem.limits import Limit, LimitedSpace
+from hwnas.search.strategies.combined_moves import CombinedMoves, Found
+from hwnas.search.strategies.population import num_options, random_codes
 from hwnas.space.catalogue import load_space
 
 SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet")
@@ -41,8 +41,7 @@ def _feasible(space_name: str) -> AdditiveFeasible:
     free = AdditiveFeasible(LimitedSpace(space, (Limit("macs", 1e15), Limit("params", 1e15)), {}))
     values = free.metrics(random_codes(space, 4000, stream(0, "conformance")))
     macs, params = np.quantile(values, 0.3, axis=0).tolist()
-    return AdditiveFeasible(
-        LimitedSpace(space, (Limit("macs", macs), Limit("params", params)), {}))
+    return AdditiveFeasible(LimitedSpace(space, (Limit("macs", macs), Limit("params", params)), {}))
 
 
 def _found(space_name: str, seed: int = 0, failing: float = 0.0) -> Found:

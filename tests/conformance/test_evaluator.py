@@ -1,4 +1,4 @@
-"""What every evaluator promises (hwnas.interfaces.Evaluator), for all there are."""
+"""What every evaluator promises (hwnas.protocols.Evaluator), for all there are."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from numpy.typing import NDArray
 
 from hwnas.arch import Arch
-from hwnas.interfaces import Codes, Evaluation, Evaluator, Objective, SearchSpace
+from hwnas.nn.supernet import Supernet
+from hwnas.protocols import Codes, Evaluation, Evaluator, Objective, SearchSpace
 from hwnas.rng import stream
-from hwnas.search.evaluate import ScratchEvaluator
-from hwnas.search.evaluate_predictor import PredictorEvaluator
-from hwnas.search.evaluate_supernet import SupernetEvaluator
+from hwnas.search.evaluators.predictor import PredictorEvaluator
+from hwnas.search.evaluators.scratch import ScratchEvaluator
+from hwnas.search.evaluators.supernet import SupernetEvaluator
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import Supernet
 from hwnas.train import Recipe, save_weights
 from hwnas.train.task import DataSource, TrainOutcome, TrainTask, train
 
@@ -58,8 +58,9 @@ def _supernet_weights() -> Path:
 
 
 def _supernet() -> Evaluator:
-    return SupernetEvaluator(SPACE, DataSource("digits", None, 16), [_supernet_weights()],
-                             calibration_images=128)
+    return SupernetEvaluator(
+        SPACE, DataSource("digits", None, 16), [_supernet_weights()], calibration_images=128
+    )
 
 
 @dataclass
@@ -90,7 +91,7 @@ def _train_here(
 @pytest.fixture(scope="module", params=EVALUATORS)
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Evaluator]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwnas.search.evaluate.train_all", _train_here)
+        patch.setattr("hwnas.search.evaluators.scratch.train_all", _train_here)
         yield EVALUATORS[request.param]
 
 

@@ -1,4 +1,4 @@
-"""What every runner promises (hwnas.interfaces.Runner), for all there are.
+"""What every runner promises (hwnas.protocols.Runner), for all there are.
 
 A new transport adds an entry to RUNNERS: a function from a runtime to an open runner.
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from hwnas.device.device import MODEL_FORMAT, load_device
+from hwnas.device.runner import LocalRunner, make_target
 from hwnas.errors import DeviceError
-from hwnas.export.cache import ConversionCache
-from hwnas.export.conversion import Conversion, InitWeights
-from hwnas.interfaces import Runner
-from hwnas.latency.device import MODEL_FORMAT, load_device
-from hwnas.latency.runner import LocalRunner, make_target
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.export.convert.conversion import Conversion, InitWeights
 from hwnas.ops import OpSpec
+from hwnas.protocols import Runner
 
 
 def _local(runtime: str) -> Runner:

@@ -1,4 +1,4 @@
-"""What every search space promises (hwnas.interfaces.SearchSpace), for all there are."""
+"""What every search space promises (hwnas.protocols.SearchSpace), for all there are."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
-from hwnas.interfaces import Codes, Factor, SearchSpace
-from hwnas.network import build
+from hwnas.nn.build import build
 from hwnas.ops import OpSpec
+from hwnas.protocols import Codes, Factor, SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import CATALOGUE, load_space
 
@@ -102,8 +102,10 @@ def test_layers_start_at_the_image_end_at_the_classes_and_never_change(space, ar
         assert all(side <= most for side, most in zip(size, space.input_shape[1:], strict=True))
         assert layers[-1].out_shape == (space.num_classes, 1, 1)
         assert space.layers(arch) == layers
-        assert all(OpSpec.make(op.kind, op.in_shape, op.out_channels, **dict(op.attrs)) == op
-                   for op in layers)
+        assert all(
+            OpSpec.make(op.kind, op.in_shape, op.out_channels, **dict(op.attrs)) == op
+            for op in layers
+        )
 
 
 def _excludes_options(space: SearchSpace, factor: Factor) -> bool:
@@ -181,7 +183,8 @@ def test_network_ids_are_ids_and_equal_ones_mean_equal_operations(space, archs):
         assert int(identity, 16) >= 0
         assert identity == space.network_id(space.arch(arch.choices))
         assert by_id.setdefault(identity, Counter(space.layers(arch))) == Counter(
-            space.layers(arch))
+            space.layers(arch)
+        )
     assert len(by_id) > 1
 
 
@@ -191,4 +194,5 @@ def test_the_network_of_an_arch_maps_images_to_logits(space, archs):
     logits = network(torch.zeros(2, *space.input_shape))
     assert logits.shape == (2, space.num_classes)
     assert sum(op.params for op in space.layers(archs[0])) == sum(
-        p.numel() for p in network.parameters())
+        p.numel() for p in network.parameters()
+    )

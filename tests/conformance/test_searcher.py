@@ -1,4 +1,4 @@
-"""What every searcher promises (hwnas.interfaces.Searcher), for all there are."""
+"""What every searcher promises (hwnas.protocols.Searcher), for all there are."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from hwnas.interfaces import CodeSearcher, Evaluation, Objective, Searcher, SearchSpace
+from hwnas.protocols import CodeSearcher, Evaluation, Objective, Searcher, SearchSpace
 from hwnas.rng import stream
-from hwnas.search import feasible
-from hwnas.search.evolution import Evolution
-from hwnas.search.feasible import AdditiveFeasible
-from hwnas.search.limits import Limit, LimitedSpace
-from hwnas.search.local_search import LocalSearch
-from hwnas.search.nsga2 import Nsga2
-from hwnas.search.population import ArchSearcher, random_codes
-from hwnas.search.random_search import RandomSearch
-from hwnas.search.rl import PolicySearch, PolicySettings
-from hwnas.search.surrogate import Surrogate
+from hwnas.search.problem import feasible
+from hwnas.search.problem.feasible import AdditiveFeasible
+from hwnas.search.problem.limits import Limit, LimitedSpace
+from hwnas.search.strategies.evolution import Evolution
+from hwnas.search.strategies.local_search import LocalSearch
+from hwnas.search.strategies.nsga2 import Nsga2
+from hwnas.search.strategies.population import ArchSearcher, random_codes
+from hwnas.search.strategies.random_search import RandomSearch
+from hwnas.search.strategies.rl import PolicySearch, PolicySettings
+from hwnas.search.strategies.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
 
 
 def _codes(make: Callable[..., CodeSearcher]) -> Callable[[LimitedSpace, int], Searcher]:
     """A searcher on codes, as one of architectures."""
     return lambda limited, seed: ArchSearcher(
-        limited.space, make(_feasible(limited.space.name), seed))
+        limited.space, make(_feasible(limited.space.name), seed)
+    )
 
 
 SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
@@ -36,14 +37,17 @@ SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     "local": _codes(LocalSearch),
     "nsga2": _codes(Nsga2),
     "evolution-surrogate": _codes(
-        lambda within, seed: Surrogate(within, Evolution(within, seed), seed)),
+        lambda within, seed: Surrogate(within, Evolution(within, seed), seed)
+    ),
     "rl": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings())),
-    "rl-ppo": _codes(
-        lambda within, seed: _policy_search(within, seed, PolicySettings(ppo=True))),
+    "rl-ppo": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings(ppo=True))),
 }
 SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet", "mobile")
-LEARNING = {"evolution-surrogate": ("tiny", "nasbench201", "mobile"),
-            "rl": ("tiny", "nasbench201", "fbnet"), "rl-ppo": ("tiny", "nasbench201")}
+LEARNING = {
+    "evolution-surrogate": ("tiny", "nasbench201", "mobile"),
+    "rl": ("tiny", "nasbench201", "fbnet"),
+    "rl-ppo": ("tiny", "nasbench201"),
+}
 """Searchers that learn take most of the time: one space of each kind shows them all. A controller
 of 250 choices (mobile) would take minutes."""
 
@@ -95,9 +99,13 @@ def few_draws_for_the_busiest():
         yield
 
 
-@pytest.fixture(scope="module", params=[
-    (searcher, space) for searcher in SEARCHERS for space in LEARNING.get(searcher, SPACES)
-], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[
+        (searcher, space) for searcher in SEARCHERS for space in LEARNING.get(searcher, SPACES)
+    ],
+    ids="-".join,
+)
 def case(request: pytest.FixtureRequest) -> Case:
     name, space_name = request.param
     limited = _limited(space_name)
@@ -116,8 +124,7 @@ def _evaluation(network_id: str, arch, failing: float) -> Evaluation:
     score, luck = stream(0, network_id).random(2).tolist()
     if luck < failing:
         return Evaluation(arch, {}, {"core_s": 1.0}, error="made to fail")
-    return Evaluation(arch, {"top1": Objective(score, "fraction", "max", "table")},
-                      {"core_s": 1.0})
+    return Evaluation(arch, {"top1": Objective(score, "fraction", "max", "table")}, {"core_s": 1.0})
 
 
 def _run(case: Case, counts, seed: int = 0, failing: float = 0.0):

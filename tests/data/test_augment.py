@@ -58,8 +58,7 @@ def test_a_mirror_reverses_columns_only_where_it_is_allowed() -> None:
     images = _images()
     mirrored = warp(images, _draws(mirror=0.2), PHOTOGRAPHS)
     torch.testing.assert_close(mirrored, images.flip(3), atol=1e-2, rtol=0)
-    torch.testing.assert_close(warp(images, _draws(mirror=0.2), SHIFTS), images,
-                               atol=1e-2, rtol=0)
+    torch.testing.assert_close(warp(images, _draws(mirror=0.2), SHIFTS), images, atol=1e-2, rtol=0)
 
 
 def test_a_quarter_turn_is_numpys_rot90() -> None:
@@ -75,16 +74,19 @@ def test_zoom_changes_the_area_of_a_bright_square() -> None:
     policy = Augmentation(False, shift=0.0, zoom=0.5)
     area = images.sum().item()
     assert warp(images, _draws(zoom=1.0), policy).sum().item() == pytest.approx(
-        area * 1.5**2, rel=0.05)
+        area * 1.5**2, rel=0.05
+    )
     assert warp(images, _draws(zoom=0.0), policy).sum().item() == pytest.approx(
-        area * 0.5**2, rel=0.05)
+        area * 0.5**2, rel=0.05
+    )
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000),
-       st.lists(st.floats(0, 1, exclude_max=True), min_size=NUM_DRAWS, max_size=NUM_DRAWS))
-def test_a_crop_stays_inside_and_keeps_its_area(
-    width: int, height: int, draw: list[float]
-) -> None:
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=NUM_DRAWS, max_size=NUM_DRAWS),
+)
+def test_a_crop_stays_inside_and_keeps_its_area(width: int, height: int, draw: list[float]) -> None:
     left, top, right, bottom = crop_box(width, height, np.array(draw), PHOTOGRAPHS)
     assert 0 <= left < right <= width * (1 + 1e-9)
     assert 0 <= top < bottom <= height * (1 + 1e-9)
@@ -96,8 +98,9 @@ def test_a_crop_stays_inside_and_keeps_its_area(
 @pytest.mark.parametrize("mirror", [False, True])
 def test_shifting_copies_the_pixels_that_warping_interpolates(mirror: bool) -> None:
     augmentation = Augmentation(mirror=mirror, shift=0.2)
-    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3),
-                                                                dtype=np.uint8))
+    pixels = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
+    )
     draws = epoch_views(0, 0, 40).draws
     shifted = shift(pixels, draws, augmentation).permute(0, 3, 1, 2).float()
     warped = warp(pixels.permute(0, 3, 1, 2).float(), draws, augmentation)
@@ -106,8 +109,7 @@ def test_shifting_copies_the_pixels_that_warping_interpolates(mirror: bool) -> N
 
 
 def test_randaugment_depends_on_its_seed_alone_and_leaves_the_generator() -> None:
-    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 16, 16),
-                                                               dtype=np.uint8))
+    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 16, 16), dtype=np.uint8))
     before = torch.get_rng_state()
     changed = [randaugment(image, 9, seed) for seed in range(12)]
     assert torch.equal(torch.get_rng_state(), before)

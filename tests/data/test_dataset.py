@@ -93,13 +93,16 @@ def test_augmented_images_differ_from_plain_ones_but_keep_their_labels(digits: D
     assert (guess == changed[1].numpy()).mean() > 0.8
 
 
-@pytest.mark.parametrize(("batch_size", "training", "plain"),
-                         [(12, [12], [12, 1]), (10, [10, 3], [10, 3]), (13, [13], [13])])
+@pytest.mark.parametrize(
+    ("batch_size", "training", "plain"),
+    [(12, [12], [12, 1]), (10, [10, 3], [10, 3]), (13, [13], [13])],
+)
 def test_a_last_batch_of_one_is_left_out_of_training_only(
     make_folder: MakeFolder, batch_size: int, training: list[int], plain: list[int]
 ) -> None:
-    folder = make_folder({"train/a": 7, "train/b": 8, "test/a": 1, "test/b": 1,
-                          "val/a": 1, "val/b": 1})
+    folder = make_folder(
+        {"train/a": 7, "train/b": 8, "test/a": 1, "test/b": 1, "val/a": 1, "val/b": 1}
+    )
     loaded = load_dataset(str(folder), input_size=8)
     assert loaded.sizes["train"] == 13
 
@@ -136,7 +139,8 @@ def test_the_fingerprint_follows_content_and_size_but_not_the_place(
     again = load_dataset(str(moved), input_size=8)
     assert again.fingerprint == first.fingerprint
     assert {s: [str(r) for r in rows] for s, rows in again.rows.items()} == {
-        s: [str(r) for r in rows] for s, rows in first.rows.items()}
+        s: [str(r) for r in rows] for s, rows in first.rows.items()
+    }
     assert load_dataset(str(folder), input_size=9).fingerprint != first.fingerprint
     Image.new("RGB", (5, 5)).save(moved / "ant" / "new.png")
     assert load_dataset(str(moved), input_size=8).fingerprint != first.fingerprint
@@ -153,8 +157,11 @@ def test_large_sets_stay_on_disk_and_give_the_same_evaluation_batches(
     assert isinstance(lazy.store, LazyStore)
     assert lazy.fingerprint == memory.fingerprint
     assert lazy.mean == pytest.approx(memory.mean)
-    for left, right in zip(memory.batches(("train", "val"), batch_size=5),
-                           lazy.batches(("train", "val"), batch_size=5), strict=True):
+    for left, right in zip(
+        memory.batches(("train", "val"), batch_size=5),
+        lazy.batches(("train", "val"), batch_size=5),
+        strict=True,
+    ):
         torch.testing.assert_close(left, right)
 
 
@@ -166,12 +173,15 @@ def test_the_preprocessing_of_exported_models_reproduces_an_image(
     described = loaded.preprocessing.to_json()
     assert described["class_names"] == ["ant", "bee"]
     key = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))[
-        loaded.rows["test"][0]]
-    raw = np.asarray(Image.open(folder / key).resize((10, 10), Image.Resampling.BILINEAR),
-                     dtype=np.float32)
+        loaded.rows["test"][0]
+    ]
+    raw = np.asarray(
+        Image.open(folder / key).resize((10, 10), Image.Resampling.BILINEAR), dtype=np.float32
+    )
     by_hand = (raw / 255 - described["mean"]) / described["std"]
-    np.testing.assert_allclose(loaded.images("test", 1)[0].permute(1, 2, 0).numpy(), by_hand,
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        loaded.images("test", 1)[0].permute(1, 2, 0).numpy(), by_hand, atol=1e-5
+    )
 
 
 def test_a_tiny_input_size_is_refused() -> None:
@@ -183,8 +193,10 @@ def test_ranks_see_parts_of_the_same_batches_and_none_of_them_an_image_alone() -
     digits = load_dataset("digits", input_size=16)
     options = {"batch_size": 71, "seed": 3, "epoch": 1, "shuffle": True}
     whole = [labels.tolist() for _, labels in digits.batches(("arch",), **options)]
-    parts = [[labels.tolist() for _, labels in digits.batches(("arch",), part=(i, 2), **options)]
-             for i in (0, 1)]
+    parts = [
+        [labels.tolist() for _, labels in digits.batches(("arch",), part=(i, 2), **options)]
+        for i in (0, 1)
+    ]
     assert [len(batch) for batch in whole] == [71, 71, 3]
     assert [len(batch) for batch in parts[0]] == [36, 36]  # three images are too few for two
     for batch, first, second in zip(whole, *parts, strict=False):

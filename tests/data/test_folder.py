@@ -36,8 +36,9 @@ def test_images_in_folders_below_a_class_belong_to_it(make_folder: MakeFolder) -
 
 
 def test_test_and_val_folders_are_kept_as_they_are(make_folder: MakeFolder) -> None:
-    folder = make_folder({"train/ant": 10, "train/bee": 10, "val/ant": 3, "val/bee": 1,
-                          "test/ant": 2, "test/bee": 5})
+    folder = make_folder(
+        {"train/ant": 10, "train/bee": 10, "val/ant": 3, "val/bee": 1, "test/ant": 2, "test/bee": 5}
+    )
     dataset = load_dataset(str(folder), input_size=8)
     assert dataset.sizes == {"train": 18, "arch": 2, "val": 4, "test": 7}
 
@@ -92,8 +93,9 @@ def test_a_single_class_is_refused(make_folder: MakeFolder) -> None:
 
 
 def test_a_class_that_only_test_has_is_named(make_folder: MakeFolder) -> None:
-    problems = _problems(make_folder(
-        {"train/ant": 4, "train/bee": 4, "test/ant": 1, "test/bee": 1, "test/cow": 1}))
+    problems = _problems(
+        make_folder({"train/ant": 4, "train/bee": 4, "test/ant": 1, "test/bee": 1, "test/cow": 1})
+    )
     assert "test/cow" in problems
 
 

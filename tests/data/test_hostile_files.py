@@ -26,9 +26,11 @@ def write_mnist(root: Path) -> Path:
         pixels = stream(0, name).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
         labels = np.arange(COUNT, dtype=np.uint8) % 10
         (raw / f"{name}-images-idx3-ubyte").write_bytes(
-            struct.pack(">4I", 0x803, COUNT, 28, 28) + pixels.tobytes())
+            struct.pack(">4I", 0x803, COUNT, 28, 28) + pixels.tobytes()
+        )
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">2I", 0x801, COUNT) + labels.tobytes())
+            struct.pack(">2I", 0x801, COUNT) + labels.tobytes()
+        )
     return raw / "train-images-idx3-ubyte"
 
 

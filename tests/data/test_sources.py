@@ -61,14 +61,15 @@ def test_cifar10_batches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (folder / name).write_bytes(payload)
         return [name, hashlib.md5(payload).hexdigest()]
 
-    batch = {"data": rng.integers(0, 256, (40, 3072), dtype=np.uint8),
-             "labels": [n % 10 for n in range(40)]}
+    batch = {
+        "data": rng.integers(0, 256, (40, 3072), dtype=np.uint8),
+        "labels": [n % 10 for n in range(40)],
+    }
     names = {"label_names": [f"class{n}" for n in range(10)]}
     monkeypatch.setattr(CIFAR10, "train_list", [write("data_batch_1", batch)])
     monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch)])
     filename, md5 = write("batches.meta", names)
-    monkeypatch.setattr(CIFAR10, "meta",
-                        {"filename": filename, "key": "label_names", "md5": md5})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": filename, "key": "label_names", "md5": md5})
     source = read_torchvision("cifar10", tmp_path)
     assert source.class_names == tuple(names["label_names"])
     assert source.parts == ("train",) * 40 + ("test",) * 40

@@ -34,7 +34,10 @@ def test_cifar10_counts_give_40k_5k_5k_10k() -> None:
     keys = [f"train/{n}" for n in range(50_000)] + [f"test/{n}" for n in range(10_000)]
     splits = assign_splits(keys, labels, ["train"] * 50_000 + ["test"] * 10_000)
     assert {s: len(rows) for s, rows in splits.items()} == {
-        "train": 40_000, "arch": 5_000, "val": 5_000, "test": 10_000,
+        "train": 40_000,
+        "arch": 5_000,
+        "val": 5_000,
+        "test": 10_000,
     }
     for split in ("train", "arch", "val"):
         assert len(set(np.bincount(labels[splits[split]]))) == 1
@@ -43,7 +46,10 @@ def test_cifar10_counts_give_40k_5k_5k_10k() -> None:
 
 def test_a_pool_without_test_gives_20_percent_then_80_10_10() -> None:
     assert split_sizes(1000, has_val=False, has_test=False) == {
-        "test": 200, "train": 640, "arch": 80, "val": 80,
+        "test": 200,
+        "train": 640,
+        "arch": 80,
+        "val": 80,
     }
 
 
@@ -53,8 +59,7 @@ def test_sizes_cover_the_pool_and_no_split_to_be_made_is_empty(
 ) -> None:
     sizes = split_sizes(count, has_val=has_val, has_test=has_test)
     assert sum(sizes.values()) == count
-    made = {"train", "arch"} | (set() if has_val else {"val"}) | (
-        set() if has_test else {"test"})
+    made = {"train", "arch"} | (set() if has_val else {"val"}) | (set() if has_test else {"test"})
     assert {s for s, size in sizes.items() if size > 0} == made
 
 
@@ -63,15 +68,20 @@ def test_sizes_cover_the_pool_and_no_split_to_be_made_is_empty(
 def test_smallest_class_is_just_enough(has_val: bool, has_test: bool) -> None:
     needed = smallest_class(has_val=has_val, has_test=has_test)
     made = 4 - has_val - has_test
-    assert sum(n > 0 for n in
-               split_sizes(needed, has_val=has_val, has_test=has_test).values()) == made
+    assert (
+        sum(n > 0 for n in split_sizes(needed, has_val=has_val, has_test=has_test).values()) == made
+    )
     too_small = split_sizes(needed - 1, has_val=has_val, has_test=has_test)
     assert sum(n > 0 for n in too_small.values()) < made
 
 
 @settings(max_examples=30)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 999)), min_size=1, max_size=80,
-                unique=True), st.randoms(use_true_random=False))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 999)), min_size=1, max_size=80, unique=True
+    ),
+    st.randoms(use_true_random=False),
+)
 def test_a_sample_keeps_its_split_whatever_the_listing_order_or_other_classes(
     samples: list[tuple[int, int]], random: object
 ) -> None:

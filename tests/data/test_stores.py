@@ -38,19 +38,23 @@ def test_memory_and_disk_give_the_same_plain_images(make_folder: MakeFolder) -> 
     lazy = LazyStore(source.reader, 8, PHOTOGRAPHS)
     batches = [np.array([3, 1, 10, 7]), np.array([0, 2])]
     assert broken == []
-    for left, right in zip(memory.load(batches, None, CPU), lazy.load(batches, None, CPU),
-                           strict=True):
+    for left, right in zip(
+        memory.load(batches, None, CPU), lazy.load(batches, None, CPU), strict=True
+    ):
         torch.testing.assert_close(left, right, rtol=0, atol=0)
 
 
 def test_a_view_does_not_depend_on_batches_order_or_workers(make_folder: MakeFolder) -> None:
     source = read_folder(make_folder({"ant": 5, "bee": 6}, side=40))
     rows, draws = np.arange(11), epoch_views(3, 1, 11)
-    for store in (read_into_memory(source.reader, 11, 8, PHOTOGRAPHS)[0],
-                  LazyStore(source.reader, 8, PHOTOGRAPHS)):
+    for store in (
+        read_into_memory(source.reader, 11, 8, PHOTOGRAPHS)[0],
+        LazyStore(source.reader, 8, PHOTOGRAPHS),
+    ):
         at_once = next(iter(store.load([rows], draws, CPU)))
-        backwards = torch.cat(list(store.load([rows[::-1][:4].copy(), rows[::-1][4:].copy()],
-                                              draws, CPU)))
+        backwards = torch.cat(
+            list(store.load([rows[::-1][:4].copy(), rows[::-1][4:].copy()], draws, CPU))
+        )
         torch.testing.assert_close(backwards.flip(0), at_once, rtol=0, atol=1e-3)
         other_epoch = next(iter(store.load([rows], epoch_views(3, 2, 11), CPU)))
         assert (other_epoch - at_once).abs().amax((1, 2, 3)).median() > 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hwnas.latency.device import Device, cpu_numbers, load_device
+from hwnas.device.device import Device, cpu_numbers, load_device
 
 FILES = sorted((Path(__file__).parents[2] / "devices").glob("*.yaml"))
 
@@ -63,8 +63,9 @@ def test_the_file_holds_no_host_serial_or_secret(path):
             return [*map(str, value), *nested]
         return [key for item in value for key in keys(item)] if isinstance(value, list) else []
 
-    assert not {"host", "serial", "user", "password", "port"} & set(keys(
-        yaml.safe_load(path.read_text())))
+    assert not {"host", "serial", "user", "password", "port"} & set(
+        keys(yaml.safe_load(path.read_text()))
+    )
 
 
 def test_there_are_devices_of_every_transport():

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hwnas.network import build_layers
+from hwnas.nn.build import build_layers
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space
 
@@ -54,15 +54,17 @@ def tiny_layers() -> tuple[OpSpec, ...]:
 @pytest.fixture(scope="session")
 def se_block() -> OpSpec:
     """A block of MobileNetV3: squeeze-and-excite, h-swish, residual; neither square nor even."""
-    return OpSpec.make("mbconv", (16, 14, 9), 16, kernel=5, hidden=48, se_width=16, act="hswish",
-                       residual=True)
+    return OpSpec.make(
+        "mbconv", (16, 14, 9), 16, kernel=5, hidden=48, se_width=16, act="hswish", residual=True
+    )
 
 
 @pytest.fixture(scope="session")
 def grouped_block() -> OpSpec:
     """A block of FBNet: 1x1 convolutions in two groups, a channel shuffle between; not square."""
-    return OpSpec.make("mbconv", (16, 14, 9), 24, kernel=3, stride=2, hidden=16, groups=2,
-                       shuffle=True, act="relu")
+    return OpSpec.make(
+        "mbconv", (16, 14, 9), 24, kernel=3, stride=2, hidden=16, groups=2, shuffle=True, act="relu"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +83,16 @@ def mobile_blocks() -> tuple[OpSpec, ...]:
     """A fused block, a universal bottleneck with layer scale, attention on fewer pixels."""
     return (
         OpSpec.make("fused_mbconv", (8, 28, 18), 16, kernel=3, stride=2, hidden=24, act="swish"),
-        OpSpec.make("uib", (16, 14, 9), 16, kernel_start=3, kernel=5, hidden=32, act="gelu",
-                    residual=True, layer_scale=True),
+        OpSpec.make(
+            "uib",
+            (16, 14, 9),
+            16,
+            kernel_start=3,
+            kernel=5,
+            hidden=32,
+            act="gelu",
+            residual=True,
+            layer_scale=True,
+        ),
         OpSpec.make("mqa", (16, 14, 9), 16, heads=4, key_dim=8, kv_stride=2, layer_scale=True),
     )

@@ -11,16 +11,20 @@ import torch
 
 from hwnas.errors import InputError
 from hwnas.export.bundle import write_bundle
-from hwnas.export.cache import ConversionCache
-from hwnas.export.calibration import ImageData
-from hwnas.export.parity import PARITY_LIMIT_FP32, ParityError, int8_parity, parity
-from hwnas.export.session import open_session
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.export.quantize.calibration import ImageData
+from hwnas.export.verify.parity import PARITY_LIMIT_FP32, ParityError, int8_parity, parity
+from hwnas.export.verify.session import open_session
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space
 
 NAMES = [f"class{n}" for n in range(10)]
-PREPROCESSING = {"input_size": [32, 32], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.25],
-                 "class_names": NAMES}
+PREPROCESSING = {
+    "input_size": [32, 32],
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.2, 0.25],
+    "class_names": NAMES,
+}
 
 
 @pytest.fixture
@@ -48,7 +52,10 @@ def test_a_bundle_holds_both_models_and_what_they_expect(tmp_path, arguments, ar
     export = write_bundle(tmp_path / "export", **arguments)
     folder = tmp_path / "export" / arch.arch_id
     assert sorted(path.name for path in folder.iterdir()) == [
-        "arch.json", "export.json", "model.onnx", "model.tflite"
+        "arch.json",
+        "export.json",
+        "model.onnx",
+        "model.tflite",
     ]
     assert json.loads((folder / "export.json").read_text()) == export
     expected = {"onnx": ("nchw", [1, 3, 32, 32]), "tflite": ("nhwc", [1, 32, 32, 3])}
@@ -66,8 +73,11 @@ def test_a_bundle_holds_both_models_and_what_they_expect(tmp_path, arguments, ar
     assert description["arch"] == arch.to_json()
     assert tuple(OpSpec.from_json(layer) for layer in description["layers"]) == arguments["layers"]
     assert description["preprocessing"] == {
-        **PREPROCESSING, "color_order": "RGB", "crop": "center-square",
-        "resize": "bilinear-antialias", "layout": {"onnx": "nchw", "tflite": "nhwc"}
+        **PREPROCESSING,
+        "color_order": "RGB",
+        "crop": "center-square",
+        "resize": "bilinear-antialias",
+        "layout": {"onnx": "nchw", "tflite": "nhwc"},
     }
     metadata = {p.key: p.value for p in onnx.load(folder / "model.onnx").metadata_props}
     assert json.loads(metadata["hwnas.preprocessing"]) == description["preprocessing"]
@@ -76,8 +86,9 @@ def test_a_bundle_holds_both_models_and_what_they_expect(tmp_path, arguments, ar
 
 def test_int8_models_stand_beside_with_what_their_integers_mean(tmp_path, arguments, arch):
     images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(4))
-    export = write_bundle(tmp_path, precisions=("fp32", "int8"),
-                          calibration=ImageData.of(images.numpy()), **arguments)
+    export = write_bundle(
+        tmp_path, precisions=("fp32", "int8"), calibration=ImageData.of(images.numpy()), **arguments
+    )
     folder = tmp_path / arch.arch_id
     assert list(export["formats"]) == ["onnx", "tflite", "onnx-int8", "tflite-int8"]
     assert arguments["cache"].made == {"fp32": 2, "int8": 2}
@@ -122,8 +133,9 @@ def test_other_preprocessing_makes_another_bundle(tmp_path, arguments, arch):
     changed = {**arguments, "preprocessing": {**PREPROCESSING, "mean": [0.0, 0.0, 0.0]}}
     second = write_bundle(tmp_path, formats=("onnx",), **changed)
     assert first["content_id"] != second["content_id"]
-    metadata = {p.key: p.value
-                for p in onnx.load(tmp_path / arch.arch_id / "model.onnx").metadata_props}
+    metadata = {
+        p.key: p.value for p in onnx.load(tmp_path / arch.arch_id / "model.onnx").metadata_props
+    }
     assert json.loads(metadata["hwnas.preprocessing"])["mean"] == [0.0, 0.0, 0.0]
 
 
@@ -146,7 +158,10 @@ def test_all_problems_of_the_preprocessing_are_named(tmp_path, arguments):
     with pytest.raises(InputError) as error:
         write_bundle(tmp_path / "out", **{**arguments, "preprocessing": wrong})
     assert [problem.split()[0] for problem in error.value.problems] == [
-        "input_size", "mean", "std", "class_names"
+        "input_size",
+        "mean",
+        "std",
+        "class_names",
     ]
     assert not (tmp_path / "out").exists()
     unknown = {**PREPROCESSING, "colour_order": "RGB"}

@@ -11,14 +11,14 @@ from ai_edge_litert.interpreter import Interpreter
 from safetensors.torch import save_file
 
 from hwnas.export.bundle import write_bundle
-from hwnas.export.cache import ConversionCache
-from hwnas.export.conversion import Conversion, InitWeights
-from hwnas.export.parity import check_parity, parity
-from hwnas.export.session import open_session
-from hwnas.network import build, build_network
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.export.convert.conversion import Conversion, InitWeights
+from hwnas.export.verify.parity import check_parity, parity
+from hwnas.export.verify.session import open_session
+from hwnas.nn.build import build, build_network
 from hwnas.ops import OpSpec
 from hwnas.space.catalogue import load_space
-from hwnas.space.known_cells import DARTS_V2, darts_arch
+from hwnas.space.zoo.cells import DARTS_V2, darts_arch
 
 SHAPE = (4, 6, 8)
 OPS = {
@@ -31,8 +31,11 @@ OPS = {
     "residual": OpSpec.make("preact_residual", SHAPE, 8, stride=2),
 }
 KERNELS = {
-    "sum": {"ADD"}, "concat": {"CONCATENATION"}, "zero": {"RELU", "MINIMUM"},
-    "average": {"PAD", "AVERAGE_POOL_2D", "MUL"}, "odd average": {"PAD", "AVERAGE_POOL_2D", "MUL"},
+    "sum": {"ADD"},
+    "concat": {"CONCATENATION"},
+    "zero": {"RELU", "MINIMUM"},
+    "average": {"PAD", "AVERAGE_POOL_2D", "MUL"},
+    "odd average": {"PAD", "AVERAGE_POOL_2D", "MUL"},
     "reduction": {"RELU", "SLICE", "CONV_2D", "CONCATENATION", "MUL"},
     "residual": {"RELU", "PAD", "CONV_2D", "AVERAGE_POOL_2D", "ADD"},
 }
@@ -72,19 +75,29 @@ def test_an_operation_is_made_of_the_kernels_it_has_inside_a_network(name, cache
     assert kernels
 
 
-@pytest.mark.parametrize("edges", [
-    ("nor_conv_3x3", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "skip_connect",
-     "nor_conv_3x3"),
-    ("none",) * 6,
-])
+@pytest.mark.parametrize(
+    "edges",
+    [
+        (
+            "nor_conv_3x3",
+            "skip_connect",
+            "nor_conv_1x1",
+            "avg_pool_3x3",
+            "skip_connect",
+            "nor_conv_3x3",
+        ),
+        ("none",) * 6,
+    ],
+)
 def test_a_network_of_cells_computes_the_same_in_both_formats(edges, cache):
     space = load_space("nasbench201:cells=1,channels=4,input_size=16")
     arch = space.arch(dict(zip((c.name for c in space.choices), edges, strict=True)))
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     network = build(space, arch, seed=5)
     for model_format, layout in (("onnx", "nchw"), ("tflite", "nhwc")):
-        conversion = Conversion.make(space.layers(arch), InitWeights(5), model_format,
-                                     wiring=space.wiring(arch))
+        conversion = Conversion.make(
+            space.layers(arch), InitWeights(5), model_format, wiring=space.wiring(arch)
+        )
         path: Path = cache.fill([conversion])[conversion]
         check_parity(parity(network, path, images, layout=layout), path)
 
@@ -97,10 +110,21 @@ def test_the_published_network_of_darts_is_exported_whole(cache, tmp_path):
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     written = write_bundle(
-        tmp_path, network=network, layers=space.layers(arch), wiring=space.wiring(arch),
-        arch_json=arch.to_json(), weights=tmp_path / "weights.safetensors", images=images,
-        preprocessing={"input_size": [32, 32], "mean": [0.0] * 3, "std": [1.0] * 3,
-                       "class_names": [str(number) for number in range(10)]}, cache=cache)
+        tmp_path,
+        network=network,
+        layers=space.layers(arch),
+        wiring=space.wiring(arch),
+        arch_json=arch.to_json(),
+        weights=tmp_path / "weights.safetensors",
+        images=images,
+        preprocessing={
+            "input_size": [32, 32],
+            "mean": [0.0] * 3,
+            "std": [1.0] * 3,
+            "class_names": [str(number) for number in range(10)],
+        },
+        cache=cache,
+    )
     assert list(written["formats"]) == ["onnx", "tflite"]
     for entry in written["formats"].values():
         assert entry["parity"]["max_rel"] < 1e-5

@@ -12,20 +12,21 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import numpy_helper
 
 from hwnas.errors import InputError
-from hwnas.export.cache import ConversionCache
-from hwnas.export.calibration import ImageData, NormalData
-from hwnas.export.conversion import Conversion, InitWeights
-from hwnas.export.leftovers import float_operations
-from hwnas.export.parity import sqnr_db
-from hwnas.export.session import open_session
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.export.convert.conversion import Conversion, InitWeights
+from hwnas.export.quantize.calibration import ImageData, NormalData
+from hwnas.export.quantize.float_ops import float_operations
+from hwnas.export.verify.parity import sqnr_db
+from hwnas.export.verify.session import open_session
 from hwnas.ops import OPS, OpSpec
 
 CONV = OpSpec.make("conv", (3, 12, 10), 8, kernel=3, act="relu6")
 
 
 def _int8(op, model_format, calibration=None):
-    return Conversion.make([op], InitWeights(), model_format, precision="int8",
-                           calibration=calibration)
+    return Conversion.make(
+        [op], InitWeights(), model_format, precision="int8", calibration=calibration
+    )
 
 
 def _weight_scales(path):
@@ -34,8 +35,9 @@ def _weight_scales(path):
     values = {v.name: numpy_helper.to_array(v) for v in model.graph.initializer}
     (integers,) = [v for v in values.values() if v.dtype == np.int8 and v.ndim == 4]
     (name,) = [name for name, v in values.items() if v is integers]
-    (node,) = [n for n in model.graph.node
-               if n.op_type == "DequantizeLinear" and n.input[0] == name]
+    (node,) = [
+        n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == name
+    ]
     assert not values[node.input[2]].any()  # symmetric
     return integers, values[node.input[1]]
 
@@ -58,11 +60,16 @@ def test_weights_of_a_tflite_file_have_a_scale_per_output_channel(tmp_path):
     path = cache.fill([conversion])[conversion]
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
-    scales = [d["quantization_parameters"]["scales"] for d in interpreter.get_tensor_details()
-              if d["dtype"] == np.int8 and tuple(d["shape"]) == (8, 3, 3, 3)]
+    scales = [
+        d["quantization_parameters"]["scales"]
+        for d in interpreter.get_tensor_details()
+        if d["dtype"] == np.int8 and tuple(d["shape"]) == (8, 3, 3, 3)
+    ]
     assert [len(s) for s in scales] == [8]
-    assert all(detail["dtype"] == np.int8 for detail in (*interpreter.get_input_details(),
-                                                         *interpreter.get_output_details()))
+    assert all(
+        detail["dtype"] == np.int8
+        for detail in (*interpreter.get_input_details(), *interpreter.get_output_details())
+    )
 
 
 def test_an_int8_file_is_made_from_the_fp32_file_in_the_cache(tmp_path):
@@ -83,7 +90,8 @@ def test_the_ends_of_an_onnx_file_say_what_their_integers_mean(tmp_path):
     path = ConversionCache(tmp_path).fill([conversion])[conversion]
     session = onnxruntime.InferenceSession(str(path))
     assert [end.type for end in (*session.get_inputs(), *session.get_outputs())] == [
-        "tensor(uint8)"] * 2
+        "tensor(uint8)"
+    ] * 2
     ends = json.loads(session.get_modelmeta().custom_metadata_map["hwnas.quantization"])
     assert set(ends) == {"image", "out"}
     values = np.stack([s[0] for s in NormalData().samples((3, 12, 10))])
@@ -118,19 +126,42 @@ LEFT = {"fused_mbconv gelu": GELU_LEFT, "uib": {"Erf": 2}}
 OPERATIONS = {
     "conv": CONV,
     "conv linear": OpSpec.make("conv", (16, 9, 8), 24, kernel=1, stride=2, act="none"),
-    "mbconv": OpSpec.make("mbconv", (16, 9, 8), 16, kernel=5, hidden=48, act="relu6",
-                          residual=True),
-    "mbconv se": OpSpec.make("mbconv", (16, 9, 8), 16, kernel=3, hidden=48, se_width=8,
-                             act="hswish", residual=True),
-    "mbconv swish": OpSpec.make("mbconv", (16, 9, 8), 24, kernel=3, stride=2, hidden=48, se_width=8,
-                                act="swish", se_gate="sigmoid", se_act="swish"),
-    "mbconv shuffle": OpSpec.make("mbconv", (16, 9, 8), 24, kernel=3, hidden=16, groups=2,
-                                  shuffle=True, act="relu"),
+    "mbconv": OpSpec.make(
+        "mbconv", (16, 9, 8), 16, kernel=5, hidden=48, act="relu6", residual=True
+    ),
+    "mbconv se": OpSpec.make(
+        "mbconv", (16, 9, 8), 16, kernel=3, hidden=48, se_width=8, act="hswish", residual=True
+    ),
+    "mbconv swish": OpSpec.make(
+        "mbconv",
+        (16, 9, 8),
+        24,
+        kernel=3,
+        stride=2,
+        hidden=48,
+        se_width=8,
+        act="swish",
+        se_gate="sigmoid",
+        se_act="swish",
+    ),
+    "mbconv shuffle": OpSpec.make(
+        "mbconv", (16, 9, 8), 24, kernel=3, hidden=16, groups=2, shuffle=True, act="relu"
+    ),
     "head": OpSpec.make("head", (16, 4, 4), 10, hidden=32, features=24, act="hswish"),
-    "fused_mbconv gelu": OpSpec.make("fused_mbconv", (8, 9, 8), 16, kernel=3, hidden=24,
-                                     act="gelu"),
-    "uib": OpSpec.make("uib", (16, 9, 8), 16, kernel_start=3, kernel=5, hidden=32, act="gelu",
-                       residual=True, layer_scale=True),
+    "fused_mbconv gelu": OpSpec.make(
+        "fused_mbconv", (8, 9, 8), 16, kernel=3, hidden=24, act="gelu"
+    ),
+    "uib": OpSpec.make(
+        "uib",
+        (16, 9, 8),
+        16,
+        kernel_start=3,
+        kernel=5,
+        hidden=32,
+        act="gelu",
+        residual=True,
+        layer_scale=True,
+    ),
     "mqa": OpSpec.make("mqa", (16, 9, 8), 16, heads=4, key_dim=8, kv_stride=2, layer_scale=True),
     "squeeze_excite": OpSpec.make("squeeze_excite", (16, 8, 8), 16, width=4),
     "preact_conv": OpSpec.make("preact_conv", (16, 8, 8), 24, kernel=3),
@@ -160,8 +191,9 @@ def _sqnr_db(shared, conversion):
     """Return the SQNR of an int8 file against the fp32 file it is made of, on fresh data."""
     files = shared.fill([conversion, conversion.float_form], workers=1)
     quantised, plain = open_session(files[conversion]), open_session(files[conversion.float_form])
-    (values,) = NormalData(seed=9, count=1).samples(conversion.layers[0].in_shape,
-                                                    conversion.num_inputs)
+    (values,) = NormalData(seed=9, count=1).samples(
+        conversion.layers[0].in_shape, conversion.num_inputs
+    )
     if conversion.layout == "nhwc":
         values = [value.transpose(0, 2, 3, 1) for value in values]
     assert all(info.dtype in ("uint8", "int8") for info in (*quantised.inputs, *quantised.outputs))
@@ -181,8 +213,7 @@ def test_operations_are_integer_inside_in_litert(shared, name):
     conversion = _int8(OPERATIONS[name], "tflite")
     found = _sqnr_db(shared, conversion)
     assert found is None or found > 15
-    assert float_operations(shared.path(conversion)) == (
-        {"MINIMUM": 1} if name == "zero" else {})
+    assert float_operations(shared.path(conversion)) == ({"MINIMUM": 1} if name == "zero" else {})
 
 
 def test_the_float_operations_of_an_fp32_file_are_all_of_them(shared):

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from hwnas.device.device import Device, load_device
+from hwnas.device.measurement import Measurement
+from hwnas.device.runner import Target, make_target
 from hwnas.errors import DeviceError
-from hwnas.export.cache import ConversionCache
-from hwnas.export.conversion import Conversion, InitWeights
-from hwnas.interfaces import SearchSpace
-from hwnas.latency.device import Device, load_device
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.runner import Target, make_target
-from hwnas.latency.table import LatencyTable, TableHeader
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.export.convert.conversion import Conversion, InitWeights
+from hwnas.latency.table.table import LatencyTable, TableHeader
 from hwnas.ops import OpSpec
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
@@ -184,8 +184,12 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         pytest.skip("a small file system needs root and mount")
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)],
-                          capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         pytest.skip(f"this system allows no mount: {made.stderr.strip()}")
     yield Disk(folder)

@@ -13,23 +13,23 @@ import numpy as np
 import pytest
 import yaml
 
-from hwnas.cli.tables import diff_tables, show_table
+from hwnas.cli.commands.tables import diff_tables, show_table
+from hwnas.device.device import Device, devices_folder, load_device
 from hwnas.errors import HwnasError, InputError
-from hwnas.latency.check import sentinels_of
-from hwnas.latency.device import Device, devices_folder, load_device
-from hwnas.latency.guard import (
-    ValidationModel,
+from hwnas.latency.drift.check import sentinels_of
+from hwnas.latency.drift.conformal import (
+    ValidationSchema,
     append_validation,
     read_validation,
     validation_path,
 )
-from hwnas.latency.imports import import_tables, published_header, require_place
-from hwnas.latency.plausible import problems_of
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.scoped import load_tables, store
-from hwnas.latency.sums import import_sums
-from hwnas.latency.table import load_table, merge_tables, save_table
-from hwnas.latency.transfer_data import read_measured, read_sources
+from hwnas.latency.few_shot.data import read_measured, read_sources
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.published import import_tables, published_header, require_place
+from hwnas.latency.table.scoped import load_tables, store
+from hwnas.latency.table.sums import import_sums
+from hwnas.latency.table.table import load_table, merge_tables, save_table
+from hwnas.latency.table.units import problems_of
 from tests.fuzzing import survives
 
 HEADER = published_header("phone", "litert", "fp32", 1, None)
@@ -46,20 +46,48 @@ def table(random_table, tiny, tmp_path) -> bytes:
     path = tmp_path / "whole.json"
     save_table(random_table(tiny), path)
     content = json.loads(path.read_text())
-    errors = {"mean_abs_rel_error": 0.01, "max_abs_rel_error": 0.02, "within_5_percent": 1.0,
-              "bias": 0.0, "kendall_tau": 0.9}
+    errors = {
+        "mean_abs_rel_error": 0.01,
+        "max_abs_rel_error": 0.02,
+        "within_5_percent": 1.0,
+        "bias": 0.0,
+        "kendall_tau": 0.9,
+    }
     content["entries"] = content["entries"][:6]
-    content["calibration"] = {"tiny": {"scale": 1.0, "per_op_ms": 0.0, "constant_ms": 0.0,
-                                       "num_networks": 9, "mean_abs_rel_error": 0.01,
-                                       "max_abs_rel_error": 0.02}}
-    content["validation"] = {"tiny": {"num_networks": 9, "fastest_ms": 1.0, "slowest_ms": 2.0,
-                                      **errors, "repeatability_mean": 0.01,
-                                      "repeatability_max": 0.02, "lines_fitted_on": "these",
-                                      "macs_line": errors, "op_count_line": errors}}
+    content["calibration"] = {
+        "tiny": {
+            "scale": 1.0,
+            "per_op_ms": 0.0,
+            "constant_ms": 0.0,
+            "num_networks": 9,
+            "mean_abs_rel_error": 0.01,
+            "max_abs_rel_error": 0.02,
+        }
+    }
+    content["validation"] = {
+        "tiny": {
+            "num_networks": 9,
+            "fastest_ms": 1.0,
+            "slowest_ms": 2.0,
+            **errors,
+            "repeatability_mean": 0.01,
+            "repeatability_max": 0.02,
+            "lines_fitted_on": "these",
+            "macs_line": errors,
+            "op_count_line": errors,
+        }
+    }
     arch = tiny.arch({f"layer{i}": "mb3_k3" for i in range(1, 6)})
     measured = {key: value for key, value in content["entries"][0].items() if key != "op"}
-    content["networks"] = [{"space": "tiny", "role": "sentinel", "is_sentinel": True,
-                            "arch": arch.to_json(), "measurement": measured}]
+    content["networks"] = [
+        {
+            "space": "tiny",
+            "role": "sentinel",
+            "is_sentinel": True,
+            "arch": arch.to_json(),
+            "measurement": measured,
+        }
+    ]
     return json.dumps(content).encode()
 
 
@@ -109,8 +137,10 @@ def test_folders_of_tables_never_break_their_reader(random_table, tiny, tmp_path
     made = random_table(tiny)
     for size in (32, 64):
         header = made.header.model_copy(update={"scope": {"resolution": size}})
-        save_table(replace(made, header=header, entries=dict(list(made.entries.items())[:3])),
-                   tmp_path / f"{size}.json")
+        save_table(
+            replace(made, header=header, entries=dict(list(made.entries.items())[:3])),
+            tmp_path / f"{size}.json",
+        )
     valid = (tmp_path / "32.json").read_bytes()
 
     def read(payload: bytes) -> None:
@@ -127,16 +157,27 @@ def test_folders_of_tables_never_break_their_reader(random_table, tiny, tmp_path
 
 
 PUBLISHED = {
-    "ofa": "".join(f"{key}:\n  count: 3\n  mean: 0.01\n  std: 0.01\n" for key in (
-        "Conv-input:32x32x3-output:16x16x16", "Conv_1-input:16x16x16-output:16x16x32",
-        "AvgPool2D-input:16x16x32-output:1x1x32", "Conv_2-input:1x1x32-output:1x1x64",
-        "Logits-input:1x1x64-output:10",
-        "expanded_conv-input:16x16x16-output:16x16x16-expand:16-kernel:3-stride:1-idskip:1-"
-        "se:0-hs:0")),
-    "proxyless": "".join(f"{key}:\n  count: 3\n  mean: 0.01\n  var: 0.01\n" for key in (
-        "Conv-input:32x32x3-output:16x16x16", "Conv_1-input:16x16x16-output:16x16x32",
-        "Logits-input:16x16x32-output:10",
-        "expanded_conv-input:16x16x16-output:16x16x16-expand:3-kernel:3-stride:1-idskip:1")),
+    "ofa": "".join(
+        f"{key}:\n  count: 3\n  mean: 0.01\n  std: 0.01\n"
+        for key in (
+            "Conv-input:32x32x3-output:16x16x16",
+            "Conv_1-input:16x16x16-output:16x16x32",
+            "AvgPool2D-input:16x16x32-output:1x1x32",
+            "Conv_2-input:1x1x32-output:1x1x64",
+            "Logits-input:1x1x64-output:10",
+            "expanded_conv-input:16x16x16-output:16x16x16-expand:16-kernel:3-stride:1-idskip:1-"
+            "se:0-hs:0",
+        )
+    ),
+    "proxyless": "".join(
+        f"{key}:\n  count: 3\n  mean: 0.01\n  var: 0.01\n"
+        for key in (
+            "Conv-input:32x32x3-output:16x16x16",
+            "Conv_1-input:16x16x16-output:16x16x32",
+            "Logits-input:16x16x32-output:10",
+            "expanded_conv-input:16x16x16-output:16x16x16-expand:3-kernel:3-stride:1-idskip:1",
+        )
+    ),
 }
 
 
@@ -168,14 +209,20 @@ def test_lines_of_sums_never_break_their_reader(tmp_path, tiny):
 
 def test_validation_lines_never_break_their_reader(tmp_path, tiny):
     arch = tiny.arch({f"layer{i}": "mb3_k3" for i in range(1, 6)})
-    line = {"space": "tiny", "arch": arch.to_json(), "predicted_ms": 1.0, "measured_ms": 1.1,
-            "date": "2025-01-01", "run": "r"}
+    line = {
+        "space": "tiny",
+        "arch": arch.to_json(),
+        "predicted_ms": 1.0,
+        "measured_ms": 1.1,
+        "date": "2025-01-01",
+        "run": "r",
+    }
     table, number = tmp_path / "t.json", iter(range(10**6))
 
     def read(payload: bytes) -> None:
         validation_path(table).write_bytes(payload)
         before = read_validation(table)
-        new = ValidationModel(**{**line, "run": f"r{next(number)}"})
+        new = ValidationSchema(**{**line, "run": f"r{next(number)}"})
         append_validation(table, [new])
         assert read_validation(table) == [*before, new]
 
@@ -184,10 +231,16 @@ def test_validation_lines_never_break_their_reader(tmp_path, tiny):
 
 def test_lines_of_timed_networks_never_break_their_readers(tmp_path, tiny):
     """Those of a new device, and those of others."""
-    archs = tiny.decode(np.array([[0, 0, 0, 0, n % 4] if n < 4 else [0, 0, 0, n - 3, 0]
-                                  for n in range(7)], dtype=np.int16))
-    lines = [json.dumps({"arch": arch.to_json(), "latency_ms": 1.0 + n, "device": "phone"})
-             for n, arch in enumerate(archs)]
+    archs = tiny.decode(
+        np.array(
+            [[0, 0, 0, 0, n % 4] if n < 4 else [0, 0, 0, n - 3, 0] for n in range(7)],
+            dtype=np.int16,
+        )
+    )
+    lines = [
+        json.dumps({"arch": arch.to_json(), "latency_ms": 1.0 + n, "device": "phone"})
+        for n, arch in enumerate(archs)
+    ]
     path = tmp_path / "m.jsonl"
 
     def measured(payload: bytes) -> None:
@@ -273,9 +326,15 @@ def test_tables_say_all_that_is_wrong_with_their_rows(table, file):
     content = json.loads(table)
     row = content["entries"][0]
     content["entries"] = [
-        row, row, {**row, "latency_ms": float("nan")}, {**row, "latency_ms": -1.0},
-        {**row, "p5_ms": float("inf")}, {**row, "num_runs": 2**70}, {"op": row["op"], "x": 1},
-        {**row, "op": {**row["op"], "in_shape": [10**30, 1, 1]}}]
+        row,
+        row,
+        {**row, "latency_ms": float("nan")},
+        {**row, "latency_ms": -1.0},
+        {**row, "p5_ms": float("inf")},
+        {**row, "num_runs": 2**70},
+        {"op": row["op"], "x": 1},
+        {**row, "op": {**row["op"], "in_shape": [10**30, 1, 1]}},
+    ]
     file.write_text(json.dumps(content))
     with pytest.raises(InputError) as caught:
         load_table(file)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas.executor import run_tasks
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.table import Calibration, LatencyTable, TableHeader, save_table
-from hwnas.pipeline.config import RunConfig
+from hwnas.device.measurement import Measurement
+from hwnas.executor.local import run_tasks
+from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader, save_table
+from hwnas.pipeline.commands.runs import whole_run
+from hwnas.pipeline.config.run import RunConfig
+from hwnas.pipeline.context import Run
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.run import whole_run
-from hwnas.pipeline.setup import Run
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -28,8 +28,16 @@ HEADROOM = 0.1
 
 
 def measurement(latency_ms: float) -> Measurement:
-    return Measurement(latency_ms, 0.97 * latency_ms, 1.01 * latency_ms, 1.06 * latency_ms,
-                       1.08 * latency_ms, 12, 1200, 0.01)
+    return Measurement(
+        latency_ms,
+        0.97 * latency_ms,
+        1.01 * latency_ms,
+        1.06 * latency_ms,
+        1.08 * latency_ms,
+        12,
+        1200,
+        0.01,
+    )
 
 
 def write_table(path: Path, *, space: str = "tiny", factor: float = 1.0, **header: Any) -> Path:
@@ -37,15 +45,31 @@ def write_table(path: Path, *, space: str = "tiny", factor: float = 1.0, **heade
     found = load_space(space)
     ops = {op for part in found.factors() for op in part.ops.ravel() if op is not None}
     settings: dict[str, Any] = {
-        "device": "host", "runtime": "onnxruntime", "runtime_version": "made up",
-        "precision": "fp32", "threads": 1, "affinity": None, "layout": "nchw",
-        "protocol": {}, "host": {}, "date": "2025-01-01", **header,
+        "device": "host",
+        "runtime": "onnxruntime",
+        "runtime_version": "made up",
+        "precision": "fp32",
+        "threads": 1,
+        "affinity": None,
+        "layout": "nchw",
+        "protocol": {},
+        "host": {},
+        "date": "2025-01-01",
+        **header,
     }
     table = LatencyTable(
         TableHeader.model_validate(settings),
         {op: measurement(factor * (0.005 + 2e-8 * op.macs)) for op in ops},
-        {found.name: Calibration(scale=1.0, per_op_ms=0.0, constant_ms=0.0, num_networks=8,
-                                 mean_abs_rel_error=0.012, max_abs_rel_error=0.03)},
+        {
+            found.name: Calibration(
+                scale=1.0,
+                per_op_ms=0.0,
+                constant_ms=0.0,
+                num_networks=8,
+                mean_abs_rel_error=0.012,
+                max_abs_rel_error=0.03,
+            )
+        },
     )
     save_table(table, path)
     return path
@@ -56,8 +80,15 @@ def quick(table: Path, **changes: Any) -> dict[str, Any]:
     return {
         "space": "tiny",
         "data": "digits",
-        "targets": [{"device": "host", "runtime": "onnxruntime", "table": str(table),
-                     "budget_ms": BUDGET_MS, "headroom": HEADROOM}],
+        "targets": [
+            {
+                "device": "host",
+                "runtime": "onnxruntime",
+                "table": str(table),
+                "budget_ms": BUDGET_MS,
+                "headroom": HEADROOM,
+            }
+        ],
         "search": {"evaluations": 3, "recipe": {"epochs": 1, "warmup_epochs": 0}},
         "retrain": {"top": 2, "recipe": {"epochs": 1, "warmup_epochs": 0}},
         "bench": {"shelf": []},
@@ -74,6 +105,7 @@ def config_of(settings: dict[str, Any]) -> RunConfig:
 @pytest.fixture(scope="session", autouse=True)
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Train in this process (a fresh one imports torch for seconds), convert into a cache here."""
+
     def run_here(function: Any, tasks: Any, **_: Any) -> Iterator[tuple[str, Any]]:
         return run_tasks(function, {key: (task, 1) for key, (task, _) in tasks.items()}, workers=1)
 
@@ -120,6 +152,7 @@ def make_config(table: Path) -> Callable[..., RunConfig]:
 @pytest.fixture
 def open_run(said: list[str]) -> Callable[[RunConfig, Path], Run]:
     """Return a run of a configuration in a folder, whether or not it was begun."""
+
     def make(config: RunConfig, path: Path) -> Run:
         return Run(RunFolder(path), config, lambda stage, done, total: None, said.append)
 

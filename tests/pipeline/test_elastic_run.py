@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.scoped import ScopedTables, load_tables
-from hwnas.latency.table import load_table, save_table
-from hwnas.pipeline import retraining
-from hwnas.pipeline.run import export_run, retrain_run, search_run
-from hwnas.pipeline.setup import check_target
+from hwnas.latency.table.scoped import ScopedTables, load_tables
+from hwnas.latency.table.table import load_table, save_table
+from hwnas.pipeline.commands.runs import export_run, retrain_run, search_run
+from hwnas.pipeline.context import check_target
+from hwnas.pipeline.stages import retrain as retraining
 from hwnas.report.page import write_report
 from hwnas.space.catalogue import load_space, with_params
 from hwnas.train.engine import fit
@@ -28,19 +28,31 @@ def folder(tmp_path, make_table):
     """Tables of two of the seven resolutions."""
     (tmp_path / "tables").mkdir()
     for resolution, factor in ((128, 1.0), (160, 0.7)):
-        make_table(tmp_path / "tables" / f"{resolution}.json", space=SPACE, factor=factor,
-                   scope={"resolution": resolution})
+        make_table(
+            tmp_path / "tables" / f"{resolution}.json",
+            space=SPACE,
+            factor=factor,
+            scope={"resolution": resolution},
+        )
     return tmp_path / "tables"
 
 
 @pytest.fixture
 def config(folder, images, make_config):
-    target = {"device": "host", "runtime": "onnxruntime", "table": str(folder),
-              "budget_percentile": 30.0}
+    target = {
+        "device": "host",
+        "runtime": "onnxruntime",
+        "table": str(folder),
+        "budget_percentile": 30.0,
+    }
     once = {"epochs": 1, "warmup_epochs": 0}
-    return make_config(space=SPACE, data=str(images), targets=[target],
-                       search={"evaluations": 1, "recipe": once},
-                       retrain={"top": 1, "recipe": once})
+    return make_config(
+        space=SPACE,
+        data=str(images),
+        targets=[target],
+        search={"evaluations": 1, "recipe": once},
+        retrain={"top": 1, "recipe": once},
+    )
 
 
 def test_budgets_limits_and_headroom_come_from_all_tables(config, folder, open_run, tmp_path):
@@ -57,7 +69,8 @@ def test_budgets_limits_and_headroom_come_from_all_tables(config, folder, open_r
     save_table(type(table)(table.header, table.entries, {SPACE: fit}), folder / "160.json")
     assert open_run(config, tmp_path / "run").headroom(0) == 0.04
     assert {(r.choice, r.option) for r in run.limited(limits).restricted} == {
-        ("resolution", r) for r in (144, 176, 192, 208, 224)}
+        ("resolution", r) for r in (144, 176, 192, 208, 224)
+    }
 
 
 def test_a_network_is_trained_on_images_of_its_own_resolution(config, open_run, tmp_path):
@@ -105,8 +118,11 @@ def test_a_folder_of_another_device_is_refused(config, folder, make_table):
 
 
 def test_a_space_without_an_input_size_says_which_parameters_it_has():
-    with pytest.raises(InputError, match=r"'input_size' is not one of its parameters; they are "
-                                         r"num_classes=1000, width_mult=1.0"):
+    with pytest.raises(
+        InputError,
+        match=r"'input_size' is not one of its parameters; they are "
+        r"num_classes=1000, width_mult=1.0",
+    ):
         with_params("ofa-mbv3", input_size=64)
     assert load_space(with_params(SPACE, num_classes=7)).num_classes == 7
 
@@ -117,7 +133,8 @@ def supernet(tmp_path):
     generator = torch.Generator().manual_seed(0)
     space = load_space("ofa-mbv3:num_classes=5,width_mult=0.1")
     state = {
-        name: torch.zeros(()).long() if name.endswith("num_batches_tracked")
+        name: torch.zeros(()).long()
+        if name.endswith("num_batches_tracked")
         else 0.2 * torch.rand(shape, generator=generator) + 0.1
         for name, shape in expected_shapes(space).items()
     }
@@ -131,9 +148,13 @@ def test_retraining_begins_with_the_supernets_weights_but_for_other_classes(
     path, said = tmp_path / "run", []
     search_run(config, path)
     begun = []
-    monkeypatch.setattr("hwnas.train.task.fit", lambda network, *a, **k: begun.append(
-        {name: value.clone() for name, value in network.state_dict().items()}) or fit(
-            network, *a, **k))
+    monkeypatch.setattr(
+        "hwnas.train.task.fit",
+        lambda network, *a, **k: (
+            begun.append({name: value.clone() for name, value in network.state_dict().items()})
+            or fit(network, *a, **k)
+        ),
+    )
     found = retrain_run(path, init=supernet, lr=0.01, say=said.append)
     assert found["init"]["file"] == "supernet.pth"
     assert len(found["init"]["sha256"]) == 64

@@ -10,8 +10,18 @@ from hwnas.pipeline.folder import RunFolder, checked_id, environment
 
 @pytest.mark.parametrize(
     "value",
-    ["../../../etc/x", "", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF",
-     "0123456789abcdeg", "0123456789abcdef\n", 7, None, ["0123456789abcdef"]],
+    [
+        "../../../etc/x",
+        "",
+        "0123456789abcde",
+        "0123456789abcdef0",
+        "0123456789ABCDEF",
+        "0123456789abcdeg",
+        "0123456789abcdef\n",
+        7,
+        None,
+        ["0123456789abcdef"],
+    ],
 )
 def test_only_sixteen_hex_digits_are_an_id(tmp_path, value):
     folder = RunFolder(tmp_path)
@@ -76,8 +86,9 @@ def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path):
 
 
 def test_a_missing_file_is_told_with_the_command_that_makes_it(tmp_path):
-    with pytest.raises(UsageError, match=f"no retrained.json yet. Next: hwnas retrain --run "
-                                         f"{tmp_path}$"):
+    with pytest.raises(
+        UsageError, match=f"no retrained.json yet. Next: hwnas retrain --run {tmp_path}$"
+    ):
         RunFolder(tmp_path).read("retrained.json", "hwnas retrain --run")
 
 

@@ -6,22 +6,30 @@ import json
 
 import pytest
 
+from hwnas.device.device import load_device
+from hwnas.device.runner import make_target
 from hwnas.errors import HwnasError, InputError
-from hwnas.files import read_yaml
-from hwnas.journal import Journal, read_json
-from hwnas.latency.device import load_device
-from hwnas.latency.runner import make_target
-from hwnas.pipeline.config import load_config
+from hwnas.io.journal import Journal, read_json
+from hwnas.io.schemas import read_yaml
+from hwnas.pipeline.commands.runs import cross_runs, whole_run
+from hwnas.pipeline.commands.single import _predictions, export_arch
+from hwnas.pipeline.config.run import load_config
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.run import cross_runs, whole_run
-from hwnas.pipeline.single import _predictions, export_arch
 from hwnas.report.facts import read_run
 from hwnas.report.page import render
 from tests.fuzzing import survives
 
 STAGES = ("finalists.json", "retrained.json", "export/index.json")
-SHOWN = ("env.json", "result.json", "finalists.json", "front.json", "retrained.json",
-         "winner.json", "journal.jsonl", "table.json")
+SHOWN = (
+    "env.json",
+    "result.json",
+    "finalists.json",
+    "front.json",
+    "retrained.json",
+    "winner.json",
+    "journal.jsonl",
+    "table.json",
+)
 
 
 def test_configurations_never_break_their_reader(copied):
@@ -39,8 +47,11 @@ def test_configurations_never_break_their_reader(copied):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_never_reads_more_than_it_was_promised(copied, name):
     folder, path = RunFolder.existing(copied), copied / name
-    places = {"finalists.json": "answers", "retrained.json": "finalists",
-              "export/index.json": "networks"}
+    places = {
+        "finalists.json": "answers",
+        "retrained.json": "finalists",
+        "export/index.json": "networks",
+    }
 
     def read(payload: bytes) -> None:
         path.write_bytes(payload)
@@ -116,8 +127,9 @@ def test_a_bundle_that_was_changed_is_made_anew(copied):
     weights = copied / "checkpoints" / f"{winner['network_id']}.safetensors"
 
     def export() -> None:
-        export_arch(copied / "a.json", ("onnx",), space=None, weights=weights,
-                    out=copied / "export")
+        export_arch(
+            copied / "a.json", ("onnx",), space=None, weights=weights, out=copied / "export"
+        )
 
     export()
 
@@ -137,17 +149,27 @@ def test_links_out_of_a_run_folder_are_not_followed(copied, tmp_path, make_confi
     (copied / "journal.jsonl").symlink_to(tmp_path / "precious.txt")
     (copied / "figures" / "x").symlink_to("/etc")
     (copied / "inside").symlink_to("figures")
-    for use in (lambda: RunFolder.existing(copied),
-                lambda: whole_run(make_config(), copied, resume=True)):
+    for use in (
+        lambda: RunFolder.existing(copied),
+        lambda: whole_run(make_config(), copied, resume=True),
+    ):
         with pytest.raises(InputError, match="is a link that leads out of it") as caught:
             use()
         assert len(caught.value.problems) == 2
     assert (tmp_path / "precious.txt").read_text() == "one line, no newline"
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 5000 + "1" + "}" * 5000,
-                                  "9" * 5000, "\ud800".encode("utf-8", "surrogatepass").decode(
-                                      "latin-1"), "\x00", "NaN,"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        "9" * 5000,
+        "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
+        "\x00",
+        "NaN,",
+    ],
+)
 def test_json_that_harms_is_an_input_error(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InputError
-from hwnas.pipeline import quantised
-from hwnas.pipeline.quantised import CALIBRATION_IMAGES, calibration_data, file_score
-from hwnas.pipeline.run import whole_run
+from hwnas.pipeline.commands.runs import whole_run
+from hwnas.pipeline.stages import quantised
+from hwnas.pipeline.stages.quantised import CALIBRATION_IMAGES, calibration_data, file_score
 from hwnas.train.engine import evaluate
 
 BENCH = "bench/host-onnxruntime-int8.json"
@@ -19,11 +19,18 @@ def int8_run(make_config, make_table, tmp_path_factory):
     """A whole run of an int8 target, with the splits that a file was scored on, in order."""
     folder = tmp_path_factory.mktemp("int8")
     table = make_table(folder / "t.json", precision="int8")
-    target = {"device": "host", "runtime": "onnxruntime", "precision": "int8",
-              "table": str(table), "budget_ms": 0.2, "headroom": 0.02}
+    target = {
+        "device": "host",
+        "runtime": "onnxruntime",
+        "precision": "int8",
+        "table": str(table),
+        "budget_ms": 0.2,
+        "headroom": 0.02,
+    }
     recipe = {"epochs": 4, "warmup_epochs": 0, "batch_size": 32}
-    config = make_config(targets=[target], retrain={"top": 2, "recipe": recipe},
-                         limits={"size_mb": 0.1})
+    config = make_config(
+        targets=[target], retrain={"top": 2, "recipe": recipe}, limits={"size_mb": 0.1}
+    )
     splits = []
 
     def watched(model, dataset, split):
@@ -51,8 +58,12 @@ def test_files_of_both_precisions_are_exported_and_what_int8_costs_is_stated(int
 def test_the_size_is_that_of_the_int8_file(int8_run, content):
     run, _ = int8_run
     (answer,) = content(run, "result.json")["answers"]
-    assert answer["limits"][1] == {"metric": "size_mb", "table": None, "max": 0.1,
-                                   "precision": "int8"}
+    assert answer["limits"][1] == {
+        "metric": "size_mb",
+        "table": None,
+        "max": 0.1,
+        "precision": "int8",
+    }
     winner = content(run, "winner.json")
     assert 1.15 * winner["params"] <= 0.1e6
 
@@ -82,7 +93,7 @@ def test_the_winner_is_judged_by_what_runs_and_both_precisions_stand_beside(int8
 
 
 def test_the_score_of_an_fp32_file_is_its_networks(finished, content, make_config, open_run):
-    from hwnas.network import build
+    from hwnas.nn.build import build
     from hwnas.train.checkpoint import load_weights
 
     run = open_run(make_config(), finished)

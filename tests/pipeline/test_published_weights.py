@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from hwnas.errors import InputError, UsageError
-from hwnas.pipeline.run import retrain_run, search_run, whole_run
-from hwnas.pipeline.single import export_arch
+from hwnas.nn.pretrained import key_names
+from hwnas.pipeline.commands.runs import retrain_run, search_run, whole_run
+from hwnas.pipeline.commands.single import export_arch
 from hwnas.space.catalogue import load_space
-from hwnas.space.known_archs import known_archs
+from hwnas.space.zoo.archs import known_archs
 from hwnas.train.checkpoint import read_tensors
-from hwnas.weights import key_names
 
 
 def write_arch(path, space_name, name):
@@ -25,8 +25,9 @@ def write_arch(path, space_name, name):
 
 
 def export(folder, arch, weights, name):
-    return export_arch(arch, ["onnx"], space=None, weights=weights, out=folder / "out",
-                       weights_of=name)
+    return export_arch(
+        arch, ["onnx"], space=None, weights=weights, out=folder / "out", weights_of=name
+    )
 
 
 def test_a_published_file_is_exported_as_the_published_model(tmp_path, published, randomise):
@@ -62,12 +63,24 @@ def fbnet_config(tmp_path, images, make_table, make_config):
 
     def make(**retrain):
         return make_config(
-            space=space, data=str(images),
+            space=space,
+            data=str(images),
             retrain={"top": 1, "random_baseline": False, "recipe": once, **retrain},
-            targets=[{"device": "host", "runtime": "onnxruntime", "table": str(table),
-                      "budget_ms": 100.0}],
-            search={"strategy": "evolution", "evaluations": 1, "seed_archs": "known",
-                    "recipe": once})
+            targets=[
+                {
+                    "device": "host",
+                    "runtime": "onnxruntime",
+                    "table": str(table),
+                    "budget_ms": 100.0,
+                }
+            ],
+            search={
+                "strategy": "evolution",
+                "evaluations": 1,
+                "seed_archs": "known",
+                "recipe": once,
+            },
+        )
 
     return make
 
@@ -86,8 +99,11 @@ def test_a_configuration_says_what_the_options_of_retrain_do(
     torch.save(published("fbnetc_100", 1.0).state_dict(), tmp_path / "fbnet.pth")
     shutil.copytree(images, tmp_path / "two")
     shutil.rmtree(tmp_path / "two" / "cat")
-    start = {"init": str(tmp_path / "fbnet.pth"), "init_arch": "fbnetc_100",
-             "data": str(tmp_path / "two")}
+    start = {
+        "init": str(tmp_path / "fbnet.pth"),
+        "init_arch": "fbnetc_100",
+        "data": str(tmp_path / "two"),
+    }
     said = []
     path = tmp_path / "run"
     whole_run(fbnet_config(**start), path, say=said.append)
@@ -97,8 +113,10 @@ def test_a_configuration_says_what_the_options_of_retrain_do(
     assert row["arch"]["space"] == "fbnet:input_size=32,num_classes=2"
     assert found["init"]["arch"] == "fbnetc_100"
     assert found["data"]["name"] == start["data"]
-    assert any("what is trained, exported and measured is fbnet:input_size=32,num_classes=2" in text
-               for text in said)
+    assert any(
+        "what is trained, exported and measured is fbnet:input_size=32,num_classes=2" in text
+        for text in said
+    )
     assert content(path, "winner.json")["arch"]["space"] == row["arch"]["space"]
     # the verb by itself does the same with the run's settings, and with its options instead
     for name in ("retrained.json", "winner.json"):
@@ -109,11 +127,11 @@ def test_a_configuration_says_what_the_options_of_retrain_do(
     assert again["finalists"][0]["arch"]["space"] == "fbnet:input_size=32,num_classes=3"
 
 
-def test_what_a_configuration_says_of_retraining_is_checked_before_any_work(
-    fbnet_config, tmp_path
-):
-    for retrain, message in (({"init": str(tmp_path / "none.pth")}, "there is no such file"),
-                             ({"data": str(tmp_path / "absent")}, "absent")):
+def test_what_a_configuration_says_of_retraining_is_checked_before_any_work(fbnet_config, tmp_path):
+    for retrain, message in (
+        ({"init": str(tmp_path / "none.pth")}, "there is no such file"),
+        ({"data": str(tmp_path / "absent")}, "absent"),
+    ):
         with pytest.raises(InputError, match=message):
             search_run(fbnet_config(**retrain), tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -134,16 +152,18 @@ def test_a_finalist_that_is_a_known_model_begins_with_its_published_weights(
     torch.save(oracle.state_dict(), tmp_path / "fbnet.pth")
     with pytest.raises(UsageError, match="would be random"):
         retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", epochs=0)
-    found = retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100",
-                        lr=1e-3, say=said.append)
+    found = retrain_run(
+        fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", lr=1e-3, say=said.append
+    )
     (row,) = found["finalists"]
     assert found["init"]["arch"] == "fbnetc_100"
     assert row["val"]["source"] == "published"
     assert any(text.startswith(f"{row['arch_id']} is fbnetc_100: ") for text in said)
     begun = read_tensors(fbnet_run / "checkpoints" / f"{row['network_id']}.initial.safetensors")
     theirs = oracle.state_dict()
-    names = {ours: name for ours, name in key_names("fbnetc_100").items()
-             if "classifier" not in ours}
+    names = {
+        ours: name for ours, name in key_names("fbnetc_100").items() if "classifier" not in ours
+    }
     assert len(names) > 200
     assert all(torch.equal(begun[ours], theirs[name]) for ours, name in names.items())
 

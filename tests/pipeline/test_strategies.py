@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError, InputError, UsageError
-from hwnas.interfaces import Evaluation, Objective
-from hwnas.journal import Journal
-from hwnas.pipeline.evaluating import evaluate_run
-from hwnas.pipeline.run import retrain_run, search_run
+from hwnas.io.journal import Journal
+from hwnas.pipeline.commands.evaluate import evaluate_run
+from hwnas.pipeline.commands.runs import retrain_run, search_run
+from hwnas.protocols import Evaluation, Objective
 from hwnas.report.page import write_report
 from hwnas.search.loop import SearchLoop
-from hwnas.search.rl import PolicySettings
+from hwnas.search.strategies.rl import PolicySettings
 from hwnas.space.catalogue import load_space
-from hwnas.space.nasbench201 import all_codes
+from hwnas.space.cells.nasbench201 import all_codes
 
 TINY = load_space("tiny")
 BUDGET_MS = 0.08
@@ -42,21 +42,31 @@ def accuracies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = [len(choice.options) for choice in TINY.choices]
     codes = np.stack(np.unravel_index(np.arange(1024), sizes), axis=1).astype(np.int16)
     path = tmp_path_factory.mktemp("accuracies") / "known.jsonl"
-    path.write_text("".join(
-        json.dumps({"arch": arch.to_json(), "top1": scores[arch.arch_id]}) + "\n"
-        for arch in TINY.decode(codes)))
+    path.write_text(
+        "".join(
+            json.dumps({"arch": arch.to_json(), "top1": scores[arch.arch_id]}) + "\n"
+            for arch in TINY.decode(codes)
+        )
+    )
     return path
 
 
 def _search(strategy: str, accuracies: Path, **changes: Any) -> dict[str, Any]:
     count = {"exhaustive": 1024, "combined-moves": 1000}.get(strategy, 40)
-    return {"strategy": strategy, "evaluator": f"table:{accuracies}", "evaluations": count,
-            **changes}
+    return {
+        "strategy": strategy,
+        "evaluator": f"table:{accuracies}",
+        "evaluations": count,
+        **changes,
+    }
 
 
 def _evaluated(run: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k not in ("time", "cost")}
-            for r in Journal(run / "journal.jsonl").records() if r["event"] == "evaluation"]
+    return [
+        {k: v for k, v in r.items() if k not in ("time", "cost")}
+        for r in Journal(run / "journal.jsonl").records()
+        if r["event"] == "evaluation"
+    ]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -69,13 +79,15 @@ def test_a_search_keeps_the_limit_and_evaluates_nothing_twice(
     assert len({r["network_id"] for r in records}) == len(records) > 10
     assert all(r["latency_ms"] <= BUDGET_MS * 0.9 + 1e-9 for r in records)
     known = _scores()
-    assert all(r["objectives"]["top1"]["value"] == pytest.approx(known[r["arch_id"]])
-               for r in records)
+    assert all(
+        r["objectives"]["top1"]["value"] == pytest.approx(known[r["arch_id"]]) for r in records
+    )
     best = max(r["objectives"]["top1"]["value"] for r in records)
     assert result["answers"][0]["best"]["objectives"]["top1"]["value"] == best
     assert (tmp_path / "run" / "evaluator.jsonl").read_bytes() == accuracies.read_bytes()
     assert bool(content(tmp_path / "run", "finalists.json")["answers"][0]["random"]) == (
-        strategy != "random")
+        strategy != "random"
+    )
 
 
 @pytest.mark.parametrize("strategy", ["exhaustive", "combined-moves"])
@@ -84,8 +96,10 @@ def test_what_sees_everything_finds_the_best(strategy, make_config, accuracies, 
     result = search_run(config, tmp_path / "run")
     run = make_config(search=_search("exhaustive", accuracies), data=None)
     every = search_run(run, tmp_path / "every")
-    assert result["answers"][0]["best"]["objectives"]["top1"] == (
-        every["answers"][0]["best"]["objectives"]["top1"])
+    assert (
+        result["answers"][0]["best"]["objectives"]["top1"]
+        == (every["answers"][0]["best"]["objectives"]["top1"])
+    )
 
 
 class Killed(Exception):
@@ -97,8 +111,10 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     strategy, make_config, accuracies, tmp_path, monkeypatch
 ):
     surrogate = strategy in ("evolution", "local", "rl")
-    monkeypatch.setattr("hwnas.pipeline.searchers.PolicySettings", partial(
-        PolicySettings, warmup_steps=10, warmup_draws=128, hidden=8))
+    monkeypatch.setattr(
+        "hwnas.pipeline.stages.searchers.PolicySettings",
+        partial(PolicySettings, warmup_steps=10, warmup_draws=128, hidden=8),
+    )
     config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
     search_run(config, tmp_path / "whole")
     record = SearchLoop._record
@@ -117,19 +133,28 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     assert _evaluated(tmp_path / "run") == _evaluated(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("strategy", "evaluator"), [
-    ("evolution", "supernet"), ("nsga2", "scratch"), ("local", "scratch"), ("rl", "supernet"),
-])
+@pytest.mark.parametrize(
+    ("strategy", "evaluator"),
+    [
+        ("evolution", "supernet"),
+        ("nsga2", "scratch"),
+        ("local", "scratch"),
+        ("rl", "supernet"),
+    ],
+)
 def test_strategies_run_on_images_by_both_evaluators(
     strategy, evaluator, make_config, tmp_path, monkeypatch
 ):
     def run_here(function: Any, tasks: Any, **_: Any) -> Any:
         return ((key, function(task, None)) for key, (task, _) in tasks.items())
 
-    monkeypatch.setattr("hwnas.search.supernet_tasks.run_tasks", run_here)
+    monkeypatch.setattr("hwnas.search.evaluators.supernet_tasks.run_tasks", run_here)
     short = {"epochs": 1, "batch_size": 256, "warmup_epochs": 0}
-    training = {"recipe": short} if evaluator == "scratch" else {
-        "supernet": {"recipe": short, "calibration_images": 64}}
+    training = (
+        {"recipe": short}
+        if evaluator == "scratch"
+        else {"supernet": {"recipe": short, "calibration_images": 64}}
+    )
     search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, **training}
     retrain = {"top": 1, "recipe": short}
     result = search_run(make_config(search=search, retrain=retrain), tmp_path / "run")
@@ -138,8 +163,11 @@ def test_strategies_run_on_images_by_both_evaluators(
 
 
 def test_halving_trains_few_for_long_and_the_longest_trained_wins(make_config, tmp_path):
-    search = {"evaluations": 4, "recipe": {"epochs": 2, "batch_size": 256, "warmup_epochs": 0},
-              "halving": {"eta": 2}}
+    search = {
+        "evaluations": 4,
+        "recipe": {"epochs": 2, "batch_size": 256, "warmup_epochs": 0},
+        "halving": {"eta": 2},
+    }
     result = search_run(make_config(search=search), tmp_path / "run")
     records = _evaluated(tmp_path / "run")
     epochs = sorted(r["objectives"]["epochs"]["value"] for r in records)
@@ -157,15 +185,19 @@ def test_a_search_from_a_table_needs_no_images_and_says_what_does(
     lines = tmp_path / "a.jsonl"
     lines.write_text(json.dumps(_evaluated(run)[0]["arch"]) + "\n")
     found = evaluate_run(run, lines)
-    assert found == [{"arch_id": _evaluated(run)[0]["arch_id"], "source": "table",
-                      "top1": pytest.approx(_evaluated(run)[0]["objectives"]["top1"]["value"])}]
+    assert found == [
+        {
+            "arch_id": _evaluated(run)[0]["arch_id"],
+            "source": "table",
+            "top1": pytest.approx(_evaluated(run)[0]["objectives"]["top1"]["value"]),
+        }
+    ]
 
 
 def test_a_table_with_holes_fails_those_evaluations_alone(make_config, accuracies, tmp_path):
     half = tmp_path / "half.jsonl"
     half.write_text("".join(accuracies.read_text().splitlines(keepends=True)[::2]))
-    result = search_run(make_config(search=_search("evolution", half), data=None),
-                        tmp_path / "run")
+    result = search_run(make_config(search=_search("evolution", half), data=None), tmp_path / "run")
     records = _evaluated(tmp_path / "run")
     failed = [r for r in records if "error" in r]
     assert 0 < len(failed) < len(records)
@@ -199,31 +231,48 @@ def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("search", "message"), [
-    ({"evaluator": "oracle"}, "must be scratch, supernet, table:FILE or predictor:FILE"),
-    ({"evaluator": "table:"}, "must be scratch"),
-    ({"strategy": "combined-moves"}, "its evaluator is table:FILE or predictor:FILE"),
-    ({"strategy": "random", "surrogate": True}, "surrogate guides a strategy"),
-    ({"strategy": "exhaustive", "seed_archs": "known"}, "seed_archs begin evolution"),
-    ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
-    ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
-    ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
-    ({"evaluator": "table:a", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
-    ({"evaluator": "supernet", "recipe": {"epochs": 2}}, "but the evaluator is supernet"),
-    ({"supernet": {"copies": 2}}, "supernet is of evaluator supernet, not of scratch"),
-    ({"gates": {"every": 2}}, "gates is of strategies proxyless and proxyless-rl, not of random"),
-    ({"strategy": "local", "controller": {"algorithm": "ppo"}}, "controller is of strategy rl"),
-])
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"evaluator": "oracle"}, "must be scratch, supernet, table:FILE or predictor:FILE"),
+        ({"evaluator": "table:"}, "must be scratch"),
+        ({"strategy": "combined-moves"}, "its evaluator is table:FILE or predictor:FILE"),
+        ({"strategy": "random", "surrogate": True}, "surrogate guides a strategy"),
+        ({"strategy": "exhaustive", "seed_archs": "known"}, "seed_archs begin evolution"),
+        ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
+        ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
+        ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
+        ({"evaluator": "table:a", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
+        ({"evaluator": "supernet", "recipe": {"epochs": 2}}, "but the evaluator is supernet"),
+        ({"supernet": {"copies": 2}}, "supernet is of evaluator supernet, not of scratch"),
+        (
+            {"gates": {"every": 2}},
+            "gates is of strategies proxyless and proxyless-rl, not of random",
+        ),
+        ({"strategy": "local", "controller": {"algorithm": "ppo"}}, "controller is of strategy rl"),
+    ],
+)
 def test_what_does_not_go_together_is_refused(make_config, search, message):
     with pytest.raises(Exception, match=message):
         make_config(search=search)
 
 
-@pytest.mark.parametrize(("space", "search", "message"), [
-    ("nasbench201", {"strategy": "proxyless"}, "need a chain of layers.*evaluator scratch, table"),
-    ("nasbench201", {"evaluator": "supernet"}, "those of ofa-mbv3, mobile, tiny"),
-    ("ofa-mbv3:width_mult=0.1", {"strategy": "proxyless"}, "evaluator supernet, scratch, table"),
-])
+@pytest.mark.parametrize(
+    ("space", "search", "message"),
+    [
+        (
+            "nasbench201",
+            {"strategy": "proxyless"},
+            "need a chain of layers.*evaluator scratch, table",
+        ),
+        ("nasbench201", {"evaluator": "supernet"}, "those of ofa-mbv3, mobile, tiny"),
+        (
+            "ofa-mbv3:width_mult=0.1",
+            {"strategy": "proxyless"},
+            "evaluator supernet, scratch, table",
+        ),
+    ],
+)
 def test_a_space_whose_networks_cannot_share_weights_so_is_told_before_any_work(
     make_config, tmp_path, space, search, message
 ):
@@ -236,8 +285,7 @@ def test_a_space_whose_networks_cannot_share_weights_so_is_told_before_any_work(
 def test_exhaustive_search_of_a_large_space_is_refused_with_its_size(
     make_config, accuracies, tmp_path
 ):
-    config = make_config(search={**_search("exhaustive", accuracies), "evaluations": 20},
-                         data=None)
+    config = make_config(search={**_search("exhaustive", accuracies), "evaluations": 20}, data=None)
     with pytest.raises(UsageError, match="exhaustive search evaluates every network"):
         search_run(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
@@ -259,13 +307,15 @@ def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses
         def recall(self, evaluations):
             """Remember nothing."""
 
-    monkeypatch.setattr("hwnas.pipeline.evaluators.scratch_evaluator", lambda run: Known())
+    monkeypatch.setattr("hwnas.pipeline.stages.evaluators.scratch_evaluator", lambda run: Known())
     said: list[str] = []
-    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first",
-                       say=said.append)
+    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first", say=said.append)
     assert any("predictor.json: fitted to 60 networks, Kendall tau" in text for text in said)
-    search = {"strategy": "combined-moves", "evaluations": 1000,
-              "evaluator": f"predictor:{tmp_path / 'first' / 'predictor.json'}"}
+    search = {
+        "strategy": "combined-moves",
+        "evaluations": 1000,
+        "evaluator": f"predictor:{tmp_path / 'first' / 'predictor.json'}",
+    }
     result = search_run(make_config(search=search, data=None), tmp_path / "second")
     best = result["answers"][0]["best"]
     assert best["objectives"]["top1"]["source"] == "predictor"
@@ -290,19 +340,27 @@ def test_one_front_of_nsga2_serves_all_budgets(make_config, accuracies, tmp_path
         assert answer["best"]["latency_ms"] <= budget_ms
 
 
-def test_a_space_of_cells_is_searched_by_a_table_of_accuracies(
-    make_config, make_table, tmp_path
-):
+def test_a_space_of_cells_is_searched_by_a_table_of_accuracies(make_config, make_table, tmp_path):
     space = load_space("nasbench201")
     codes = all_codes()
     top1 = 0.5 + 0.01 * codes.sum(axis=1) + 0.001 * np.sin(codes @ [3, 5, 7, 11, 13, 17])
-    lines = [json.dumps({"arch": arch.to_json(), "top1": value}) + "\n"
-             for arch, value in zip(space.decode(codes), top1.tolist(), strict=True)]
+    lines = [
+        json.dumps({"arch": arch.to_json(), "top1": value}) + "\n"
+        for arch, value in zip(space.decode(codes), top1.tolist(), strict=True)
+    ]
     (tmp_path / "known.jsonl").write_text("".join(lines))
-    target = {"device": "host", "runtime": "onnxruntime", "budget_percentile": 30.0,
-              "table": str(make_table(tmp_path / "cells.json", space="nasbench201"))}
-    config = make_config(space="nasbench201", data=None, targets=[target],
-                         search=_search("evolution", tmp_path / "known.jsonl"))
+    target = {
+        "device": "host",
+        "runtime": "onnxruntime",
+        "budget_percentile": 30.0,
+        "table": str(make_table(tmp_path / "cells.json", space="nasbench201")),
+    }
+    config = make_config(
+        space="nasbench201",
+        data=None,
+        targets=[target],
+        search=_search("evolution", tmp_path / "known.jsonl"),
+    )
     result = search_run(config, tmp_path / "run")
     records, [answer] = _evaluated(tmp_path / "run"), result["answers"]
     assert len({r["network_id"] for r in records}) == len(records) == 40
@@ -312,7 +370,8 @@ def test_a_space_of_cells_is_searched_by_a_table_of_accuracies(
     keys = space.network_keys(codes)
     own = space.network_keys(space.encode([space.arch(best["arch"]["choices"])]))
     assert best["objectives"]["top1"]["value"] == pytest.approx(
-        top1[(keys == own).all(axis=1)].mean())
+        top1[(keys == own).all(axis=1)].mean()
+    )
     points = json.loads((tmp_path / "run" / "front.json").read_text())["points"]
     assert len(points) == 40
     assert any(point["on_front"] for point in points)
@@ -329,9 +388,7 @@ def test_a_table_that_knows_no_network_is_an_error_that_says_so(make_config, tmp
         search_run(config, tmp_path / "run")
 
 
-def test_a_file_of_seeds_is_read_before_any_work_and_kept(
-    make_config, accuracies, tmp_path
-):
+def test_a_file_of_seeds_is_read_before_any_work_and_kept(make_config, accuracies, tmp_path):
     seeds = tmp_path / "seeds.jsonl"
     search = _search("evolution", accuracies, seed_archs=str(seeds))
     with pytest.raises(InputError, match="seeds"):
@@ -355,7 +412,7 @@ def test_what_a_searcher_cannot_do_is_said_before_a_supernet_is_trained(
     def training(*_: Any, **__: Any) -> Any:
         raise AssertionError("a supernet was trained")
 
-    monkeypatch.setattr("hwnas.pipeline.searching.train_supernets", training)
+    monkeypatch.setattr("hwnas.pipeline.stages.search.train_supernets", training)
     search = {"strategy": "exhaustive", "evaluator": "supernet", "evaluations": 2}
     with pytest.raises(UsageError, match="exhaustive"):
         search_run(make_config(search=search), tmp_path / "run")

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from hwnas.interfaces import SearchSpace
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.table import (
+from hwnas.device.measurement import Measurement
+from hwnas.latency.table.table import (
     Calibration,
     LatencyTable,
     NetworkRecord,
     TableHeader,
     save_table,
 )
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -35,9 +35,16 @@ def op_ms(op: Any) -> float:
 
 
 def measurement(latency_ms: float) -> dict[str, Any]:
-    return {"latency_ms": latency_ms, "p5_ms": 0.97 * latency_ms, "p50_ms": 1.01 * latency_ms,
-            "p90_ms": 1.06 * latency_ms, "p95_ms": 1.08 * latency_ms, "num_rounds": 12,
-            "num_runs": 1200, "repeatability": 0.012}
+    return {
+        "latency_ms": latency_ms,
+        "p5_ms": 0.97 * latency_ms,
+        "p50_ms": 1.01 * latency_ms,
+        "p90_ms": 1.06 * latency_ms,
+        "p95_ms": 1.08 * latency_ms,
+        "num_rounds": 12,
+        "num_runs": 1200,
+        "repeatability": 0.012,
+    }
 
 
 def pick(space: SearchSpace, number: int) -> Any:
@@ -71,10 +78,18 @@ class FakeRun:
 
     def candidate(self, arch: Any) -> dict[str, Any]:
         return {
-            "arch": arch.to_json(), "arch_id": arch.arch_id,
-            "network_id": self.space.network_id(arch), "latency_ms": self.predicted(arch),
-            "objectives": {"top1": {"value": self.accuracy(arch) - 0.08, "unit": "fraction",
-                                    "direction": "max", "source": "supernet"}},
+            "arch": arch.to_json(),
+            "arch_id": arch.arch_id,
+            "network_id": self.space.network_id(arch),
+            "latency_ms": self.predicted(arch),
+            "objectives": {
+                "top1": {
+                    "value": self.accuracy(arch) - 0.08,
+                    "unit": "fraction",
+                    "direction": "max",
+                    "source": "supernet",
+                }
+            },
         }
 
     def json(self, name: str, value: Any) -> None:
@@ -87,49 +102,113 @@ class FakeRun:
             stream_.write(json.dumps(record) + "\n")
 
     def stage(self, name: str, wall_s: float, **cost: float) -> None:
-        self.journal({"event": "stage", "stage": name, "wall_s": wall_s, "cost": cost,
-                      "time": "2025-01-02T10:00:00+00:00"})
+        self.journal(
+            {
+                "event": "stage",
+                "stage": name,
+                "wall_s": wall_s,
+                "cost": cost,
+                "time": "2025-01-02T10:00:00+00:00",
+            }
+        )
 
     def search(self) -> None:
         config = {
-            "schema": 1, "space": self.space.name, "data": "digits", "seed": 3,
-            "targets": [{"device": "host", "runtime": "litert", "precision": "fp32", "threads": 1,
-                         "budget_ms": self.budget}],
-            "search": {"strategy": "evolution", "evaluations": 60, "top": 4,
-                       "evaluator": "supernet", "recipe": "supernet-small"},
+            "schema": 1,
+            "space": self.space.name,
+            "data": "digits",
+            "seed": 3,
+            "targets": [
+                {
+                    "device": "host",
+                    "runtime": "litert",
+                    "precision": "fp32",
+                    "threads": 1,
+                    "budget_ms": self.budget,
+                }
+            ],
+            "search": {
+                "strategy": "evolution",
+                "evaluations": 60,
+                "top": 4,
+                "evaluator": "supernet",
+                "recipe": "supernet-small",
+            },
             "retrain": {"recipe": "small"},
         }
         self.run.mkdir(parents=True, exist_ok=True)
         (self.run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        self.json("env.json", {
-            "hwnas": "0.1.0", "python": "3.12.3", "platform": "Linux-6.1-x86_64",
-            "cpu": "Example CPU @ 2.10 GHz", "cores": 2,
-            "packages": {"torch": "2.9.0", "ai-edge-litert": "2.1.0"},
-            "started": "2025-01-02T09:58:00+00:00"})
+        self.json(
+            "env.json",
+            {
+                "hwnas": "0.1.0",
+                "python": "3.12.3",
+                "platform": "Linux-6.1-x86_64",
+                "cpu": "Example CPU @ 2.10 GHz",
+                "cores": 2,
+                "packages": {"torch": "2.9.0", "ai-edge-litert": "2.1.0"},
+                "started": "2025-01-02T09:58:00+00:00",
+            },
+        )
         for index, arch in enumerate(self.archs):
-            self.journal({"event": "evaluation", "index": index, **self.candidate(arch),
-                          "latency_source": "lut", "cost": {"images_trained": 0},
-                          "time": "2025-01-02T10:00:00+00:00"})
+            self.journal(
+                {
+                    "event": "evaluation",
+                    "index": index,
+                    **self.candidate(arch),
+                    "latency_source": "lut",
+                    "cost": {"images_trained": 0},
+                    "time": "2025-01-02T10:00:00+00:00",
+                }
+            )
         self.journal({"event": "resume"})
         self.journal({"event": "something-newer", "value": 1})
         self.stage("search", 314.0, images_trained=120_000, macs_images=6.1e11, core_s=588.0)
         limits = [{"metric": "latency_ms", "table": "table.json", "max": self.budget}]
         times = sorted(self.predicted(arch) for arch in self.archs)
-        self.json("result.json", {
-            "schema": 1, "strategy": "evolution", "space": self.space.name, "seed": 3,
-            "restricted": [], "num_evaluations": 60, "wall_s": 314.0, "cost": {},
-            "audit": {"num_codes": 1024, "num_feasible_low": 690, "num_feasible_high": 690,
-                      "fastest_ms": 0.9 * times[0], "slowest_ms": 1.2 * times[-1],
-                      "percentiles": {str(p): times[p * 60 // 100] for p in (5, 25, 50, 75, 95)}},
-            "answers": [{"limits": limits, "best": self.candidate(self.ranked[0])}]})
-        self.json("finalists.json", {"schema": 1, "answers": [
-            {"limits": limits, "finalists": [self.candidate(arch) for arch in self.ranked]}]})
+        self.json(
+            "result.json",
+            {
+                "schema": 1,
+                "strategy": "evolution",
+                "space": self.space.name,
+                "seed": 3,
+                "restricted": [],
+                "num_evaluations": 60,
+                "wall_s": 314.0,
+                "cost": {},
+                "audit": {
+                    "num_codes": 1024,
+                    "num_feasible_low": 690,
+                    "num_feasible_high": 690,
+                    "fastest_ms": 0.9 * times[0],
+                    "slowest_ms": 1.2 * times[-1],
+                    "percentiles": {str(p): times[p * 60 // 100] for p in (5, 25, 50, 75, 95)},
+                },
+                "answers": [{"limits": limits, "best": self.candidate(self.ranked[0])}],
+            },
+        )
+        self.json(
+            "finalists.json",
+            {
+                "schema": 1,
+                "answers": [
+                    {"limits": limits, "finalists": [self.candidate(arch) for arch in self.ranked]}
+                ],
+            },
+        )
         points, best = [], 0.0
         for arch in sorted(self.archs, key=self.predicted):
             value = self.accuracy(arch) - 0.08
-            points.append({"arch_id": arch.arch_id, "network_id": self.space.network_id(arch),
-                           "latency_ms": self.predicted(arch), "top1": value,
-                           "on_front": value > best})
+            points.append(
+                {
+                    "arch_id": arch.arch_id,
+                    "network_id": self.space.network_id(arch),
+                    "latency_ms": self.predicted(arch),
+                    "top1": value,
+                    "on_front": value > best,
+                }
+            )
             best = max(best, value)
         self.json("front.json", {"schema": 1, "points": points})
 
@@ -140,89 +219,212 @@ class FakeRun:
         for number, role in enumerate(["calibrate"] * 8 + ["validate"] * 24):
             arch, ratio = pick(self.space, 100 + number), stream(5, "measure", number)
             ms = self.predicted(arch) * (1 + float(ratio.normal(0, 0.015)))
-            networks.append(NetworkRecord.model_validate(
-                {"space": self.space.name, "role": role, "is_sentinel": number == 0,
-                 "arch": arch.to_json(), "measurement": measurement(ms)}))
+            networks.append(
+                NetworkRecord.model_validate(
+                    {
+                        "space": self.space.name,
+                        "role": role,
+                        "is_sentinel": number == 0,
+                        "arch": arch.to_json(),
+                        "measurement": measurement(ms),
+                    }
+                )
+            )
         header = TableHeader.model_validate(
-            {"device": "host", "runtime": "litert", "runtime_version": "2.1.0",
-             "precision": "fp32", "threads": 1, "affinity": None, "layout": "nhwc",
-             "protocol": {}, "host": {"cpu": "Example CPU"}, "date": "2025-01-02"})
-        save_table(LatencyTable(
-            header=header,
-            entries={op: Measurement(**measurement(op_ms(op))) for op in ops.values()},
-            calibration={self.space.name: Calibration(
-                scale=SCALE, per_op_ms=0.0, constant_ms=CONSTANT_MS, num_networks=8,
-                mean_abs_rel_error=0.011, max_abs_rel_error=0.03)},
-            validation={self.space.name: {
-                "num_networks": 24, "mean_abs_rel_error": 0.0123, "within_5_percent": 0.958,
-                "kendall_tau": 0.944, "repeatability_mean": 0.0187,
-                "macs_line": {"mean_abs_rel_error": 0.083, "kendall_tau": 0.81},
-                "op_count_line": {"mean_abs_rel_error": 0.241, "kendall_tau": 0.35}}},
-            networks=tuple(networks),
-        ), self.run / "table.json")
+            {
+                "device": "host",
+                "runtime": "litert",
+                "runtime_version": "2.1.0",
+                "precision": "fp32",
+                "threads": 1,
+                "affinity": None,
+                "layout": "nhwc",
+                "protocol": {},
+                "host": {"cpu": "Example CPU"},
+                "date": "2025-01-02",
+            }
+        )
+        save_table(
+            LatencyTable(
+                header=header,
+                entries={op: Measurement(**measurement(op_ms(op))) for op in ops.values()},
+                calibration={
+                    self.space.name: Calibration(
+                        scale=SCALE,
+                        per_op_ms=0.0,
+                        constant_ms=CONSTANT_MS,
+                        num_networks=8,
+                        mean_abs_rel_error=0.011,
+                        max_abs_rel_error=0.03,
+                    )
+                },
+                validation={
+                    self.space.name: {
+                        "num_networks": 24,
+                        "mean_abs_rel_error": 0.0123,
+                        "within_5_percent": 0.958,
+                        "kendall_tau": 0.944,
+                        "repeatability_mean": 0.0187,
+                        "macs_line": {"mean_abs_rel_error": 0.083, "kendall_tau": 0.81},
+                        "op_count_line": {"mean_abs_rel_error": 0.241, "kendall_tau": 0.35},
+                    }
+                },
+                networks=tuple(networks),
+            ),
+            self.run / "table.json",
+        )
         self.stage("profile", 95.5, core_s=93.0, device_s=80.2)
 
     def retrain(self) -> None:
-        self.json("retrained.json", {
-            "schema": 1, "recipe": "small", "seed": 3, "splits": ["train", "arch"],
-            "finalists": [
-                {"arch": arch.to_json(), "arch_id": arch.arch_id,
-                 "network_id": self.space.network_id(arch), "latency_ms": self.predicted(arch),
-                 "search_top1": self.accuracy(arch) - 0.08,
-                 "val": {"top1": self.accuracy(arch), "loss": 0.2, "num_images": 180,
-                         "source": "scratch"}, "checkpoint": "x.safetensors", "cost": {}}
-                for arch in self.ranked]})
+        self.json(
+            "retrained.json",
+            {
+                "schema": 1,
+                "recipe": "small",
+                "seed": 3,
+                "splits": ["train", "arch"],
+                "finalists": [
+                    {
+                        "arch": arch.to_json(),
+                        "arch_id": arch.arch_id,
+                        "network_id": self.space.network_id(arch),
+                        "latency_ms": self.predicted(arch),
+                        "search_top1": self.accuracy(arch) - 0.08,
+                        "val": {
+                            "top1": self.accuracy(arch),
+                            "loss": 0.2,
+                            "num_images": 180,
+                            "source": "scratch",
+                        },
+                        "checkpoint": "x.safetensors",
+                        "cost": {},
+                    }
+                    for arch in self.ranked
+                ],
+            },
+        )
         self.stage("retrain", 201.0, images_trained=90_000, macs_images=4.4e11, core_s=390.0)
 
     def export(self) -> None:
         folder = f"export/{self.winner.arch_id}"
         parity = {"max_rel": 1.3e-6, "max_abs": 4e-6, "num_images": 180, "top1_agreement": 1.0}
-        self.json(f"{folder}/export.json", {"formats": {
-            "onnx": {"file": f"{folder}/model.onnx", "bytes": 261_400, "sha256": "0" * 64,
-                     "parity": parity},
-            "tflite": {"file": f"{folder}/model.tflite", "bytes": 268_120, "sha256": "1" * 64,
-                       "parity": parity}}})
+        self.json(
+            f"{folder}/export.json",
+            {
+                "formats": {
+                    "onnx": {
+                        "file": f"{folder}/model.onnx",
+                        "bytes": 261_400,
+                        "sha256": "0" * 64,
+                        "parity": parity,
+                    },
+                    "tflite": {
+                        "file": f"{folder}/model.tflite",
+                        "bytes": 268_120,
+                        "sha256": "1" * 64,
+                        "parity": parity,
+                    },
+                }
+            },
+        )
         (self.run / folder / "model.onnx").write_bytes(b"x")
         self.stage("export", 44.0, core_s=43.0)
 
     def bench(self) -> None:
         measured = [1.04 * self.budget] + [1.01 * self.predicted(a) for a in self.ranked[1:]]
         rows = [
-            {"name": arch.arch_id, "kind": "finalist", "arch_id": arch.arch_id, "model": "m",
-             "measurement": measurement(ms), "predicted_ms": self.predicted(arch),
-             "within_budget": ms <= self.budget}
-            for arch, ms in zip(self.ranked, measured, strict=True)]
+            {
+                "name": arch.arch_id,
+                "kind": "finalist",
+                "arch_id": arch.arch_id,
+                "model": "m",
+                "measurement": measurement(ms),
+                "predicted_ms": self.predicted(arch),
+                "within_budget": ms <= self.budget,
+            }
+            for arch, ms in zip(self.ranked, measured, strict=True)
+        ]
         layers = self.space.layers(self.winner)
         shelf = [
-            {"name": f"MobileNetV2 x{mult}", "width_mult": mult, "measured_ms": ms * self.budget,
-             "val_top1": value, "test_top1": value - 0.01, "macs": int(9e6 * mult),
-             "params": int(2.2e6 * mult), "note": "the same recipe from scratch"}
-            for mult, ms, value in ((0.35, 0.7, 0.87), (0.5, 0.96, 0.89), (1.0, 1.6, 0.925))]
-        rows += [{"name": s["name"], "kind": "shelf", "arch_id": None, "model": "m",
-                  "measurement": measurement(s["measured_ms"]), "predicted_ms": None,
-                  "within_budget": s["measured_ms"] <= self.budget} for s in shelf]
-        self.json("bench/host-litert-fp32.json", {
-            "schema": 1, "device": "host", "runtime": "litert", "runtime_version": "2.1.0",
-            "precision": "fp32", "threads": 1, "affinity": None, "protocol": PROTOCOL,
-            "state_before": {"load_1min": 0.41, "governor": "performance",
-                             "frequency_mhz": {"cpu0": 2100.0}},
-            "state_after": {"load_1min": 1.07, "governor": "performance",
-                            "frequency_mhz": {"cpu0": 2095.0}},
-            "drift": {"ratio": 1.013, "sentinels": []}, "rows": rows})
-        self.json("winner.json", {
-            "schema": 1, "arch": self.winner.to_json(), "arch_id": self.winner.arch_id,
-            "network_id": self.space.network_id(self.winner), "budget_ms": self.budget,
-            "predicted_ms": self.predicted(self.winner), "measured_ms": measured[1],
-            "val_top1": self.accuracy(self.winner),
-            "test": {"top1": 0.912, "num_images": 360, "ci95": [0.879, 0.938]},
-            "first_finalist_passed": False,
-            "rejected": [{"arch_id": self.ranked[0].arch_id, "measured_ms": measured[0],
-                          "reason": "over the budget"}],
-            "layers": [op.to_json() for op in layers], "macs": sum(op.macs for op in layers),
-            "params": sum(op.params for op in layers),
-            "files": {"onnx": f"export/{self.winner.arch_id}/model.onnx",
-                      "tflite": f"export/{self.winner.arch_id}/model.tflite"},
-            "shelf": shelf})
+            {
+                "name": f"MobileNetV2 x{mult}",
+                "width_mult": mult,
+                "measured_ms": ms * self.budget,
+                "val_top1": value,
+                "test_top1": value - 0.01,
+                "macs": int(9e6 * mult),
+                "params": int(2.2e6 * mult),
+                "note": "the same recipe from scratch",
+            }
+            for mult, ms, value in ((0.35, 0.7, 0.87), (0.5, 0.96, 0.89), (1.0, 1.6, 0.925))
+        ]
+        rows += [
+            {
+                "name": s["name"],
+                "kind": "shelf",
+                "arch_id": None,
+                "model": "m",
+                "measurement": measurement(s["measured_ms"]),
+                "predicted_ms": None,
+                "within_budget": s["measured_ms"] <= self.budget,
+            }
+            for s in shelf
+        ]
+        self.json(
+            "bench/host-litert-fp32.json",
+            {
+                "schema": 1,
+                "device": "host",
+                "runtime": "litert",
+                "runtime_version": "2.1.0",
+                "precision": "fp32",
+                "threads": 1,
+                "affinity": None,
+                "protocol": PROTOCOL,
+                "state_before": {
+                    "load_1min": 0.41,
+                    "governor": "performance",
+                    "frequency_mhz": {"cpu0": 2100.0},
+                },
+                "state_after": {
+                    "load_1min": 1.07,
+                    "governor": "performance",
+                    "frequency_mhz": {"cpu0": 2095.0},
+                },
+                "drift": {"ratio": 1.013, "sentinels": []},
+                "rows": rows,
+            },
+        )
+        self.json(
+            "winner.json",
+            {
+                "schema": 1,
+                "arch": self.winner.to_json(),
+                "arch_id": self.winner.arch_id,
+                "network_id": self.space.network_id(self.winner),
+                "budget_ms": self.budget,
+                "predicted_ms": self.predicted(self.winner),
+                "measured_ms": measured[1],
+                "val_top1": self.accuracy(self.winner),
+                "test": {"top1": 0.912, "num_images": 360, "ci95": [0.879, 0.938]},
+                "first_finalist_passed": False,
+                "rejected": [
+                    {
+                        "arch_id": self.ranked[0].arch_id,
+                        "measured_ms": measured[0],
+                        "reason": "over the budget",
+                    }
+                ],
+                "layers": [op.to_json() for op in layers],
+                "macs": sum(op.macs for op in layers),
+                "params": sum(op.params for op in layers),
+                "files": {
+                    "onnx": f"export/{self.winner.arch_id}/model.onnx",
+                    "tflite": f"export/{self.winner.arch_id}/model.tflite",
+                },
+                "shelf": shelf,
+            },
+        )
         self.stage("bench", 61.0, device_s=55.0, core_s=60.0)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from hwnas.report.answer import answer_section, verdict
 from hwnas.report.facts import RunFacts, read_run
-from hwnas.report.outcomes import ShelfModel, Winner
+from hwnas.report.outcomes import Baseline, Winner
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,14 @@ def words(facts: RunFacts) -> str:
     return " ".join([judged.headline, *judged.sentences]).replace("\u00a0", " ")
 
 
-@pytest.mark.parametrize(("measured", "kind", "said"), [
-    (9.0, "yes", "10.0 % below the budget"), (10.0, "yes", "0.0 % below the budget"),
-    (11.0, "no", "10.0 % above the budget"),
-])
+@pytest.mark.parametrize(
+    ("measured", "kind", "said"),
+    [
+        (9.0, "yes", "10.0 % below the budget"),
+        (10.0, "yes", "0.0 % below the budget"),
+        (11.0, "no", "10.0 % above the budget"),
+    ],
+)
 def test_the_budget_is_judged_on_the_measurement(
     measured: float, kind: str, said: str, facts: RunFacts
 ) -> None:
@@ -65,7 +69,7 @@ def test_the_comparison_takes_the_best_shelf_model_within_the_budget(facts: RunF
     assert "3.2 points above" in said
     assert "MobileNetV2 x0.5, 88.0 %" in said
     assert "lies within the winner's 95 % interval" in said
-    strong = (ShelfModel("strong", measured_ms=0.1, test_top1=0.95),)
+    strong = (Baseline("strong", measured_ms=0.1, test_top1=0.95),)
     said = words(with_winner(facts, shelf=strong))
     assert "3.8 points below" in said
     assert "within the winner's 95 %" not in said
@@ -75,7 +79,7 @@ def test_links_lead_only_to_files_of_the_run(facts: RunFacts) -> None:
     assert facts.winner is not None
     page = answer_section(facts)
     assert f'href="./export/{facts.winner.arch_id}/model.onnx"' in page
-    assert ".tflite\"" not in page  # named, but not written: no dead link
+    assert '.tflite"' not in page  # named, but not written: no dead link
     for hostile in ("javascript:alert(1)", "../../etc/passwd", "/etc/passwd"):
         page = answer_section(with_winner(facts, files={"onnx": hostile, "arch": hostile}))
         assert "href" not in page

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from hwnas.cli import app
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.table import load_table, save_table
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.table import load_table, save_table
 from hwnas.report.cross import Matrix, cross, page, rows_of
 from hwnas.space.catalogue import load_space
 
@@ -40,22 +40,26 @@ def runs(write_run, tmp_path) -> tuple[Path, Path]:
     second = write_run(tmp_path / "second", until="search")
     table = load_table(second / "table.json")
     entries = {
-        op: replace(m, latency_ms=m.latency_ms * (2 if op.kind == "mbconv" and op["kernel"] == 5
-                                                  else 1))
+        op: replace(
+            m, latency_ms=m.latency_ms * (2 if op.kind == "mbconv" and op["kernel"] == 5 else 1)
+        )
         for op, m in table.entries.items()
     }
     header = table.header.model_copy(update={"device": "slow-kernels"})
     save_table(replace(table, header=header, entries=entries), second / "table.json")
     slow = LutPredictor(SPACE, load_table(second / "table.json"))
     records = [json.loads(line) for line in (second / "journal.jsonl").read_text().splitlines()]
-    own = min((r for r in records if r["event"] == "evaluation"),
-              key=lambda r: slow.predict_arch_ms(SPACE.arch(r["arch"]["choices"])))
+    own = min(
+        (r for r in records if r["event"] == "evaluation"),
+        key=lambda r: slow.predict_arch_ms(SPACE.arch(r["arch"]["choices"])),
+    )
 
     def answer(content) -> None:
         latency_ms = slow.predict_arch_ms(SPACE.arch(own["arch"]["choices"]))
         content["answers"][0]["limits"][0]["max"] = latency_ms
-        content["answers"][0]["best"] = {k: own[k] for k in
-                                         ("arch", "arch_id", "network_id", "objectives")}
+        content["answers"][0]["best"] = {
+            k: own[k] for k in ("arch", "arch_id", "network_id", "objectives")
+        }
 
     _edit(second / "result.json", answer)
     return first, second
@@ -130,8 +134,9 @@ def test_the_page_needs_nothing_beside_it_and_names_every_device(runs):
 def test_the_verb_prints_the_matrix_and_writes_the_page(runs, tmp_path):
     out = tmp_path / "cross.html"
     runner = CliRunner()
-    printed = runner.invoke(app, ["report", "--cross", *map(str, runs), "--json", "--out",
-                                  str(out)])
+    printed = runner.invoke(
+        app, ["report", "--cross", *map(str, runs), "--json", "--out", str(out)]
+    )
     assert printed.exit_code == 0
     found = json.loads(printed.stdout)
     assert [row["within"] for row in found["networks"][0]["on"]] == [True, False]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import InputError
-from hwnas.interfaces import Objective
+from hwnas.protocols import Objective
 from hwnas.report.facts import ledger, network_pairs, read_run, top1, winner_slots
 from hwnas.report.records import StageCost, StageRecord
 from hwnas.space.catalogue import load_space
@@ -29,13 +29,23 @@ def test_a_whole_run_is_read_and_unknown_events_are_ignored(whole_run: Path) -> 
     facts = read_run(whole_run)
     assert len(facts.evaluations) == 60
     assert [stage.stage for stage in facts.stages] == [
-        "profile", "search", "retrain", "export", "bench"]
+        "profile",
+        "search",
+        "retrain",
+        "export",
+        "bench",
+    ]
     assert facts.num_resumes == 1
     assert facts.winner is not None
     assert facts.exports[facts.winner.arch_id].formats["onnx"].bytes == 261_400
     assert facts.budgets_ms == (facts.winner.budget_ms,)
-    assert facts.target == {"device": "host", "runtime": "litert", "precision": "fp32",
-                            "threads": 1, "runtime_version": "2.1.0"}
+    assert facts.target == {
+        "device": "host",
+        "runtime": "litert",
+        "precision": "fp32",
+        "threads": 1,
+        "runtime_version": "2.1.0",
+    }
     row = facts.measured(facts.winner.arch_id)
     assert row is not None
     assert row.measurement.latency_ms == facts.winner.measured_ms
@@ -59,17 +69,13 @@ def test_a_folder_without_a_run_is_an_error_that_names_the_next_step(
         read_run(folder)
 
 
-def test_a_broken_file_is_an_error_that_names_file_and_key(
-    whole_run: Path, tmp_path: Path
-) -> None:
+def test_a_broken_file_is_an_error_that_names_file_and_key(whole_run: Path, tmp_path: Path) -> None:
     run = edited(whole_run, tmp_path / "run", "retrained.json", finalists=[{"arch_id": "a"}])
     with pytest.raises(InputError, match=r"(?s)retrained\.json.*finalists\.0\.val"):
         read_run(run)
 
 
-def test_a_journal_torn_by_a_kill_is_read_up_to_the_tear(
-    whole_run: Path, tmp_path: Path
-) -> None:
+def test_a_journal_torn_by_a_kill_is_read_up_to_the_tear(whole_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole_run, run)
     with open(run / "journal.jsonl", "a") as stream:
@@ -120,8 +126,9 @@ def test_the_winners_slots_are_its_layers_with_skips_options_and_table_times(
     options = [slot.option for slot in slots if slot.option]
     assert options == [f"{name} = {option}" for name, option in arch.choices.items()]
     skipped = [slot.option for slot in slots if slot.op is None]
-    assert skipped == [f"{name} = identity" for name in ("layer2", "layer4")
-                       if arch.choices[name] == "identity"]
+    assert skipped == [
+        f"{name} = identity" for name in ("layer2", "layer4") if arch.choices[name] == "identity"
+    ]
     for slot in slots:
         assert slot.op is None or slot.table_ms == pytest.approx(0.02 + 4e-6 * slot.op.macs)
 
@@ -177,7 +184,8 @@ def test_networks_that_cannot_be_predicted_here_are_left_out(whole_run: Path) ->
 
 def test_a_configuration_tells_target_and_budgets_before_anything_ran(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
-        "space: tiny\ntargets:\n- {device: pixel, runtime: litert, budget_ms: [20, 10.5]}\n")
+        "space: tiny\ntargets:\n- {device: pixel, runtime: litert, budget_ms: [20, 10.5]}\n"
+    )
     facts = read_run(tmp_path)
     assert facts.target["device"] == "pixel"
     assert facts.target["threads"] is None

@@ -12,8 +12,13 @@ STEM = OpSpec.make("conv", (3, 32, 32), 8, kernel=3)
 WIDE = OpSpec.make("mbconv", (8, 32, 32), 16, kernel=5, stride=2, hidden=48)
 RESIDUAL = OpSpec.make("mbconv", (16, 16, 16), 16, kernel=3, hidden=48, residual=True)
 HEAD = OpSpec.make("head", (16, 16, 16), 10, hidden=64)
-SLOTS = (Slot("", STEM, 0.1), Slot("layer1 = a", WIDE, 0.25), Slot("layer2 = identity", None),
-         Slot("layer3 = b", RESIDUAL), Slot("", HEAD, 0.2))
+SLOTS = (
+    Slot("", STEM, 0.1),
+    Slot("layer1 = a", WIDE, 0.25),
+    Slot("layer2 = identity", None),
+    Slot("layer3 = b", RESIDUAL),
+    Slot("", HEAD, 0.2),
+)
 
 
 def drawn() -> ET.Element:
@@ -22,8 +27,11 @@ def drawn() -> ET.Element:
 
 def layers() -> dict[str, ET.Element]:
     """The group of each layer by its hover text."""
-    return {title.text or "": group for group in drawn().iter(f"{SVG}g")
-            if (title := group.find(f"{SVG}title")) is not None}
+    return {
+        title.text or "": group
+        for group in drawn().iter(f"{SVG}g")
+        if (title := group.find(f"{SVG}title")) is not None
+    }
 
 
 def rect(group: ET.Element) -> ET.Element:
@@ -35,9 +43,11 @@ def rect(group: ET.Element) -> ET.Element:
 def test_every_place_is_drawn_in_order_with_its_facts_on_hovering() -> None:
     titles = list(layers())
     assert len(titles) == 5
-    assert titles[1] == (f"layer1 = a\n{WIDE}\n"
-                         f"{WIDE.macs / 1e3:.0f}\u00a0k\u00a0MACs, {WIDE.params / 1e3:.2f}\u00a0k "
-                         "parameters\n0.250\u00a0ms in the latency table")
+    assert titles[1] == (
+        f"layer1 = a\n{WIDE}\n"
+        f"{WIDE.macs / 1e3:.0f}\u00a0k\u00a0MACs, {WIDE.params / 1e3:.2f}\u00a0k "
+        "parameters\n0.250\u00a0ms in the latency table"
+    )
     assert titles[2] == "layer2 = identity: skipped"
     assert "no row in the latency table" in titles[3]
     lefts = [float(rect(group).get("x", "")) for group in layers().values()]

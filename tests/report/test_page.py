@@ -16,8 +16,21 @@ from hwnas.report.page import render, write_report
 
 WriteRun = Callable[..., Path]
 VOID = {"meta"}
-SECTIONS = ["answer", "accuracy", "network", "search", "baselines", "prediction", "finalists",
-            "space", "time", "cost", "measuring", "practices", "configuration"]
+SECTIONS = [
+    "answer",
+    "accuracy",
+    "network",
+    "search",
+    "baselines",
+    "prediction",
+    "finalists",
+    "space",
+    "time",
+    "cost",
+    "measuring",
+    "practices",
+    "configuration",
+]
 HOSTILE = "<script>alert(1)</script>\"'&</style><img src=x onerror=y>$\\frac$]]>\x00"
 
 
@@ -66,8 +79,11 @@ def test_the_page_is_balanced_and_has_every_section_once(whole_page: str) -> Non
     page = Page(whole_page)
     assert [name for name in page.ids if name in SECTIONS] == SECTIONS
     assert len(page.ids) == len(set(page.ids))
-    assert [value for name, value in page.attrs if name == "href" and value[0] == "#"
-            and value[1:] in SECTIONS] == [f"#{name}" for name in SECTIONS]
+    assert [
+        value
+        for name, value in page.attrs
+        if name == "href" and value[0] == "#" and value[1:] in SECTIONS
+    ] == [f"#{name}" for name in SECTIONS]
 
 
 def test_the_page_needs_nothing_beside_it(whole_page: str) -> None:
@@ -85,11 +101,26 @@ def test_the_page_tells_the_facts_of_the_run(whole_run: Path, whole_page: str) -
     assert winner is not None
     assert winner.measured_ms is not None
     for said in (
-        f"{winner.measured_ms:.2f} ms", "tiny on host", "runtime litert 2.1.0", "91.2 %",
-        "95 % interval 87.9 % to 93.8 %, 360 images", "1.3e-06", "MobileNetV2 x0.35",
-        "line through MACs", "0.944", "1.87 %", "11 min 56 s", "resumed once",
-        "+1.3 % on the sentinels", "frequency_mhz.cpu0", "p25 of round medians",
-        "strategy: evolution", "ai-edge-litert", "Were ablations run?", "1,024", "690",
+        f"{winner.measured_ms:.2f} ms",
+        "tiny on host",
+        "runtime litert 2.1.0",
+        "91.2 %",
+        "95 % interval 87.9 % to 93.8 %, 360 images",
+        "1.3e-06",
+        "MobileNetV2 x0.35",
+        "line through MACs",
+        "0.944",
+        "1.87 %",
+        "11 min 56 s",
+        "resumed once",
+        "+1.3 % on the sentinels",
+        "frequency_mhz.cpu0",
+        "p25 of round medians",
+        "strategy: evolution",
+        "ai-edge-litert",
+        "Were ablations run?",
+        "1,024",
+        "690",
     ):
         assert said in text, said
     for finalist in facts.finalists.answers[0].finalists if facts.finalists else ():
@@ -104,13 +135,21 @@ def test_the_report_is_written_whole_with_its_drawings(whole_run: Path, tmp_path
     assert write_report(run) == run / "report.html"
     assert (run / "report.html").read_text() == page_of(run)
     drawings = {path.stem: path.read_text() for path in (run / "figures").glob("*.svg")}
-    assert set(drawings) == {"accuracy-latency", "network", "predicted-measured",
-                             "space-distribution", "time-per-operation"}
+    assert set(drawings) == {
+        "accuracy-latency",
+        "network",
+        "predicted-measured",
+        "space-distribution",
+        "time-per-operation",
+    }
     for svg in drawings.values():
         assert ET.fromstring(svg).get("width")
         assert "var(" not in svg
     assert set(run.rglob("*")) - before == {
-        run / "report.html", run / "figures", *(run / "figures").glob("*.svg")}
+        run / "report.html",
+        run / "figures",
+        *(run / "figures").glob("*.svg"),
+    }
 
 
 def test_every_drawing_in_the_page_is_well_formed_xml(whole_page: str) -> None:
@@ -120,17 +159,37 @@ def test_every_drawing_in_the_page_is_well_formed_xml(whole_page: str) -> None:
         ET.fromstring(svg)
 
 
-@pytest.mark.parametrize(("until", "present", "commands"), [
-    ("profile", {"predicted-measured"}, {
-        "journal.jsonl": "hwnas search --out {run}", "finalists.json": "hwnas search",
-        "winner.json": "hwnas bench {run}", "config.yaml": "hwnas search",
-        "env.json": "hwnas search", "result.json, audit": "hwnas search"}),
-    ("search", {"predicted-measured", "accuracy-latency", "space-distribution"}, {
-        "retrained.json": "hwnas retrain --run {run}",
-        "winner.json": "hwnas bench {run}", "bench/": "hwnas bench {run}"}),
-    ("export", {"predicted-measured", "accuracy-latency", "space-distribution"}, {
-        "winner.json": "hwnas bench {run}"}),
-])
+@pytest.mark.parametrize(
+    ("until", "present", "commands"),
+    [
+        (
+            "profile",
+            {"predicted-measured"},
+            {
+                "journal.jsonl": "hwnas search --out {run}",
+                "finalists.json": "hwnas search",
+                "winner.json": "hwnas bench {run}",
+                "config.yaml": "hwnas search",
+                "env.json": "hwnas search",
+                "result.json, audit": "hwnas search",
+            },
+        ),
+        (
+            "search",
+            {"predicted-measured", "accuracy-latency", "space-distribution"},
+            {
+                "retrained.json": "hwnas retrain --run {run}",
+                "winner.json": "hwnas bench {run}",
+                "bench/": "hwnas bench {run}",
+            },
+        ),
+        (
+            "export",
+            {"predicted-measured", "accuracy-latency", "space-distribution"},
+            {"winner.json": "hwnas bench {run}"},
+        ),
+    ],
+)
 def test_a_run_that_stopped_early_says_which_command_comes_next(
     until: str, present: set[str], commands: dict[str, str], write_run: WriteRun, tmp_path: Path
 ) -> None:
@@ -143,10 +202,14 @@ def test_a_run_that_stopped_early_says_which_command_comes_next(
     assert "Not answered yet" in text
 
 
-@pytest.mark.parametrize(("file", "command"), [
-    ("table.json", "hwnas profile --device host --space tiny --out"),
-    ("export/", "hwnas export --run"), ("front.json", "hwnas search --resume"),
-])
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("table.json", "hwnas profile --device host --space tiny --out"),
+        ("export/", "hwnas export --run"),
+        ("front.json", "hwnas search --resume"),
+    ],
+)
 def test_a_lost_file_of_a_finished_run_is_named(
     file: str, command: str, whole_run: Path, tmp_path: Path
 ) -> None:
@@ -174,7 +237,8 @@ def test_hostile_texts_of_every_file_stay_texts(whole_run: Path, tmp_path: Path)
         path.write_text(json.dumps(poisoned(json.loads(path.read_text()), keep)))
     lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     (run / "journal.jsonl").write_text(
-        "".join(json.dumps(poisoned(line, keep)) + "\n" for line in lines))
+        "".join(json.dumps(poisoned(line, keep)) + "\n" for line in lines)
+    )
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(poisoned(config, keep)))
     html_text, drawings = render(read_run(run))
@@ -188,13 +252,14 @@ def test_hostile_texts_of_every_file_stay_texts(whole_run: Path, tmp_path: Path)
         assert not list(ET.fromstring(drawing.svg).iter("{http://www.w3.org/2000/svg}script"))
 
 
-def test_numbers_that_are_not_finite_never_reach_the_page(
-    whole_run: Path, tmp_path: Path
-) -> None:
+def test_numbers_that_are_not_finite_never_reach_the_page(whole_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole_run, run)
-    for name, keys in (("winner.json", ("predicted_ms", "val_top1", "macs")),
-                       ("result.json", ("audit",)), ("env.json", ("cores",))):
+    for name, keys in (
+        ("winner.json", ("predicted_ms", "val_top1", "macs")),
+        ("result.json", ("audit",)),
+        ("env.json", ("cores",)),
+    ):
         value = json.loads((run / name).read_text())
         value.update({key: float("nan") for key in keys})
         (run / name).write_text(json.dumps(value))

@@ -30,10 +30,13 @@ def test_every_colour_is_distinct_so_that_a_drawing_can_be_recoloured() -> None:
 
 
 def test_a_drawing_gets_variables_that_the_css_defines_and_loses_its_size() -> None:
-    svg = ('<?xml version="1.0"?>\n<svg xmlns="x" width="4pt" height="5pt" viewBox="0 0 4 5">'
-           f'<path style="fill: {SHADES["red"].light}; stroke: #123456"/></svg>')
+    svg = (
+        '<?xml version="1.0"?>\n<svg xmlns="x" width="4pt" height="5pt" viewBox="0 0 4 5">'
+        f'<path style="fill: {SHADES["red"].light}; stroke: #123456"/></svg>'
+    )
     page = themed(svg)
-    assert page == ('<svg xmlns="x" viewBox="0 0 4 5">'
-                    '<path style="fill: var(--red); stroke: #123456"/></svg>')
+    assert page == (
+        '<svg xmlns="x" viewBox="0 0 4 5"><path style="fill: var(--red); stroke: #123456"/></svg>'
+    )
     for name in re.findall(r"var\(--(\w+)\)", page):
         assert css_variables().count(f"--{name}:") == 2

@@ -8,17 +8,25 @@ from dataclasses import dataclass, field
 import pytest
 
 from hwnas.arch import Arch
-from hwnas.interfaces import Evaluation, Objective, SearchSpace
-from hwnas.latency.device import TimingProtocol
-from hwnas.latency.measurement import Measurement
-from hwnas.latency.predictor import LutPredictor
-from hwnas.latency.table import Calibration, LatencyTable, TableHeader
+from hwnas.device.device import TimingProtocol
+from hwnas.device.measurement import Measurement
+from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader
 from hwnas.ops import OpSpec
+from hwnas.protocols import Evaluation, Objective, SearchSpace
 from hwnas.rng import stream
 
 HEADER = TableHeader(
-    device="bench", runtime="onnxruntime", runtime_version="1.0", precision="fp32", threads=1,
-    affinity=None, layout="nchw", protocol=TimingProtocol(), host={}, date="2026-01-01",
+    device="bench",
+    runtime="onnxruntime",
+    runtime_version="1.0",
+    precision="fp32",
+    threads=1,
+    affinity=None,
+    layout="nchw",
+    protocol=TimingProtocol(),
+    host={},
+    date="2026-01-01",
 )
 
 
@@ -29,8 +37,16 @@ def random_ms(op: OpSpec, seed: int) -> float:
 
 
 def _measurement(ms: float, repeatability: float) -> Measurement:
-    return Measurement(latency_ms=ms, p5_ms=ms, p50_ms=ms, p90_ms=ms, p95_ms=ms, num_rounds=12,
-                       num_runs=36, repeatability=repeatability)
+    return Measurement(
+        latency_ms=ms,
+        p5_ms=ms,
+        p50_ms=ms,
+        p90_ms=ms,
+        p95_ms=ms,
+        num_rounds=12,
+        num_runs=36,
+        repeatability=repeatability,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +65,14 @@ def make_predictor() -> Callable[..., LutPredictor]:
             op: _measurement(ms(op) if ms else random_ms(op, seed), repeatability)
             for op in sorted(ops - set(without), key=lambda op: op.key)
         }
-        calibration = Calibration(scale=0.9, per_op_ms=0.003, constant_ms=0.05, num_networks=16,
-                                  mean_abs_rel_error=0.01, max_abs_rel_error=0.03)
+        calibration = Calibration(
+            scale=0.9,
+            per_op_ms=0.003,
+            constant_ms=0.05,
+            num_networks=16,
+            mean_abs_rel_error=0.01,
+            max_abs_rel_error=0.03,
+        )
         table = LatencyTable(HEADER, entries, {space.name: calibration})
         return LutPredictor(space, table)
 
@@ -68,11 +90,16 @@ class FakeEvaluator:
         for place in reversed(range(len(archs))):
             self.asked.append(archs[place])
             drawn = stream(0, self.space.network_id(archs[place])).random(2).tolist()
-            yield place, Evaluation(
-                archs[place],
-                {"top1": Objective(drawn[0], "fraction", "max", "table"),
-                 "loss": Objective(drawn[1], "nats", "min", "table")},
-                {"images_trained": 100.0, "core_s": 0.5},
+            yield (
+                place,
+                Evaluation(
+                    archs[place],
+                    {
+                        "top1": Objective(drawn[0], "fraction", "max", "table"),
+                        "loss": Objective(drawn[1], "nats", "min", "table"),
+                    },
+                    {"images_trained": 100.0, "core_s": 0.5},
+                ),
             )
 
 

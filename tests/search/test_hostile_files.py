@@ -8,9 +8,9 @@ import pickle
 import numpy as np
 
 from hwnas.rng import stream
-from hwnas.search.accuracy_predictor import load_ofa_predictor
-from hwnas.search.evaluate_table import TableScores
-from hwnas.search.fitted_predictor import fit_predictor, load_fitted_predictor
+from hwnas.search.evaluators.table import TableScores
+from hwnas.search.predictors.fitted import fit_predictor, load_fitted_predictor
+from hwnas.search.predictors.ofa import load_ofa_predictor
 from hwnas.space.catalogue import load_space
 from tests.fuzzing import survives
 

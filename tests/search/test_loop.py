@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from hwnas.errors import InputError
-from hwnas.executor import TaskError
-from hwnas.journal import Journal
-from hwnas.search.feasible import AdditiveFeasible
-from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.executor.local import TaskError
+from hwnas.io.journal import Journal
 from hwnas.search.loop import SearchLoop
-from hwnas.search.population import ArchSearcher
-from hwnas.search.random_search import RandomSearch
+from hwnas.search.problem.feasible import AdditiveFeasible
+from hwnas.search.problem.limits import Limit, LimitedSpace
+from hwnas.search.strategies.population import ArchSearcher
+from hwnas.search.strategies.random_search import RandomSearch
 from hwnas.space.catalogue import load_space
 
 TINY = load_space("tiny")
@@ -39,8 +39,9 @@ def run(predictor, fake_evaluator, tmp_path):
         evaluator = fake_evaluator(TINY)
         with Journal(tmp_path / path) as journal:
             loop = SearchLoop(TINY, predictor, evaluator, journal)
-            records = loop.run(_searcher(predictor, seed), num, batch=batch,
-                               first_index=first_index)
+            records = loop.run(
+                _searcher(predictor, seed), num, batch=batch, first_index=first_index
+            )
         return records, evaluator
 
     return run
@@ -72,7 +73,8 @@ def test_a_record_says_what_was_evaluated_predicted_and_spent(run, predictor, fa
         assert record["latency_ms"] == predictor.predict_arch_ms(arch)
         assert record["latency_source"] == "lut"
         assert record["objectives"] == {
-            name: objective.to_json() for name, objective in evaluation.objectives.items()}
+            name: objective.to_json() for name, objective in evaluation.objectives.items()
+        }
         assert record["cost"] == evaluation.cost
 
 
@@ -122,7 +124,8 @@ def test_the_journal_of_another_search_is_an_error_before_anything_is_evaluated(
     theirs, ours = (_searcher(predictor, seed).ask(1)[0].arch_id for seed in (0, 1))
     assert caught.value.what == str(tmp_path / "journal.jsonl")
     assert caught.value.problems == (
-        f"evaluation 0 is of {theirs}, but this search asks for {ours}",)
+        f"evaluation 0 is of {theirs}, but this search asks for {ours}",
+    )
     assert "resume with the table, seed and options of the run" in caught.value.next_step
     assert (tmp_path / "journal.jsonl").read_bytes() == before
 
@@ -151,8 +154,13 @@ def _record(predictor, fake_evaluator, path, num_archs, num_evaluations, **kwarg
     with Journal(path) as journal:
         recorder = Recorder(archs, journal)
         progress = []
-        loop = SearchLoop(TINY, predictor, fake_evaluator(TINY), journal,
-                          lambda done, total: progress.append((done, total)))
+        loop = SearchLoop(
+            TINY,
+            predictor,
+            fake_evaluator(TINY),
+            journal,
+            lambda done, total: progress.append((done, total)),
+        )
         records = loop.run(recorder, num_evaluations, **kwargs)
     return archs, recorder.calls, records, progress
 
@@ -160,10 +168,17 @@ def _record(predictor, fake_evaluator, path, num_archs, num_evaluations, **kwarg
 def test_a_searcher_is_asked_for_batches_and_told_in_order_of_what_is_on_record(
     predictor, fake_evaluator, tmp_path
 ):
-    archs, calls, records, _ = _record(predictor, fake_evaluator, tmp_path / "j.jsonl", 20, 7,
-                                       batch=3)
-    assert calls == [("ask", 3), ("tell", archs[:3]), ("ask", 3), ("tell", archs[3:6]),
-                     ("ask", 1), ("tell", archs[6:7])]
+    archs, calls, records, _ = _record(
+        predictor, fake_evaluator, tmp_path / "j.jsonl", 20, 7, batch=3
+    )
+    assert calls == [
+        ("ask", 3),
+        ("tell", archs[:3]),
+        ("ask", 3),
+        ("tell", archs[3:6]),
+        ("ask", 1),
+        ("tell", archs[6:7]),
+    ]
     assert len(records) == 7
 
 
@@ -171,8 +186,9 @@ def test_a_searcher_is_asked_for_batches_and_told_in_order_of_what_is_on_record(
 def test_a_searcher_with_fewer_networks_ends_the_search_early(
     predictor, fake_evaluator, tmp_path, num_archs
 ):
-    archs, calls, records, _ = _record(predictor, fake_evaluator, tmp_path / "j.jsonl",
-                                       num_archs, 7, batch=3)
+    archs, calls, records, _ = _record(
+        predictor, fake_evaluator, tmp_path / "j.jsonl", num_archs, 7, batch=3
+    )
     assert [record["arch_id"] for record in records] == [arch.arch_id for arch in archs]
     assert calls[-1] == ("ask", 7 - num_archs if num_archs else 3)
 
@@ -181,8 +197,9 @@ def test_progress_counts_from_none_to_all_of_this_run_wherever_its_indices_begin
     predictor, fake_evaluator, tmp_path
 ):
     for first_index in (0, 12):
-        _, _, _, progress = _record(predictor, fake_evaluator, tmp_path / "j.jsonl", 5, 5,
-                                    batch=3, first_index=first_index)
+        _, _, _, progress = _record(
+            predictor, fake_evaluator, tmp_path / "j.jsonl", 5, 5, batch=3, first_index=first_index
+        )
         assert progress == [(done, 5) for done in (0, 1, 2, 3, 3, 4, 5)]
     # on record already
     _, _, _, progress = _record(predictor, fake_evaluator, tmp_path / "j.jsonl", 5, 5, batch=3)

@@ -43,7 +43,8 @@ def test_a_front_of_very_many_networks_fits_in_memory():
     values[0] = np.inf, -1.0
     front = values[non_dominated(values)]  # by all pairs this takes 20 GB
     assert len(front) >= 2
-    assert not any((values <= point).all(axis=1)[(values < point).any(axis=1)].any()
-                   for point in front)
+    assert not any(
+        (values <= point).all(axis=1)[(values < point).any(axis=1)].any() for point in front
+    )
     steps = np.unique(front, axis=0)
     assert (np.diff(steps[:, 1]) < 0).all()

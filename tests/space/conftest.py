@@ -9,8 +9,8 @@ import pytest
 
 from hwnas.arch import Arch, Choice, Option
 from hwnas.errors import InputError
-from hwnas.interfaces import Codes, Factor
 from hwnas.ops import OpSpec
+from hwnas.protocols import Codes, Factor
 from hwnas.space.codes import decode, encode
 
 
@@ -19,14 +19,18 @@ class DepthSpace:
 
     name = "depth"
     input_shape, num_classes = (3, 8, 8), 2
-    choices = (Choice("depth", (1, 2, 3)), Choice("block1.kernel", (3, 5)),
-               Choice("block2.kernel", (3, 5)), Choice("a \"quoted\" block3.kernel", (3, 5, 7)))
+    choices = (
+        Choice("depth", (1, 2, 3)),
+        Choice("block1.kernel", (3, 5)),
+        Choice("block2.kernel", (3, 5)),
+        Choice('a "quoted" block3.kernel', (3, 5, 7)),
+    )
 
     def arch(self, choices: Mapping[str, Option]) -> Arch:
         depth = choices.get("depth")
         if depth not in (1, 2, 3):
             raise InputError("architecture of depth", [f"choice 'depth' is {depth!r}"])
-        expected = {choice.name for choice in self.choices[:depth + 1]}
+        expected = {choice.name for choice in self.choices[: depth + 1]}
         if set(choices) != expected:
             raise InputError("architecture of depth", [f"depth {depth} needs {sorted(expected)}"])
         return Arch.make(self.name, choices)
@@ -45,8 +49,9 @@ class DepthSpace:
             is_optional = number > 1
             ops = np.empty((3, len(choice.options) + is_optional), dtype=object)
             for place, kernel in enumerate(choice.options):
-                ops[number - 1:, place] = OpSpec.make("conv", (8, 8, 8), 8, kernel=kernel,
-                                                      stride=1)
+                ops[number - 1 :, place] = OpSpec.make(
+                    "conv", (8, 8, 8), 8, kernel=kernel, stride=1
+                )
             factors.append(Factor((0, number), ops))
         return tuple(factors)
 

@@ -159,14 +159,17 @@ def test_one_architecture_is_read_bare_or_from_an_exported_file(tmp_path):
         assert read_arch(path) == arch
 
 
-@pytest.mark.parametrize(("content", "problem"), [
-    ("{", "not JSON: "),
-    ("", "not JSON: "),
-    ("[1, 2]", "an architecture has exactly the keys schema, space and choices, got [1,2]"),
-    ('{"arch": 3}', 'and choices, got {"arch":3}'),
-    ('{"arch": {"schema": 1}}', 'and choices, got {"schema":1}'),
-    (_line(extra=1), "an architecture has exactly the keys"),
-])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "not JSON: "),
+        ("", "not JSON: "),
+        ("[1, 2]", "an architecture has exactly the keys schema, space and choices, got [1,2]"),
+        ('{"arch": 3}', 'and choices, got {"arch":3}'),
+        ('{"arch": {"schema": 1}}', 'and choices, got {"schema":1}'),
+        (_line(extra=1), "an architecture has exactly the keys"),
+    ],
+)
 def test_a_file_that_is_no_architecture_is_told_why(tmp_path, content, problem):
     path = tmp_path / "arch.json"
     path.write_text(content)
@@ -187,9 +190,17 @@ def test_a_number_of_another_type_is_no_option_in_a_list_either(wrong, tmp_path)
     darts = load_space("darts")
     arch = darts.decode(darts.repair(np.zeros((1, 32), dtype=np.int16)))[0]
     choices = {**arch.choices, "normal.node5.edge1.source": 1}
-    lines = [{**arch.to_json(), "choices": {**choices, "normal.node5.edge2.source": 2}},
-             {**arch.to_json(), "choices": {**choices, "normal.node5.edge2.source": 2,
-                                            "normal.node5.edge1.source": wrong}}]
+    lines = [
+        {**arch.to_json(), "choices": {**choices, "normal.node5.edge2.source": 2}},
+        {
+            **arch.to_json(),
+            "choices": {
+                **choices,
+                "normal.node5.edge2.source": 2,
+                "normal.node5.edge1.source": wrong,
+            },
+        },
+    ]
     path = tmp_path / "archs.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     listed = read_archs(path, darts)

@@ -109,7 +109,7 @@ def test_spaces_work_without_torch():
     code = (
         "import sys\n"
         "from hwnas.space.catalogue import CATALOGUE, load_space\n"
-        "from hwnas.space.known import KNOWN\n"
+        "from hwnas.space.zoo.layers import KNOWN\n"
         "for name in CATALOGUE: load_space(name).factors()\n"
         "for make in KNOWN.values(): make()\n"
         "assert 'torch' not in sys.modules, 'torch was imported'"

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from hwnas.arch import Arch
-from hwnas.interfaces import SearchSpace
-from hwnas.network import ChannelShuffle, Head, MBConv, build
+from hwnas.nn.build import ChannelShuffle, Head, MBConv, build
 from hwnas.ops import OpSpec
+from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.chain import Block, ChainSpace, Conv, Identity, Stage, network_id
@@ -52,8 +52,15 @@ def traced_conv(module: nn.Sequential, in_shape: tuple[int, int, int]) -> OpSpec
     conv = module[0]
     assert isinstance(module[1], nn.BatchNorm2d)
     assert conv.bias is None
-    return OpSpec.make("conv", in_shape, conv.out_channels, kernel=conv.kernel_size[0],
-                       stride=conv.stride[0], groups=conv.groups, act=act_of(module))
+    return OpSpec.make(
+        "conv",
+        in_shape,
+        conv.out_channels,
+        kernel=conv.kernel_size[0],
+        stride=conv.stride[0],
+        groups=conv.groups,
+        act=act_of(module),
+    )
 
 
 def traced_mbconv(module: MBConv, in_shape: tuple[int, int, int]) -> OpSpec:
@@ -69,10 +76,17 @@ def traced_mbconv(module: MBConv, in_shape: tuple[int, int, int]) -> OpSpec:
     assert expand is None or expand.groups == project.groups
     gates = [GATE_OF_MODULE[type(m)] for m in module.modules() if type(m) in GATE_OF_MODULE]
     return OpSpec.make(
-        "mbconv", in_shape, project.out_channels, kernel=depthwise.kernel_size[0],
-        stride=depthwise.stride[0], hidden=depthwise.out_channels, expand=expand is not None,
-        act=act_of(module.body[0]), residual=module.residual,
-        se_width=squeeze[0].out_channels if squeeze else 0, groups=project.groups,
+        "mbconv",
+        in_shape,
+        project.out_channels,
+        kernel=depthwise.kernel_size[0],
+        stride=depthwise.stride[0],
+        hidden=depthwise.out_channels,
+        expand=expand is not None,
+        act=act_of(module.body[0]),
+        residual=module.residual,
+        se_width=squeeze[0].out_channels if squeeze else 0,
+        groups=project.groups,
         shuffle=bool(shuffles),
         **({"se_gate": gates[0]} if gates else {}),
     )
@@ -82,9 +96,12 @@ def traced_head(module: Head, in_shape: tuple[int, int, int]) -> OpSpec:
     convs = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
     linears = [m for m in module.modules() if isinstance(m, nn.Linear)]
     return OpSpec.make(
-        "head", in_shape, linears[-1].out_features,
+        "head",
+        in_shape,
+        linears[-1].out_features,
         hidden=convs[0].out_channels if convs else 0,
-        features=linears[0].out_features if len(linears) == 2 else 0, act=act_of(module),
+        features=linears[0].out_features if len(linears) == 2 else 0,
+        act=act_of(module),
     )
 
 
@@ -160,7 +177,7 @@ def outline(name: str, option: str) -> list[tuple[int, int, int]]:
     """Width, stride and output size of each searched layer when all have ``option``."""
     space = load_space(name)
     arch = space.arch({choice.name: option for choice in space.choices})
-    layers = space.layers(arch)[-1 - len(space.choices):-1]
+    layers = space.layers(arch)[-1 - len(space.choices) : -1]
     return [(op.out_channels, op["stride"], op.out_shape[1]) for op in layers]
 
 
@@ -169,7 +186,11 @@ def test_tiny_is_as_documented():
     assert [c.name for c in space.choices] == [f"layer{i}" for i in range(1, 6)]
     assert {c.options for c in space.choices} == {("identity", "mb3_k3", "mb3_k5", "mb6_k3")}
     assert outline("tiny", "mb6_k3") == [
-        (16, 2, 16), (16, 1, 16), (32, 2, 8), (32, 1, 8), (64, 2, 4)
+        (16, 2, 16),
+        (16, 1, 16),
+        (32, 2, 8),
+        (32, 1, 8),
+        (64, 2, 4),
     ]
     stem = space.layers(constant_archs(space)[1])[0]
     assert (stem.out_shape, stem["kernel"], stem["act"]) == ((8, 32, 32), 3, "relu")
@@ -180,8 +201,14 @@ def test_macro_cifar_is_as_documented():
     assert [c.name for c in space.choices] == [f"layer{i}" for i in range(1, 9)]
     assert {c.options for c in space.choices} == {("identity", "mb3_k3", "mb6_k5")}
     assert outline("macro-cifar", "mb6_k5") == [
-        (64, 2, 16), (64, 1, 16), (128, 2, 8), (128, 1, 8), (128, 1, 8),
-        (256, 2, 4), (256, 1, 4), (256, 1, 4),
+        (64, 2, 16),
+        (64, 1, 16),
+        (128, 2, 8),
+        (128, 1, 8),
+        (128, 1, 8),
+        (256, 2, 4),
+        (256, 1, 4),
+        (256, 1, 4),
     ]
     block = space.layers(constant_archs(space)[2])[1]
     assert (block["kernel"], block["hidden"], block["act"]) == (5, 192, "relu")
@@ -213,14 +240,21 @@ def test_proxyless_is_as_documented():
 
 
 def test_proxyless_with_all_k3_e6_at_mobilenet_v2s_widths_is_mobilenet_v2():
-    from hwnas.space.known import mobilenet_v2
+    from hwnas.space.zoo.layers import mobilenet_v2
 
     plan = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
     space = ChainSpace(
-        name="v2", input_size=224, num_classes=1000, stem_width=32, stem_stride=2,
-        stages=(Stage(16, 1, 1, fixed=Block(3, 1)),
-                *(Stage(width, layers, stride, ("k3_e6",)) for width, layers, stride in plan)),
-        options={"k3_e6": Block(3, 6)}, head=HeadWidths(1280),
+        name="v2",
+        input_size=224,
+        num_classes=1000,
+        stem_width=32,
+        stem_stride=2,
+        stages=(
+            Stage(16, 1, 1, fixed=Block(3, 1)),
+            *(Stage(width, layers, stride, ("k3_e6",)) for width, layers, stride in plan),
+        ),
+        options={"k3_e6": Block(3, 6)},
+        head=HeadWidths(1280),
     )
     arch = space.arch({choice.name: "k3_e6" for choice in space.choices})
     assert space.layers(arch) == mobilenet_v2()
@@ -286,10 +320,20 @@ def test_convolutions_and_identities_at_a_place():
 def test_a_fixed_layer_between_searched_ones_tells_on_what_side_an_operation_stands():
     options = {"a": Block(3, 3), "skip": Identity()}
     one = Stage(16, 1, 1, ("a", "skip"))
-    space = ChainSpace("mid", 16, 10, 16, 1, (one, Stage(16, 1, 1, fixed=Block(5, 3)), one),
-                       options, HeadWidths(32))
-    archs = [space.arch({"layer1": left, "layer2": right})
-             for left, right in itertools.product(options, options)]
+    space = ChainSpace(
+        "mid",
+        16,
+        10,
+        16,
+        1,
+        (one, Stage(16, 1, 1, fixed=Block(5, 3)), one),
+        options,
+        HeadWidths(32),
+    )
+    archs = [
+        space.arch({"layer1": left, "layer2": right})
+        for left, right in itertools.product(options, options)
+    ]
     ids = [space.network_id(arch) for arch in archs]
     keys = [tuple(key) for key in space.network_keys(space.encode(archs)).tolist()]
     assert len(set(ids)) == len(set(keys)) == 4

@@ -15,8 +15,11 @@ TINY = load_space("tiny")
 
 
 def test_codes_are_the_options_places_in_the_order_of_the_choices():
-    archs = [Arch.make("toy", {"a": 7, "b": "x", "c": "only"}), Arch.make("toy", {"a": 3}),
-             Arch.make("toy", {})]
+    archs = [
+        Arch.make("toy", {"a": 7, "b": "x", "c": "only"}),
+        Arch.make("toy", {"a": 3}),
+        Arch.make("toy", {}),
+    ]
     codes = encode(CHOICES, archs)
     assert codes.dtype == np.int16
     assert codes.tolist() == [[0, 2, 0], [-1, 0, -1], [-1, -1, -1]]
@@ -48,7 +51,8 @@ def test_an_option_the_choices_do_not_know_is_an_error_of_its_architecture(optio
 def test_symbols_count_the_options_and_absent_where_a_factor_has_room_for_it(depth_space):
     assert symbol_counts(TINY) == [4] * 5
     assert symbol_counts(load_space("proxyless")) == [
-        len(choice.options) for choice in load_space("proxyless").choices]
+        len(choice.options) for choice in load_space("proxyless").choices
+    ]
     assert symbol_counts(depth_space) == [3, 2, 3, 4]
 
 

@@ -65,10 +65,17 @@ def test_the_description_of_tiny_gives_tinys_operations(write):
 
 def test_the_example_says_what_its_comments_say():
     space = load_chain_space(EXAMPLE)
-    arch = space.arch({
-        "layer1": "conv3", "layer2": "skip", "layer3": "mb4_k3_se", "layer4": "mb6_k5",
-        "layer5": "skip", "layer6": "mb3_k3", "layer7": "skip",
-    })
+    arch = space.arch(
+        {
+            "layer1": "conv3",
+            "layer2": "skip",
+            "layer3": "mb4_k3_se",
+            "layer4": "mb6_k5",
+            "layer5": "skip",
+            "layer6": "mb3_k3",
+            "layer7": "skip",
+        }
+    )
     assert [str(op) for op in space.layers(arch)] == [
         "conv 3x64x64->16 act=hswish kernel=3 stride=2",
         "mbconv 16x32x32->16 expand=False hidden=16 kernel=3 residual=True",
@@ -107,33 +114,48 @@ def test_replaced_sizes_reach_the_network(write):
 
 def test_layers_are_called_what_the_file_says(write):
     assert [c.name for c in load_chain_space(write(layer_name="block")).choices][:2] == [
-        "block1", "block2"
+        "block1",
+        "block2",
     ]
 
 
 def test_all_problems_of_a_file_are_told_at_once(write):
-    found = problems(write(
-        name="My Space", input_size="32", stem={"widht": 8},
-        options={"a": {"kind": "mbconv", "kernel": 4, "expand": 3}, "b": {"kind": "pool"}},
-    ))
+    found = problems(
+        write(
+            name="My Space",
+            input_size="32",
+            stem={"widht": 8},
+            options={"a": {"kind": "mbconv", "kernel": 4, "expand": 3}, "b": {"kind": "pool"}},
+        )
+    )
     assert len(found) == 6
     text = "\n".join(found)
-    for place in ("name: ", "input_size: ", "stem.width: is required and missing",
-                  "stem.widht: unknown key; did you mean 'width'?", "options.a", "options.b"):
+    for place in (
+        "name: ",
+        "input_size: ",
+        "stem.width: is required and missing",
+        "stem.widht: unknown key; did you mean 'width'?",
+        "options.a",
+        "options.b",
+    ):
         assert place in text
 
 
 @pytest.mark.parametrize(
     ("stage", "told"),
     [
-        ({"width": 8, "options": ["mb3_k3", "mb9"]},
-         "stages.0: option 'mb9' is not under options; those are identity, mb3_k3"),
+        (
+            {"width": 8, "options": ["mb3_k3", "mb9"]},
+            "stages.0: option 'mb9' is not under options; those are identity, mb3_k3",
+        ),
         ({"width": 8, "fixed": "mb9"}, "stages.0: option 'mb9' is not under options"),
         ({"width": 8}, "stages.0: needs either options (a choice) or fixed (none)"),
         ({"width": 8, "options": ["mb3_k3"], "fixed": "mb3_k3"}, "stages.0: needs either options"),
         ({"width": 8, "options": ["mb3_k3", "mb3_k3"]}, "stages.0: an option is named twice"),
-        ({"width": 8, "options": ["mb3_k3"], "same_shape_options": ["mb3_k3"]},
-         "stages.0: an option is named twice"),
+        (
+            {"width": 8, "options": ["mb3_k3"], "same_shape_options": ["mb3_k3"]},
+            "stages.0: an option is named twice",
+        ),
         ({"width": 8, "fixed": "mb3_k3"}, "stages: no stage offers a choice"),
     ],
 )
@@ -144,8 +166,9 @@ def test_a_stage_that_means_nothing_is_refused(write, stage, told):
 def test_an_operation_that_cannot_exist_is_refused_when_the_file_is_read(write):
     options = {"grouped": {"kind": "conv", "kernel": 3, "groups": 3}}
     found = problems(write(options=options, stages=[{"width": 16, "options": ["grouped"]}]))
-    assert found == ("describes an impossible operation: groups=3 must divide 8 input and "
-                     "16 output channels",)
+    assert found == (
+        "describes an impossible operation: groups=3 must divide 8 input and 16 output channels",
+    )
 
 
 def test_a_space_needs_stages(write):

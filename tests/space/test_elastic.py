@@ -10,7 +10,7 @@ import pytest
 from hwnas.errors import InputError
 from hwnas.ops import make_divisible
 from hwnas.rng import stream
-from hwnas.search.limits import Limit, LimitedSpace
+from hwnas.search.problem.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import to_codes
 
@@ -57,8 +57,10 @@ def test_the_published_checkpoint_has_the_widths_of_the_largest_network(space, s
     for number, op in enumerate(blocks, start=1):
         prefix = f"blocks.{number}.conv."
         assert shapes[prefix + "depth_conv.conv.conv.weight"] == [op["hidden"], 1, 7, 7]
-        assert shapes[prefix + "point_linear.conv.conv.weight"][:2] == [op.out_channels,
-                                                                       op["hidden"]]
+        assert shapes[prefix + "point_linear.conv.conv.weight"][:2] == [
+            op.out_channels,
+            op["hidden"],
+        ]
         squeeze = shapes.get(prefix + "depth_conv.se.fc.reduce.weight", [0])
         assert squeeze[0] == op["se_width"]
     assert shapes["final_expand_layer.conv.weight"][:2] == [head["hidden"], head.in_shape[0]]
@@ -73,16 +75,42 @@ def test_shapes_and_activations_of_a_network_by_hand(space):
     assert (stem.in_shape, stem["act"], stem["stride"]) == ((3, 160, 160), "hswish", 2)
     assert (first.in_shape, first["act"], first["residual"]) == ((16, 80, 80), "relu", True)
     assert [op.out_shape[:2] for op in blocks] == [
-        (24, 40), (24, 40), (40, 20), (40, 20), (40, 20), (80, 10), (80, 10),
-        (112, 10), (112, 10), (112, 10), (112, 10), (160, 5), (160, 5)]
+        (24, 40),
+        (24, 40),
+        (40, 20),
+        (40, 20),
+        (40, 20),
+        (80, 10),
+        (80, 10),
+        (112, 10),
+        (112, 10),
+        (112, 10),
+        (112, 10),
+        (160, 5),
+        (160, 5),
+    ]
     assert [op["act"] for op in blocks] == ["relu"] * 5 + ["hswish"] * 8
     assert [op["kernel"] for op in blocks] == [3, 5, 3, 5, 7, 3, 5, 3, 5, 7, 3, 3, 5]
     assert [op["se_width"] > 0 for op in blocks] == [False] * 2 + [True] * 3 + [False] * 2 + [
-        True] * 6
+        True
+    ] * 6
     assert blocks[3]["hidden"] == 160
     assert blocks[3]["se_width"] == make_divisible(40.0)
     assert [op["residual"] for op in blocks] == [
-        False, True, False, True, True, False, True, False, True, True, True, False, True]
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
     assert (head.in_shape, head["hidden"], head["features"]) == ((160, 5, 5), 960, 1280)
 
 
@@ -90,8 +118,20 @@ def test_widths_of_the_wide_supernet_are_those_of_its_latency_tables():
     wide = load_space("ofa-mbv3:width_mult=1.2")
     codes = wide.repair(np.zeros((1, len(wide.choices)), dtype=np.int16))
     ops = wide.layers(wide.decode(codes)[0])
-    assert [op.out_channels for op in ops[:-1]] == [24, 24, 32, 32, 48, 48, 96, 96, 136, 136, 192,
-                                                    192]
+    assert [op.out_channels for op in ops[:-1]] == [
+        24,
+        24,
+        32,
+        32,
+        48,
+        48,
+        96,
+        96,
+        136,
+        136,
+        192,
+        192,
+    ]
     assert (ops[-1]["hidden"], ops[-1]["features"]) == (1152, 1536)
 
 
@@ -137,8 +177,10 @@ def test_exact_answers_are_those_of_a_sum_over_layers_and_come_fast(space):
     started = time.perf_counter()
     limited.check()
     low, high = limited.extremes()
-    drawn = [arch for arch, _ in zip(limited.draws(240e6, 250e6, stream(0, "draws")), range(50),
-                                     strict=False)]
+    drawn = [
+        arch
+        for arch, _ in zip(limited.draws(240e6, 250e6, stream(0, "draws")), range(50), strict=False)
+    ]
     assert time.perf_counter() - started < 5.0
     for arch in drawn:
         layers = space.layers(arch)
@@ -152,14 +194,16 @@ def test_exact_answers_are_those_of_a_sum_over_layers_and_come_fast(space):
 
 
 def test_the_most_params_under_a_limit_on_macs_is_no_less_than_any_random_networks(space):
-    from hwnas.search.limits import counted_terms
+    from hwnas.search.problem.limits import counted_terms
 
     limited = LimitedSpace(space, (Limit("macs", 300e6),), {}, counted_terms(space, "params"))
     [(best, params)] = limited.best(1)
     assert params == sum(op.params for op in space.layers(best))
     codes = _random_codes(space, 2000)
-    totals = [(sum(op.macs for op in ops), sum(op.params for op in ops))
-              for ops in map(space.layers, space.decode(codes))]
+    totals = [
+        (sum(op.macs for op in ops), sum(op.params for op in ops))
+        for ops in map(space.layers, space.decode(codes))
+    ]
     within = [p for m, p in totals if m <= 300e6]
     assert len(within) > 20
     assert params >= max(within)

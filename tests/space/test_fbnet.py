@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.interfaces import SearchSpace
 from hwnas.ops import OpSpec
+from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 
 OPTIONS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
-LATENCIES = (Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-             / "device-latency" / "fbnet.npz")
+LATENCIES = (
+    Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    / "device-latency"
+    / "fbnet.npz"
+)
 
 
 def layers(space: SearchSpace, option: str) -> tuple[OpSpec, ...]:
@@ -28,8 +31,16 @@ def test_the_choices_and_the_plan_are_those_of_the_papers_tables_1_and_2():
     stem, *blocks, head = layers(space, "k5_e3")
     assert str(stem) == "conv 3x224x224->16 act=relu kernel=3 stride=2"
     assert [(op.out_channels, op["stride"], op.out_shape[1]) for op in blocks] == [
-        (16, 1, 112), (24, 2, 56), *[(24, 1, 56)] * 3, (32, 2, 28), *[(32, 1, 28)] * 3,
-        (64, 2, 14), *[(64, 1, 14)] * 3, *[(112, 1, 14)] * 4, (184, 2, 7), *[(184, 1, 7)] * 3,
+        (16, 1, 112),
+        (24, 2, 56),
+        *[(24, 1, 56)] * 3,
+        (32, 2, 28),
+        *[(32, 1, 28)] * 3,
+        (64, 2, 14),
+        *[(64, 1, 14)] * 3,
+        *[(112, 1, 14)] * 4,
+        (184, 2, 7),
+        *[(184, 1, 7)] * 3,
         (352, 1, 7),
     ]
     assert str(head) == "head 352x7x7->1000 act=relu hidden=1984"
@@ -51,9 +62,13 @@ def test_an_option_is_the_block_its_name_says(option):
 
 def test_skips_are_nothing_but_projections_where_the_shape_changes():
     assert [str(op) for op in layers(load_space("fbnet"), "skip")[1:-1]] == [
-        f"conv {shape}->{width} act=relu kernel=1{stride}" for shape, width, stride in (
-            ("16x112x112", 24, " stride=2"), ("24x56x56", 32, " stride=2"),
-            ("32x28x28", 64, " stride=2"), ("64x14x14", 112, ""), ("112x14x14", 184, " stride=2"),
+        f"conv {shape}->{width} act=relu kernel=1{stride}"
+        for shape, width, stride in (
+            ("16x112x112", 24, " stride=2"),
+            ("24x56x56", 32, " stride=2"),
+            ("32x28x28", 64, " stride=2"),
+            ("64x14x14", 112, ""),
+            ("112x14x14", 184, " stride=2"),
             ("184x7x7", 352, ""),
         )
     ]
@@ -65,8 +80,14 @@ def test_the_variant_for_small_images_keeps_their_size_longer_and_has_the_same_c
     stem, *blocks, head = layers(small, "k3_e6")
     assert str(stem) == "conv 3x32x32->16 act=relu kernel=3"
     assert [op.out_shape for op in blocks] == [
-        (16, 32, 32), *[(24, 32, 32)] * 4, *[(32, 16, 16)] * 4, *[(64, 8, 8)] * 4,
-        *[(112, 8, 8)] * 4, *[(184, 4, 4)] * 4, (352, 4, 4)]
+        (16, 32, 32),
+        *[(24, 32, 32)] * 4,
+        *[(32, 16, 16)] * 4,
+        *[(64, 8, 8)] * 4,
+        *[(112, 8, 8)] * 4,
+        *[(184, 4, 4)] * 4,
+        (352, 4, 4),
+    ]
     assert str(head) == "head 352x4x4->100 act=relu hidden=1504"
 
 

@@ -65,10 +65,19 @@ def test_space_files_never_break_their_reader(tmp_path):
 
 
 @settings(max_examples=100, derandomize=True, deadline=None, database=None)
-@given(st.one_of(st.text(max_size=30), st.builds(
-    "{}:{}={}".format, st.sampled_from(["tiny", "proxyless", "mobile", "x.yaml", "../x.yaml"]),
-    st.sampled_from(["num_classes", "input_size", "width_mult", ""]),
-    st.sampled_from(["1", "-1", "nan", "inf", "1e9", "9" * 5000, "٣", "0x10", "5,num_classes=6"]))))
+@given(
+    st.one_of(
+        st.text(max_size=30),
+        st.builds(
+            "{}:{}={}".format,
+            st.sampled_from(["tiny", "proxyless", "mobile", "x.yaml", "../x.yaml"]),
+            st.sampled_from(["num_classes", "input_size", "width_mult", ""]),
+            st.sampled_from(
+                ["1", "-1", "nan", "inf", "1e9", "9" * 5000, "٣", "0x10", "5,num_classes=6"]
+            ),
+        ),
+    )
+)
 @example("tiny:num_classes=" + "9" * 5000)
 @example("\x00.yaml")
 def test_names_of_spaces_never_break_their_reader(name):

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from hwnas.data import Dataset, load_dataset
-from hwnas.network import build
+from hwnas.nn.build import build
 from hwnas.space.catalogue import load_space
 
 MakeNetwork = Callable[..., nn.Module]

@@ -80,10 +80,21 @@ def test_a_checkpoint_of_another_training_is_refused_and_every_difference_named(
     digits: Dataset, make_network: MakeNetwork, checkpoint: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        fit(make_network((1, 1, 1, 0, 2)), replace(digits, fingerprint="0" * 16), ("val",),
-            replace(ONE_EPOCH, lr=0.01), seed=1, checkpoint=checkpoint)
+        fit(
+            make_network((1, 1, 1, 0, 2)),
+            replace(digits, fingerprint="0" * 16),
+            ("val",),
+            replace(ONE_EPOCH, lr=0.01),
+            seed=1,
+            checkpoint=checkpoint,
+        )
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        "network", "dataset", "splits", "recipe", "seed"]
+        "network",
+        "dataset",
+        "splits",
+        "recipe",
+        "seed",
+    ]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -1])

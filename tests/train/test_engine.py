@@ -14,7 +14,7 @@ from torch.nn import functional
 from hwnas.data import Dataset
 from hwnas.errors import InputError, StorageError, UsageError
 from hwnas.train import DivergedError, EpochReport, Recipe, evaluate, fit
-from hwnas.train.engine import Alone
+from hwnas.train.engine import SingleNetwork
 from hwnas.train.mixing import mixer
 
 MakeNetwork = Callable[..., nn.Module]
@@ -45,8 +45,14 @@ def test_training_learns_the_digits_and_counts_what_it_did(
 ) -> None:
     network, reports = make_network(), []
     before = evaluate(network, digits, "val")
-    result = fit(network, digits, ("train", "arch"), replace(SHORT, epochs=4), seed=0,
-                 on_epoch=reports.append)
+    result = fit(
+        network,
+        digits,
+        ("train", "arch"),
+        replace(SHORT, epochs=4),
+        seed=0,
+        on_epoch=reports.append,
+    )
     after = evaluate(network, digits, "val")
     num_images = digits.sizes["train"] + digits.sizes["arch"]
     assert before.top1 < 0.3
@@ -64,18 +70,27 @@ def test_training_learns_the_digits_and_counts_what_it_did(
 def test_the_first_step_is_nesterov_sgd_with_decay_on_weights_only(digits: Dataset) -> None:
     def model() -> nn.Sequential:
         torch_rng = torch.Generator().manual_seed(1)
-        network = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-                                nn.Linear(4 * 49, 10))
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 49, 10)
+        )
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=torch_rng) * 0.1)
         return network
 
-    recipe = Recipe(epochs=1, batch_size=5000, lr=0.1, weight_decay=0.3, label_smoothing=0.1,
-                    grad_clip=0.2, warmup_epochs=0, augment=False)
+    recipe = Recipe(
+        epochs=1,
+        batch_size=5000,
+        lr=0.1,
+        weight_decay=0.3,
+        label_smoothing=0.1,
+        grad_clip=0.2,
+        warmup_epochs=0,
+        augment=False,
+    )
     trained, by_hand = model(), model()
     fit(trained, digits, ("train",), recipe, seed=3)
-    (images, labels), = digits.batches(("train",), batch_size=5000)
+    ((images, labels),) = digits.batches(("train",), batch_size=5000)
     functional.cross_entropy(by_hand(images), labels, label_smoothing=0.1).backward()
     norm = math.sqrt(sum(p.grad.square().sum().item() for p in by_hand.parameters()))
     decays = {"0.weight": 0.3, "4.weight": 0.3}
@@ -83,8 +98,9 @@ def test_the_first_step_is_nesterov_sgd_with_decay_on_weights_only(digits: Datas
     for (name, moved), start in zip(trained.named_parameters(), by_hand.parameters(), strict=True):
         gradient = start.grad * (0.2 / norm) + decays.get(name, 0.0) * start.detach()
         # with a fresh momentum buffer Nesterov's step is (1 + momentum) times the gradient
-        torch.testing.assert_close(moved.detach(), start.detach() - 0.1 * 1.9 * gradient,
-                                   rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            moved.detach(), start.detach() - 0.1 * 1.9 * gradient, rtol=1e-3, atol=1e-5
+        )
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not(
@@ -103,9 +119,9 @@ def test_every_epoch_trains_on_its_own_order_and_views(digits: Dataset) -> None:
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     fit(network, digits, ("arch",), replace(SHORT, epochs=2), seed=8)
     expected = [
-        images for epoch in (0, 1)
-        for images, _ in digits.batches(("arch",), batch_size=64, seed=8, epoch=epoch,
-                                        augment=True)
+        images
+        for epoch in (0, 1)
+        for images, _ in digits.batches(("arch",), batch_size=64, seed=8, epoch=epoch, augment=True)
     ]
     assert len(seen) == len(expected)
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
@@ -135,8 +151,15 @@ def test_an_interrupted_training_equals_an_unbroken_one_bit_for_bit(
             raise Killed
 
     with pytest.raises(Killed):
-        fit(make_network(), digits, ("arch",), SHORT, seed=5,
-            checkpoint=tmp_path / "c.pt", on_epoch=kill)
+        fit(
+            make_network(),
+            digits,
+            ("arch",),
+            SHORT,
+            seed=5,
+            checkpoint=tmp_path / "c.pt",
+            on_epoch=kill,
+        )
     rest = fit(resumed, digits, ("arch",), SHORT, seed=5, checkpoint=tmp_path / "c.pt")
     assert _equal(unbroken, resumed)
     assert (rest.steps, rest.images_trained) == (whole.steps, whole.images_trained)
@@ -148,8 +171,18 @@ def test_a_finished_training_is_read_back_and_not_repeated(
 ) -> None:
     first, again, epochs = make_network(), make_network(seed=9), []
     result = fit(first, digits, ("arch",), SHORT, seed=5, checkpoint=tmp_path / "c.pt")
-    assert fit(again, digits, ("arch",), SHORT, seed=5, checkpoint=tmp_path / "c.pt",
-               on_epoch=epochs.append) == result
+    assert (
+        fit(
+            again,
+            digits,
+            ("arch",),
+            SHORT,
+            seed=5,
+            checkpoint=tmp_path / "c.pt",
+            on_epoch=epochs.append,
+        )
+        == result
+    )
     assert [report.epoch for report in epochs] == [SHORT.epochs]  # told again, trained no more
     assert _equal(first, again)
 
@@ -182,7 +215,8 @@ def test_evaluation_is_that_of_hand_made_predictions(digits: Dataset) -> None:
     share = (labels == 0).mean()
     assert score.top1 == share
     assert score.loss == pytest.approx(
-        -share * math.log(0.3) - (1 - share) * math.log(0.7 / 9), rel=1e-5)
+        -share * math.log(0.3) - (1 - share) * math.log(0.7 / 9), rel=1e-5
+    )
 
 
 def test_evaluation_does_not_depend_on_the_batch_size_and_changes_nothing(
@@ -202,9 +236,7 @@ def test_broken_weights_are_not_scored(digits: Dataset) -> None:
         evaluate(Poisoned(at_step=0), digits, "val")
 
 
-def test_training_on_a_hidden_split_is_refused(
-    digits: Dataset, make_network: MakeNetwork
-) -> None:
+def test_training_on_a_hidden_split_is_refused(digits: Dataset, make_network: MakeNetwork) -> None:
     with pytest.raises(UsageError, match="never sees test"):
         fit(make_network(), digits.without_test(), ("test",), SHORT, seed=0)
 
@@ -214,7 +246,7 @@ def test_the_average_is_the_recurrence_over_the_steps(
 ) -> None:
     plain, weights = make_network(), []
 
-    class Watching(Alone):
+    class Watching(SingleNetwork):
         def after_step(self, step: int) -> None:
             weights.append(self.network.state_dict()["0.0.weight"].clone())
 
@@ -256,8 +288,9 @@ class Counting:
         self.total = state["total"]
 
 
-@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"mixup": 0.4, "cutmix": 1.0},
-                                     {"randaugment": 9}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"ema": 0.9}, {"mixup": 0.4, "cutmix": 1.0}, {"randaugment": 9}], ids=str
+)
 def test_all_that_decides_the_future_is_in_the_checkpoint(
     digits: Dataset, make_network: MakeNetwork, tmp_path: Path, changes: dict[str, float]
 ) -> None:
@@ -272,11 +305,27 @@ def test_all_that_decides_the_future_is_in_the_checkpoint(
 
     first = make_network()
     with pytest.raises(Killed):
-        fit(first, digits, ("arch",), recipe, seed=5, checkpoint=tmp_path / "c.pt",
-            on_epoch=kill, companion=Counting(first))
+        fit(
+            first,
+            digits,
+            ("arch",),
+            recipe,
+            seed=5,
+            checkpoint=tmp_path / "c.pt",
+            on_epoch=kill,
+            companion=Counting(first),
+        )
     rest = Counting(resumed)
-    fit(resumed, digits, ("arch",), recipe, seed=5, checkpoint=tmp_path / "c.pt",
-        on_epoch=reports.append, companion=rest)
+    fit(
+        resumed,
+        digits,
+        ("arch",),
+        recipe,
+        seed=5,
+        checkpoint=tmp_path / "c.pt",
+        on_epoch=reports.append,
+        companion=rest,
+    )
     assert _equal(unbroken, resumed)
     assert rest.seen == whole.seen[6:]
     # the epoch that was on record but perhaps not written down is told again

@@ -31,7 +31,7 @@ def test_weights_never_break_their_reader(network, tmp_path):
     save_weights(network, path)
     valid = path.read_bytes()
     size = struct.unpack("<Q", valid[:8])[0]
-    header, body = valid[8:8 + size], valid[8 + size:]
+    header, body = valid[8 : 8 + size], valid[8 + size :]
 
     def read(payload: bytes) -> None:
         path.write_bytes(payload)
@@ -55,9 +55,18 @@ def test_checkpoints_never_break_their_reader(network, tmp_path):
     survives(read, valid, is_json=False, examples=30)
 
 
-@pytest.mark.parametrize("change", [
-    {"identity": 3}, {"progress": [1]}, {"progress": {"x": 1}}, {"schema": "a"}, {"schema": 1},
-    {"identity": {}}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity": 3},
+        {"progress": [1]},
+        {"progress": {"x": 1}},
+        {"schema": "a"},
+        {"schema": 1},
+        {"identity": {}},
+        {"more": 1},
+    ],
+)
 def test_checkpoints_of_another_shape_are_input_errors(network, tmp_path, change):
     path = tmp_path / "c.state"
     parts = {"network": network.state_dict(), "optimiser": {}, "average": {}, "companion": {}}

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError, UsageError
-from hwnas.export.onnx import to_onnx
-from hwnas.network import MBConv
-from hwnas.network_parts import SqueezeExcite
+from hwnas.export.convert.onnx import to_onnx
+from hwnas.nn.build import MBConv
+from hwnas.nn.layers import SqueezeExcite
 from hwnas.space.catalogue import load_space
 from hwnas.train.ofa_weights import OfaSupernet, expected_shapes, load_ofa_supernet
 
@@ -68,7 +68,8 @@ def test_logits_and_parameters_of_the_reference_implementation(
     summed in another order. The other seven agree as well on one thread.
     """
     network = published.extract(
-        _arch(golden["d"][number], golden["ks"][number], golden["e"][number]))
+        _arch(golden["d"][number], golden["ks"][number], golden["e"][number])
+    )
     assert sum(p.numel() for p in network.parameters()) == golden["params"][number]
     with torch.no_grad():
         logits = network(torch.from_numpy(golden["x"])).numpy()
@@ -77,8 +78,10 @@ def test_logits_and_parameters_of_the_reference_implementation(
 
 
 def test_without_the_kernel_transform_small_kernels_are_wrong(published, golden, two_threads):
-    tensors = {name: torch.eye(len(value)) if name.endswith("_matrix") else value
-               for name, value in published.tensors.items()}
+    tensors = {
+        name: torch.eye(len(value)) if name.endswith("_matrix") else value
+        for name, value in published.tensors.items()
+    }
     plain = OfaSupernet(SPACE, tensors)
     number = 1
     network = plain.extract(_arch(golden["d"][number], golden["ks"][number], golden["e"][number]))
@@ -90,9 +93,12 @@ def test_without_the_kernel_transform_small_kernels_are_wrong(published, golden,
 
 def _random_state() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {name: torch.zeros((), dtype=torch.long) if name.endswith("num_batches_tracked")
-            else torch.rand(shape, generator=generator) for name, shape in
-            expected_shapes(SPACE).items()}
+    return {
+        name: torch.zeros((), dtype=torch.long)
+        if name.endswith("num_batches_tracked")
+        else torch.rand(shape, generator=generator)
+        for name, shape in expected_shapes(SPACE).items()
+    }
 
 
 def test_a_3x3_kernel_is_the_transformed_centre_of_the_transformed_5x5_one():
@@ -125,21 +131,26 @@ def test_all_problems_of_a_checkpoint_are_listed(tmp_path):
     torch.save({"state_dict": state}, tmp_path / "f.pth")
     with pytest.raises(InputError) as error:
         load_ofa_supernet(tmp_path / "f.pth", SPACE)
-    assert sorted(error.value.problems) == sorted([
-        "classifier.linear.bias: missing",
-        "blocks.7.conv.point_linear.conv.conv.weight: missing",
-        "blocks.21.conv.weight: unexpected",
-        "first_conv.conv.weight: the space has (16, 3, 3, 3), the file (24, 3, 3, 3)",
-        "first_conv.bn.bias: holds values that are NaN or infinite",
-    ])
+    assert sorted(error.value.problems) == sorted(
+        [
+            "classifier.linear.bias: missing",
+            "blocks.7.conv.point_linear.conv.conv.weight: missing",
+            "blocks.21.conv.weight: unexpected",
+            "first_conv.conv.weight: the space has (16, 3, 3, 3), the file (24, 3, 3, 3)",
+            "first_conv.bn.bias: holds values that are NaN or infinite",
+        ]
+    )
 
 
 def test_files_of_the_older_names_are_read(tmp_path):
-    state = {name.replace(".conv.depth_conv", ".mobile_inverted_conv.depth_conv"): value
-             for name, value in _random_state().items()}
+    state = {
+        name.replace(".conv.depth_conv", ".mobile_inverted_conv.depth_conv"): value
+        for name, value in _random_state().items()
+    }
     torch.save(state, tmp_path / "f.pth")
-    assert load_ofa_supernet(tmp_path / "f.pth", SPACE).tensors.keys() == expected_shapes(
-        SPACE).keys()
+    assert (
+        load_ofa_supernet(tmp_path / "f.pth", SPACE).tensors.keys() == expected_shapes(SPACE).keys()
+    )
 
 
 def test_another_space_has_no_such_supernet(tmp_path):
@@ -151,8 +162,9 @@ def test_squeeze_excite_is_exported_with_one_mean(tmp_path):
     module = SqueezeExcite(8, 4, "hsigmoid").eval()
     to_onnx(module, (8, 5, 5), tmp_path / "f.onnx")
     graph = onnx.load(str(tmp_path / "f.onnx")).graph
-    pools = [node.op_type for node in graph.node
-             if node.op_type in ("ReduceMean", "GlobalAveragePool")]
+    pools = [
+        node.op_type for node in graph.node if node.op_type in ("ReduceMean", "GlobalAveragePool")
+    ]
     assert len(pools) == 1
     exported = torch.export.export(module, (torch.rand(1, 8, 5, 5),))
     means = [node for node in exported.graph.nodes if "mean" in str(node.target)]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.elastic_supernet import ElasticSupernet
 from hwnas.errors import InputError, UsageError
+from hwnas.nn.elastic_supernet import ElasticSupernet
 from hwnas.space.catalogue import load_space
-from hwnas.space.known_archs import known_archs
+from hwnas.space.zoo.archs import known_archs
 from hwnas.train.ofa_weights import expected_shapes
 from hwnas.train.published_supernet import begin_with
 
@@ -71,10 +71,18 @@ def test_paths_and_extracted_networks_have_the_reference_implementations_logits(
             assert np.abs(logits.numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", [
-    "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet1_0", "efficientnet_b0",
-    "mobilenetv4_conv_small", "mobilenetv4_hybrid_medium",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "mobilenet_v3_large",
+        "mnasnet1_0",
+        "efficientnet_b0",
+        "mobilenetv4_conv_small",
+        "mobilenetv4_hybrid_medium",
+    ],
+)
 def test_the_network_of_a_known_model_is_that_model_in_a_filled_supernet(
     mobile, published, randomise, tmp_path, name
 ):
@@ -92,7 +100,8 @@ def test_the_network_of_a_known_model_is_that_model_in_a_filled_supernet(
     total = sum(v.numel() for n, v in mobile.state_dict().items() if v.ndim)
     assert covered.share == pytest.approx(values / total, rel=1e-6)
     assert len(covered.filled) + len(covered.drawn) == sum(
-        v.ndim > 0 for v in mobile.state_dict().values())
+        v.ndim > 0 for v in mobile.state_dict().values()
+    )
 
 
 def test_what_a_model_does_not_cover_stays_as_it_was(published, tmp_path):
@@ -113,9 +122,12 @@ def test_what_a_model_does_not_cover_stays_as_it_was(published, tmp_path):
 def test_a_supernet_with_other_classes_begins_with_all_but_the_classifier(tmp_path):
     generator = torch.Generator().manual_seed(0)
     theirs = load_space("ofa-mbv3:num_classes=5,width_mult=0.1")
-    state = {name: torch.zeros(()).long() if name.endswith("num_batches_tracked")
-             else torch.rand(shape, generator=generator)
-             for name, shape in expected_shapes(theirs).items()}
+    state = {
+        name: torch.zeros(()).long()
+        if name.endswith("num_batches_tracked")
+        else torch.rand(shape, generator=generator)
+        for name, shape in expected_shapes(theirs).items()
+    }
     torch.save({"state_dict": state}, tmp_path / "f.pth")
     supernet = ElasticSupernet(load_space("ofa-mbv3:num_classes=3,width_mult=0.1"))
     covered = begin_with(supernet, tmp_path / "f.pth", None)

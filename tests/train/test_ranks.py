@@ -20,9 +20,9 @@ from torch import distributed
 torch.set_num_threads(1)
 distributed.init_process_group("gloo")
 from hwnas.data import load_dataset
-from hwnas.search.supernet_problem import SupernetProblem
+from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.space.catalogue import load_space
-from hwnas.supernet import PathSampler, Supernet
+from hwnas.nn.supernet import PathSampler, Supernet
 from hwnas.train import Recipe, fit
 space = load_space("tiny:input_size=16,stem_channels=4")
 data = load_dataset("digits", input_size=16)
@@ -57,9 +57,16 @@ def test_ranks_train_the_same_paths_on_parts_of_each_batch_to_the_same_weights(
     state, port = tmp_path / "state", str(_free_port())
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(state)], stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                 "MASTER_PORT": port},
+            [sys.executable, "-c", WORKER, str(state)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            },
         )
         for rank in (0, 1)
     ]

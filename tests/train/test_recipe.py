@@ -6,8 +6,8 @@ import math
 import pytest
 
 from hwnas.errors import InputError
-from hwnas.files import parse_model
-from hwnas.train import Recipe, RecipeModel
+from hwnas.io.schemas import parse_model
+from hwnas.train import Recipe, RecipeSchema
 
 
 def test_the_learning_rate_rises_to_its_peak_then_falls_to_zero() -> None:
@@ -30,26 +30,42 @@ def test_warmup_may_last_the_whole_training() -> None:
 
 def test_all_impossible_values_are_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        Recipe(epochs=0, batch_size=1, lr=math.nan, weight_decay=-1.0, label_smoothing=1.0,
-               grad_clip=math.inf)
+        Recipe(
+            epochs=0,
+            batch_size=1,
+            lr=math.nan,
+            weight_decay=-1.0,
+            label_smoothing=1.0,
+            grad_clip=math.inf,
+        )
     named = [problem.split()[0] for problem in caught.value.problems]
-    assert named == ["epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "grad_clip",
-                     "warmup_epochs"]
+    assert named == [
+        "epochs",
+        "batch_size",
+        "lr",
+        "weight_decay",
+        "label_smoothing",
+        "grad_clip",
+        "warmup_epochs",
+    ]
 
 
 def test_a_run_file_spells_a_recipe_and_an_empty_one_is_the_default() -> None:
-    assert parse_model(RecipeModel, {}, what="recipe").recipe() == Recipe()
-    model = parse_model(RecipeModel, {"epochs": 3, "lr": 1, "augment": False}, what="recipe")
+    assert parse_model(RecipeSchema, {}, what="recipe").recipe() == Recipe()
+    model = parse_model(RecipeSchema, {"epochs": 3, "lr": 1, "augment": False}, what="recipe")
     assert model.recipe() == Recipe(epochs=3, lr=1.0, augment=False)
-    assert RecipeModel.of(model.recipe()) == model
+    assert RecipeSchema.of(model.recipe()) == model
 
 
-@pytest.mark.parametrize(("written", "message"), [
-    ({"epoch": 3}, "did you mean 'epochs'"),
-    ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
-    ({"lr": -1.0, "epochs": 0}, "lr must be above 0"),
-    ({"augment": "yes"}, "augment"),
-])
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
+        ({"lr": -1.0, "epochs": 0}, "lr must be above 0"),
+        ({"augment": "yes"}, "augment"),
+    ],
+)
 def test_a_wrong_recipe_in_a_file_is_refused(written: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse_model(RecipeModel, written, what="recipe")
+        parse_model(RecipeSchema, written, what="recipe")

@@ -13,8 +13,8 @@ import torch
 
 from hwnas.data import Dataset
 from hwnas.errors import InputError, UsageError
-from hwnas.executor import TaskError
-from hwnas.network import build_layers
+from hwnas.executor.local import TaskError
+from hwnas.nn.build import build_layers
 from hwnas.space.catalogue import load_space
 from hwnas.train import Recipe, Score, evaluate, fit, load_weights
 from hwnas.train import task as module
@@ -64,8 +64,12 @@ def test_the_cost_is_images_work_and_time(digits: Dataset) -> None:
     assert outcome.core_s > 0
     assert 0 < outcome.wall_s < 60
     exact = TrainOutcome(Score(0.5, 1.0, 10), 7, 1e9, 1.23456, 2.34567)
-    assert exact.cost == {"images_trained": 7.0, "macs_images": 1e9, "core_s": 1.235,
-                          "wall_s": 2.346}
+    assert exact.cost == {
+        "images_trained": 7.0,
+        "macs_images": 1e9,
+        "core_s": 1.235,
+        "wall_s": 2.346,
+    }
 
 
 def test_repeating_a_task_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
@@ -128,7 +132,8 @@ def test_many_trainings_in_processes_bring_back_what_did_not_fail(tmp_path: Path
     network = build_layers(tasks["kept"].layers, seed=0)
     load_weights(network, tmp_path / "kept.safetensors")
     assert evaluate(network, SOURCE.load(), "val").top1 == pytest.approx(
-        outcomes["kept"].val.top1, abs=0.01)
+        outcomes["kept"].val.top1, abs=0.01
+    )
 
 
 @pytest.fixture
@@ -145,9 +150,15 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return asked
 
 
-@pytest.mark.parametrize(("workers", "num_workers", "num_threads"), [
-    (None, 8, 1), (1, 1, 8), (3, 3, 2), (20, 20, 1),
-])
+@pytest.mark.parametrize(
+    ("workers", "num_workers", "num_threads"),
+    [
+        (None, 8, 1),
+        (1, 1, 8),
+        (3, 3, 2),
+        (20, 20, 1),
+    ],
+)
 def test_workers_on_cpu_share_the_cores(
     planned: dict[str, Any], workers: int | None, num_workers: int, num_threads: int
 ) -> None:

@@ -1,0 +1,106 @@
+"""What ``predict`` does for a device without a table: from a few networks timed on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from hwnas.cli.output import print_table, print_text
+from hwnas.errors import UsageError
+from hwnas.latency.few_shot.comparison import CEILING, CEILING_FROM, compare
+from hwnas.latency.few_shot.data import read_measured, read_sources
+from hwnas.latency.few_shot.feature_space import FeatureMatrix, FeatureSpace
+from hwnas.latency.few_shot.predictor import TransferPredictor
+from hwnas.latency.few_shot.suggest import suggest
+from hwnas.space.archfile import arch_ids, read_archs
+from hwnas.space.catalogue import load_space
+
+
+def transfer_file(
+    space_name: str, measured: Path, sources: Sequence[Path], archs: Path, *, as_json: bool
+) -> tuple[str, int]:
+    """Return one line per architecture, in order, and how many are errors.
+
+    As text, the cross-validated comparison with simpler predictors is printed first.
+    """
+    space = load_space(space_name)
+    timed = read_measured(measured, space)
+    basis = FeatureSpace(space, read_sources(sources, space))
+    listed = read_archs(archs, space)
+    pool = basis.pool(timed.codes)
+    predictor = TransferPredictor(pool, timed.latency_ms)
+    if not as_json:
+        _print_comparison(basis, pool, timed.latency_ms)
+    lines: list[str] = [""] * listed.num_lines
+    if len(listed.codes):
+        latency_ms, std_ms = predictor.predict(basis.pool(listed.codes))
+        for row, arch_id, ms, std in zip(
+            listed.rows.tolist(),
+            arch_ids(space, listed.codes),
+            np.round(latency_ms, 6).tolist(),
+            np.round(std_ms, 6).tolist(),
+            strict=True,
+        ):
+            lines[row] = (
+                f'{{"arch_id": "{arch_id}", "latency_ms": {ms}, '
+                f'"source": "{predictor.source}", "std_ms": {std}}}'
+                if as_json
+                else f"{arch_id}  {ms:.6g} ms  ± {std:.3g}  {predictor.source}"
+            )
+    for row, problem in listed.errors.items():
+        lines[row] = orjson.dumps({"error": problem}).decode() if as_json else f"error: {problem}"
+    return "\n".join(lines) + ("\n" if lines else ""), len(listed.errors)
+
+
+def suggest_file(
+    space_name: str,
+    count: int,
+    measured: Path | None,
+    sources: Sequence[Path],
+    archs: Path,
+    *,
+    as_json: bool,
+) -> tuple[str, int]:
+    """Return one line per network to time, most useful first, then the pool's bad lines.
+
+    With ``measured``, networks to time beside those.
+    """
+    if count < 1:
+        raise UsageError(f"--suggest must be at least 1, got {count}")
+    space = load_space(space_name)
+    timed = None if measured is None else read_measured(measured, space, least=1)
+    basis = FeatureSpace(space, read_sources(sources, space))
+    listed = read_archs(archs, space)
+    pool = basis.pool(listed.codes)
+    chosen = suggest(pool, count, timed=None if timed is None else basis.pool(timed.codes))
+    lines = []
+    codes = listed.codes[chosen]
+    for row, arch in zip(listed.rows[chosen].tolist(), space.decode(codes), strict=True):
+        value = {"arch_id": arch.arch_id, "line": row + 1, "arch": arch.to_json()}
+        lines.append(orjson.dumps(value).decode() if as_json else f"line {row + 1}  {arch.arch_id}")
+    for row, problem in sorted(listed.errors.items()):
+        lines.append(
+            orjson.dumps({"line": row + 1, "error": problem}).decode()
+            if as_json
+            else f"line {row + 1}  error: {problem}"
+        )
+    return "".join(f"{line}\n" for line in lines), len(listed.errors)
+
+
+def _print_comparison(
+    basis: FeatureSpace, pool: FeatureMatrix, latency_ms: NDArray[np.float64]
+) -> None:
+    found = compare(basis, pool, latency_ms)
+    if not found:
+        print_text("Too few networks to leave one out: no comparison with simpler predictors.")
+        return
+    print_table(
+        ["predictor, cross-validated", "Spearman", "RMSPE", "within 5 %", "within 10 %"],
+        [[name, *accuracy.cells()] for name, accuracy in found.items()],
+    )
+    if CEILING not in found:
+        print_text(f"The {CEILING} is known from {CEILING_FROM} timed networks on.")

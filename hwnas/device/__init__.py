@@ -1,0 +1,1 @@
+"""Devices: how a target is described, reached and timed."""

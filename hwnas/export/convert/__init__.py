@@ -1,0 +1,1 @@
+"""Networks to ONNX and TFLite files, through one content-addressed cache."""

@@ -1,0 +1,217 @@
+"""The content-addressed cache of converted models that profile, export and bench share.
+
+``<root>/conversions/<key>.json`` names a file of ``blobs/`` by its SHA-256. A blob is written
+before the entry that names it, both whole, and never changes: a kill leaves either no entry or a
+complete one, and two processes that fill one cache cannot mix their files. torch is imported only
+when something is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from hwnas.errors import HwnasError
+from hwnas.executor.local import TaskError, available_cores, run_tasks
+from hwnas.export.convert.conversion import Conversion
+from hwnas.export.convert.convert import model_bytes, settle_worker
+from hwnas.export.formats import PRECISIONS, ConversionError, Format, Precision
+from hwnas.io.journal import write_json, write_whole
+from hwnas.io.schemas import FileSchema
+
+
+class EntrySchema(FileSchema):
+    """An entry of the cache: which blob a key means, and what it is, for a reader's eye."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    description: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: int
+
+
+def default_root() -> Path:
+    """Return the cache's folder: $HWNAS_CACHE, or hwnas under $XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("HWNAS_CACHE")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "hwnas"
+
+
+class ConversionCache:
+    """Converted models by :attr:`Conversion.key`; what is damaged counts as missing.
+
+    ``made`` counts the files that this object wrote, by precision: an int8 file that needed its
+    fp32 one counts in both.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = default_root() if root is None else root
+        self.made: dict[Precision, int] = dict.fromkeys(PRECISIONS, 0)
+
+    def path(self, conversion: Conversion) -> Path | None:
+        """Return the whole, verified model file, or None if it has to be converted."""
+        try:
+            entry = EntrySchema.model_validate_json(_entry_path(self.root, conversion).read_bytes())
+            blob = _blob_path(self.root, entry.sha256, conversion.format)
+            digest = hashlib.sha256(blob.read_bytes()).hexdigest()
+        except (OSError, ValidationError):  # what hinders reading stops the writing, with a message
+            return None
+        return blob if digest == entry.sha256 else None
+
+    def fill(
+        self,
+        conversions: Iterable[Conversion],
+        *,
+        workers: int | None = None,
+        on_done: Callable[[Conversion], None] | None = None,
+    ) -> dict[Conversion, Path]:
+        """Convert what is missing and return the file of every conversion, in their order.
+
+        ``workers`` (None: the cores) is the most processes used; a small job runs in this one.
+        ``on_done`` is called once for each conversion as its file is there, cached ones first.
+
+        Raises:
+            ConversionError: names every conversion that failed; all others are kept.
+        """
+        wanted = list(dict.fromkeys(conversions))
+        found: dict[Conversion, Path] = {}
+        failures: list[str] = []
+        try:
+            for conversion, outcome in self._outcomes(wanted, workers):
+                if isinstance(outcome, Path):
+                    found[conversion] = outcome
+                    if on_done:
+                        on_done(conversion)
+                else:
+                    failures.append(f"{conversion}: {outcome}")
+        except TaskError as error:
+            failures.append(str(error))
+        if failures:
+            raise ConversionError(_failure_text(failures, len(found), len(wanted), self.root))
+        return {conversion: found[conversion] for conversion in wanted}
+
+    def _outcomes(
+        self, wanted: list[Conversion], workers: int | None
+    ) -> Iterator[tuple[Conversion, Path | str]]:
+        """Yield each conversion with its file, or with the reason why there is none."""
+        missing = []
+        for conversion in wanted:
+            cached = self.path(conversion)
+            if cached is None:
+                missing.append(conversion)
+            else:
+                yield conversion, cached
+        # int8 files are made from fp32 ones, which then are in the cache as well
+        sources = {
+            conversion: conversion.float_form
+            for conversion in missing
+            if conversion.precision != "fp32"
+        }
+        floats = [
+            c
+            for c in dict.fromkeys([*missing, *sources.values()])
+            if c.precision == "fp32" and (c in missing or self.path(c) is None)
+        ]
+        failed = {}
+        for conversion, outcome in self._make(floats, workers):
+            if isinstance(outcome, str):
+                failed[conversion] = outcome
+            if conversion in missing:
+                yield conversion, outcome
+        for conversion, source in sources.items():
+            if source in failed:
+                yield conversion, failed[source]
+        yield from self._make([c for c, source in sources.items() if source not in failed], workers)
+
+    def _make(
+        self, conversions: list[Conversion], workers: int | None
+    ) -> Iterator[tuple[Conversion, Path | str]]:
+        """Yield each conversion, of which none is cached, with its new file or the reason."""
+        # biggest first, so that the processes end together
+        missing = sorted(conversions, key=_seconds, reverse=True)
+        for conversion, outcome in self._made(
+            missing, min(workers or available_cores(), len(missing))
+        ):
+            self.made[conversion.precision] += isinstance(outcome, Path)
+            yield conversion, outcome
+
+    def _made(
+        self, missing: list[Conversion], count: int
+    ) -> Iterator[tuple[Conversion, Path | str]]:
+        if not _pays_off(missing, count):
+            for conversion in missing:
+                yield conversion, _convert(self.root, conversion)
+            return
+        by_task = {f"{conversion} [{conversion.key[:12]}]": conversion for conversion in missing}
+        tasks = {name: (self.root, conversion) for name, conversion in by_task.items()}
+        for name, outcome in run_tasks(_convert_in_worker, tasks, workers=count):
+            yield by_task[name], outcome
+
+
+_LAYER_SECONDS: Mapping[Format, float] = {"onnx": 0.02, "tflite": 1.0}
+_QUANTIZE_SECONDS = 0.02
+_POOL_SECONDS = 4.0  # starting processes that import torch and a converter once more
+
+
+def _seconds(conversion: Conversion) -> float:
+    """Estimate how long a conversion takes; the graph's size decides, not the tensors'."""
+    per_layer = (
+        _LAYER_SECONDS[conversion.format] if conversion.precision == "fp32" else _QUANTIZE_SECONDS
+    )
+    return len(conversion.layers) * per_layer
+
+
+def _pays_off(conversions: Sequence[Conversion], workers: int) -> bool:
+    """Return whether processes save more than it takes to start them."""
+    if workers <= 1:
+        return False
+    return sum(map(_seconds, conversions)) * (1 - 1 / workers) > _POOL_SECONDS
+
+
+def _convert_in_worker(root: Path, conversion: Conversion) -> Path | str:
+    if conversion.precision == "fp32":  # quantising needs none of what is imported
+        settle_worker(conversion.format)
+    return _convert(root, conversion)
+
+
+def _convert(root: Path, conversion: Conversion) -> Path | str:
+    """Convert, add the entry, and return its file, or the reason (text crosses processes)."""
+    source = None
+    if conversion.precision != "fp32":
+        source = ConversionCache(root).path(conversion.float_form)
+    try:
+        payload = model_bytes(conversion, source)
+        digest = hashlib.sha256(payload).hexdigest()
+        blob = _blob_path(root, digest, conversion.format)
+        write_whole(blob, payload)
+        entry = EntrySchema(
+            schema=1, description=str(conversion), sha256=digest, bytes=len(payload)
+        )
+        write_json(_entry_path(root, conversion), entry.model_dump(by_alias=True))
+    except HwnasError as error:
+        return str(error)
+    return blob
+
+
+def _entry_path(root: Path, conversion: Conversion) -> Path:
+    return root / "conversions" / f"{conversion.key}.json"
+
+
+def _blob_path(root: Path, digest: str, model_format: Format) -> Path:
+    return root / "blobs" / f"{digest}.{model_format}"
+
+
+def _failure_text(failures: Sequence[str], num_done: int, num_wanted: int, root: Path) -> str:
+    lines = [
+        f"{num_wanted - num_done} of {num_wanted} conversions failed; the other {num_done} "
+        f"are kept in {root}:"
+    ]
+    lines += [f"  - {failure}" for failure in failures]
+    lines.append("Next: repair what is named; a repeated command converts only what is missing.")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""fp32 model files to int8 ones, and the images that calibrate them."""

@@ -1,0 +1,1 @@
+"""Exported models executed by their runtime and compared with torch."""

@@ -1,0 +1,282 @@
+"""Does a table still hold? A few anchor networks, timed again, say so in seconds.
+
+The anchors are of the table's sentinels; where more are asked for, the sentinels and others of the
+networks it was calibrated on, for a surer answer: a host's speed wanders within seconds, and more
+networks see more of it. What they tell of the device as a whole is a Drift (``drift.py``);
+``recalibrate.py`` writes a table of today from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hwnas.arch import Arch
+from hwnas.device.device import TimingProtocol
+from hwnas.device.measurement import Measurement, disturbance, summarise
+from hwnas.device.rounds import Progress, no_progress, timed_in_rounds
+from hwnas.device.runner import LocalRunner, Target
+from hwnas.errors import InputError
+from hwnas.export.convert.cache import ConversionCache
+from hwnas.latency.drift.model import Anchor, Drift, fit_drift
+from hwnas.latency.profile.profiler import network_conversion, network_model_id
+from hwnas.latency.table.scoped import Tables
+from hwnas.latency.table.table import NetworkRecord
+from hwnas.protocols import Runner, SearchSpace
+from hwnas.rng import stream
+
+ANCHORS = 3
+AS_MANY = 12  # few anchors are timed as long as so many: a device's drift hangs on them
+TOLERANCE = 0.05
+DISTURBED = 8  # of so many anchors one may be: what disturbed a measurement is not the device
+
+
+@dataclass(frozen=True)
+class Sentinel:
+    """One anchor: what the table holds, what it takes now, how both repeat (relative)."""
+
+    arch_id: str
+    recorded_ms: float
+    measured_ms: float
+    noise: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Now over then."""
+        return self.measured_ms / self.recorded_ms
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """The verdict on a table; ``drift`` is the median ratio of now to then.
+
+    ``now`` are the anchors' measurements by arch_id; the device's state before and after them.
+    """
+
+    sentinels: tuple[Sentinel, ...]
+    version_then: str
+    version_now: str
+    now: Mapping[str, Measurement] = field(default_factory=dict)
+    state_before: Mapping[str, Any] = field(default_factory=dict)
+    state_after: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> Drift:
+        """The drift of the device since the table was made, with its uncertainty."""
+        return fit_drift(
+            [Anchor(s.arch_id, s.recorded_ms, s.measured_ms, s.noise) for s in self.sentinels]
+        )
+
+    @property
+    def drift(self) -> float:
+        """The anchors' median ratio of now to then."""
+        return float(np.median([sentinel.ratio for sentinel in self.sentinels]))
+
+    @property
+    def spread(self) -> float:
+        """The largest deviation of an anchor's ratio from the median ratio, relative.
+
+        One in DISTURBED does not count.
+        """
+        return self._largest([abs(s.ratio / self.drift - 1) for s in self.sentinels])
+
+    @property
+    def holds(self) -> bool:
+        """Whether all anchors, but one in DISTURBED, are within TOLERANCE of the table."""
+        return self._largest([abs(s.ratio - 1) for s in self.sentinels]) <= TOLERANCE
+
+    def _largest(self, deviations: Sequence[float]) -> float:
+        return sorted(deviations)[-1 - len(deviations) // DISTURBED]
+
+    def verdict(self) -> str:
+        """Return one sentence: whether the table holds, and if not, why and what to do."""
+        if self.holds:
+            within = sum(abs(s.ratio - 1) <= TOLERANCE for s in self.sentinels)
+            return (
+                f"the table holds: {within} of {len(self.sentinels)} anchors within "
+                f"{TOLERANCE:.0%} (drift {self.model})"
+            )
+        versions = ""
+        if self.version_then != self.version_now:
+            versions = f" The runtime changed from {self.version_then} to {self.version_now}."
+        if self.spread <= TOLERANCE:
+            return (
+                f"the device as a whole is at {self.model} of the table's latencies "
+                f"(anchors alike to {self.spread:.1%}): another load, clock or "
+                f"temperature.{versions} Next: bring the device back to the state in which it "
+                "was profiled, or add --update for a table of today, or profile again"
+            )
+        return (
+            f"the table does not hold: the anchors moved differently (x"
+            f"{min(s.ratio for s in self.sentinels):.3f} to x"
+            f"{max(s.ratio for s in self.sentinels):.3f}).{versions} Next: profile again"
+        )
+
+    @property
+    def disturbance(self) -> str | None:
+        """A warning where other work slowed the anchors while they were timed."""
+        return disturbance(list(self.now.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object ``hwnas lut check --json`` prints."""
+        return {
+            "holds": self.holds,
+            "drift": round(self.drift, 4),
+            "spread": round(self.spread, 4),
+            "model": self.model.to_json(),
+            "state_before": dict(self.state_before),
+            "state_after": dict(self.state_after),
+            "runtime_version": {"then": self.version_then, "now": self.version_now},
+            "sentinels": [
+                {
+                    "arch_id": s.arch_id,
+                    "recorded_ms": s.recorded_ms,
+                    "measured_ms": round(s.measured_ms, 6),
+                    "ratio": round(s.ratio, 4),
+                }
+                for s in self.sentinels
+            ],
+            "verdict": self.verdict(),
+            "disturbance": self.disturbance,
+        }
+
+
+def sentinels_of(table: Tables, space: SearchSpace) -> list[NetworkRecord]:
+    """Return the table's sentinel networks of ``space``.
+
+    Raises:
+        InputError: it has none (an imported table, or one of other spaces).
+    """
+    found = [n for n in table.networks if n.is_sentinel and n.space == space.name]
+    if not found:
+        raise InputError(
+            f"table of {table.header.device}",
+            [f"holds no sentinel networks of {space.name}"],
+            "only tables written by hwnas profile have them; profile this space with --resume",
+        )
+    return found
+
+
+def anchors_of(table: Tables, space: SearchSpace, count: int = ANCHORS) -> list[NetworkRecord]:
+    """Return up to ``count`` anchors, from the fastest to the slowest.
+
+    They are sentinels; where more are asked for, all sentinels and others calibrated on.
+
+    Raises:
+        InputError: there are no sentinels.
+    """
+    sentinels = sentinels_of(table, space)
+    others = [
+        n
+        for n in table.networks
+        if n.space == space.name and n.role == "calibrate" and not n.is_sentinel
+    ]
+    found = _spread(sentinels, count) + _spread(others, max(count - len(sentinels), 0))
+    return sorted(found, key=lambda n: n.measurement.latency_ms)
+
+
+def _spread(networks: Sequence[NetworkRecord], count: int) -> list[NetworkRecord]:
+    """Return ``count`` networks evenly from the fastest to the slowest, or all there are."""
+    ordered = sorted(networks, key=lambda n: n.measurement.latency_ms)
+    if count >= len(ordered):
+        return ordered
+    return [ordered[place] for place in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
+
+
+def arch_of(record: NetworkRecord) -> Arch:
+    """Return the architecture of a network record."""
+    return Arch.make(record.arch["space"], record.arch["choices"])
+
+
+def check_table(
+    table: Tables,
+    space: SearchSpace,
+    target: Target,
+    runner: LocalRunner,
+    *,
+    num_anchors: int = ANCHORS,
+    spread_s: float = 0.0,
+    cache: ConversionCache | None = None,
+    progress: Progress = no_progress,
+) -> TableCheck:
+    """Time the anchors again, by the table's protocol, over ``spread_s`` seconds or longer.
+
+    Where they are fewer than AS_MANY, in as many times more rounds.
+    """
+    anchors = anchors_of(table, space, num_anchors)
+    protocol = (
+        (table.header.protocol or target.device.protocol)
+        .over(spread_s)
+        .times(math.ceil(AS_MANY / len(anchors)))
+    )
+    records = {network_model_id(space, arch_of(r)): r for r in anchors}
+    conversions = {
+        name: network_conversion(space, arch_of(record), target) for name, record in records.items()
+    }
+    paths = (cache or ConversionCache()).fill(list(conversions.values()))
+    before = runner.state()
+    runs = timed_in_rounds(
+        runner,
+        {name: paths[one] for name, one in conversions.items()},
+        protocol.rounds,
+        protocol,
+        stage="anchors",
+        progress=progress,
+    )
+    now = {name: summarise(runs[name], protocol.loads) for name in records}
+    return TableCheck(
+        tuple(
+            Sentinel(
+                arch_of(record).arch_id,
+                record.measurement.latency_ms,
+                now[name].latency_ms,
+                _noise(record, now[name]),
+            )
+            for name, record in records.items()
+        ),
+        table.header.runtime_version,
+        runner.info["runtime_version"],
+        {arch_of(record).arch_id: now[name] for name, record in records.items()},
+        before,
+        runner.state(),
+    )
+
+
+def _noise(record: NetworkRecord, now: Measurement) -> float:
+    """Return the standard error of now over then: halves differ twice as much as wholes do."""
+    return 0.5 * float(np.hypot(record.measurement.repeatability or 0.0, now.repeatability))
+
+
+def interleaved(
+    runner: Runner,
+    names: Sequence[str],
+    rounds: int,
+    protocol: TimingProtocol,
+    *,
+    stage: str,
+    flushed: Collection[str] = (),
+    progress: Progress = no_progress,
+) -> Mapping[str, list[list[float]]]:
+    """Visit loaded models in interleaved rounds, in memory; return ``runs[name][round]`` in ms.
+
+    Those in ``flushed`` (operations) are timed with the protocol's ``flush_mb``.
+    """
+    runs: dict[str, list[list[float]]] = {name: [] for name in names}
+    for number in range(rounds):
+        for place, index in enumerate(stream(0, "visit order", number).permutation(len(names))):
+            name = names[index]
+            runs[name].append(
+                runner.time_ms(
+                    name,
+                    min_runs=protocol.min_runs,
+                    min_ms=protocol.min_visit_ms,
+                    flush_mb=protocol.flush_mb if name in flushed else 0.0,
+                )
+            )
+            progress(stage, number * len(names) + place + 1, rounds * len(names))
+    return runs

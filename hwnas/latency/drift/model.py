@@ -1,0 +1,142 @@
+"""How a device has moved between two sessions, from a few networks timed in both.
+
+A clock or a temperature changes all latencies by about one factor; a neighbour that takes cache and
+memory bandwidth, and a slower call, cost fast networks a larger share than slow ones. So the model
+is ``now = scale x then + offset``, and the offset, which few anchors tell badly, has a normal prior
+around 0 whose deviation is OFFSET of the fastest anchor's latency: without anchors of other
+latencies, or where they agree, it stays 0. Both are fitted in relative errors, robustly: an anchor
+that was disturbed must not pass for the device. The uncertainty is what the anchors' own
+repeatability and their disagreement leave, of the latency of the middle of their range.
+
+A drift smaller than its uncertainty is mostly noise, so :attr:`Drift.applied` shrinks the logarithm
+of the scale towards 0 as a normal prior of PRIOR would: sessions differ by 1 to 3 % on an idle
+host, by up to 10 % on a shared one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+OFFSET = 0.04
+NO_OFFSET = 1e-6  # of the fastest anchor: smaller is rounding
+PRIOR = 0.05
+# Relative, of one anchor in two sessions, beside what both drifted: on a host 0.5 to 1.1 %, most
+# where memory matters most, while within a session a network may repeat to 0.1 %.
+MIN_NOISE = 0.01
+CAUCHY = 2.385  # in standard errors; beyond it an anchor counts for less than half
+PASSES = 20
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A network timed in both sessions; ``noise``: relative, of both measurements together."""
+
+    name: str
+    then_ms: float
+    now_ms: float
+    noise: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Now over then."""
+        return self.now_ms / self.then_ms
+
+
+@dataclass(frozen=True)
+class Drift:
+    """``now = scale x then + offset_ms``; ``uncertainty`` is a standard error of the scale."""
+
+    scale: float
+    offset_ms: float
+    uncertainty: float
+    spread: float
+
+    @property
+    def applied(self) -> float:
+        """The scale to correct predictions by: shrunk towards 1 by what is not known."""
+        trust = PRIOR**2 / (PRIOR**2 + self.uncertainty**2)
+        return float(np.exp(trust * np.log(self.scale)))
+
+    @property
+    def factor(self) -> float:
+        """What latencies are multiplied by: shrunk where the scale is all there is."""
+        return self.scale if self.offset_ms else self.applied
+
+    def correct(self, then_ms: Floats) -> Floats:
+        """Return the milliseconds now of latencies of then."""
+        return self.factor * then_ms + self.offset_ms
+
+    def before(self, now_ms: Floats) -> Floats:
+        """Return the milliseconds then of latencies of now."""
+        return (now_ms - self.offset_ms) / self.factor
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that reports hold."""
+        return {
+            "scale": round(self.scale, 5),
+            "offset_ms": round(self.offset_ms, 6),
+            "uncertainty": round(self.uncertainty, 5),
+            "spread": round(self.spread, 5),
+            "applied": round(self.applied, 5),
+        }
+
+    def __str__(self) -> str:
+        offset = f" and {self.offset_ms * 1e3:+.3g} us" if self.offset_ms else ""
+        return f"x{self.scale:.3f}{offset} (± {self.uncertainty:.1%})"
+
+
+def fit_drift(anchors: Sequence[Anchor]) -> Drift:
+    """Return the drift that the anchors tell.
+
+    ``spread`` is the largest relative deviation of an anchor from the model.
+
+    Raises:
+        ValueError: no anchors.
+    """
+    if not anchors:
+        raise ValueError("a drift needs at least one anchor")
+    then = np.array([a.then_ms for a in anchors])
+    now = np.array([a.now_ms for a in anchors])
+    noise = np.maximum([a.noise for a in anchors], MIN_NOISE)
+    fastest = float(then.min())
+    x = np.stack([then / now, fastest / now], 1)
+    (scale, share), covariance = _robust(x, noise)
+    offset_ms = float(share) * fastest if abs(share) > NO_OFFSET else 0.0
+    residual = x @ np.array([scale, share]) - 1
+    middle = np.array([1.0, fastest / float(np.sqrt(then.min() * then.max()))])
+    uncertainty = float(np.sqrt(middle @ covariance @ middle))
+    return Drift(float(scale), offset_ms, uncertainty, float(np.abs(residual).max()))
+
+
+def _robust(x: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Return the coefficients c of ``x @ c = 1`` and their covariance, reweighted as Cauchy errors.
+
+    The second has the prior OFFSET. Starts at the median ratio, so that of three anchors one may be
+    wrong.
+    """
+    prior = np.array([[0.0, 1 / OFFSET]])
+    solution = np.array([1 / np.median(x[:, 0]), 0.0])
+    for _ in range(PASSES):
+        weights = _weights(x @ solution - 1, noise)
+        root = np.sqrt(weights)
+        left, right = np.vstack([x * root[:, None], prior]), np.append(root, 0.0)
+        solution = np.asarray(np.linalg.lstsq(left, right, rcond=None)[0], dtype=np.float64)
+    residual = x @ solution - 1
+    weights = _weights(residual, noise)
+    information = x.T @ (x * weights[:, None]) + prior.T @ prior
+    # the anchors' disagreement, where it is more than their noise explains
+    inflation = max(1.0, float((residual**2 / noise**2).sum() / max(len(x) - 1, 1)))
+    covariance: Floats = np.linalg.pinv(information) * inflation
+    return solution, covariance
+
+
+def _weights(residual: Floats, noise: Floats) -> Floats:
+    weights: Floats = 1 / (1 + (residual / noise / CAUCHY) ** 2) / noise**2
+    return weights

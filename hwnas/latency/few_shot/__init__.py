@@ -1,0 +1,1 @@
+"""Latency of networks on a device without a table, from a few measured networks."""

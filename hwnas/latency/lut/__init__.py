@@ -1,0 +1,1 @@
+"""Latency of networks as calibrated sums of table rows."""

@@ -1,0 +1,170 @@
+"""Latency of whole networks from a table's rows, at array speed.
+
+``composition.py`` says how rows become a network's latency; here every row is corrected once, and
+a prediction is a sum over a space's factors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.additive.graph import Term, sum_of_terms
+from hwnas.arch import Arch
+from hwnas.errors import MissingRowError
+from hwnas.latency.lut.calibration import row_value
+from hwnas.latency.lut.coverage import restrictions
+from hwnas.latency.table.scoped import ScopedTables, Tables, parts, scope_places, scope_text
+from hwnas.latency.table.table import LatencyTable
+from hwnas.ops import OpSpec
+from hwnas.protocols import Codes, Factor, SearchSpace
+from hwnas.space.codes import symbol_counts
+
+
+class LutPredictor:
+    """Predicts the latency of any network of ``space`` from ``table``.
+
+    ``table`` is one table, or several with scopes: each network is predicted by the one of its own
+    scope, and options that no scope covers are restricted. ``source`` is ``lut``, or
+    ``lut-uncalibrated`` (with a warning) where a table holds no calibration of this space.
+
+    Raises:
+        MissingRowError: a part that every network has is not in the table, or a choice has no
+            option left.
+        InputError: a scope is of a choice or an option that the space does not have.
+    """
+
+    def __init__(self, space: SearchSpace, table: Tables) -> None:
+        self.space = space
+        self.table = table
+        self._places = [
+            scope_places(space, part.header.scope, f"table of {part.header.device}")
+            for part in parts(table)
+        ]
+        raw = [part for part in parts(table) if space.name not in part.calibration]
+        self.source = "lut-uncalibrated" if raw else "lut"
+        if raw:
+            scopes = ", ".join(scope_text(part.header.scope) for part in raw)
+            of = f" ({scopes})" if isinstance(table, ScopedTables) else ""
+            warnings.warn(
+                f"the table of {table.header.device}{of} is not calibrated for {space.name}: "
+                "predictions are plain sums of rows (lut-uncalibrated). Next: hwnas profile "
+                f"--space {space.name} --calibrate 16 --resume --out TABLE",
+                stacklevel=2,
+            )
+        self._factors = self._scoped_factors()
+        values = once_an_array(self._factors, self._values)
+        self.restricted = restrictions(space, self._factors, values, self._missing)
+        self.terms = tuple(
+            Term(factor.choices, value)
+            for factor, value in zip(
+                (*self._factors, self._constants()), (*values, self._constant_ms()), strict=True
+            )
+        )
+
+    @property
+    def _scope_choices(self) -> tuple[int, ...]:
+        return tuple(sorted(self._places[0]))
+
+    def _scoped_factors(self) -> tuple[Factor, ...]:
+        """Return the space's factors, each over the scopes' choices too."""
+        if not self._scope_choices:
+            return self.space.factors()
+        sizes = symbol_counts(self.space)
+        return tuple(over(factor, self._scope_choices, sizes) for factor in self.space.factors())
+
+    def _values(self, factor: Factor) -> NDArray[np.float64]:
+        """Return the calibrated ms of the factor's combinations, NaN without a row or a table."""
+        values = np.full(factor.ops.shape, np.nan)
+        for part, place in zip(parts(self.table), self._places, strict=True):
+            where = (*(place.get(choice, slice(None)) for choice in factor.choices), ...)
+            possible = None if factor.possible is None else factor.possible[where]
+            values[where] = Factor((), factor.ops[where], possible).values(self._row(part))
+        return values
+
+    def _row(self, table: LatencyTable) -> Callable[[OpSpec | None], float]:
+        """Return the function from an operation to its calibrated ms by this table."""
+        return row_value(table, table.calibration.get(self.space.name))
+
+    def _constants(self) -> Factor:
+        sizes = symbol_counts(self.space)
+        shape = tuple(sizes[choice] for choice in self._scope_choices)
+        return Factor(self._scope_choices, np.empty(shape, dtype=object))
+
+    def _constant_ms(self) -> NDArray[np.float64]:
+        values = np.full(self._constants().ops.shape, np.nan)
+        for part, place in zip(parts(self.table), self._places, strict=True):
+            fit = part.calibration.get(self.space.name)
+            values[tuple(place[c] for c in self._scope_choices)] = fit.constant_ms if fit else 0.0
+        return values
+
+    def _missing(self, ops: Sequence[OpSpec]) -> MissingRowError:
+        return parts(self.table)[0].missing(ops, self.space.name)
+
+    def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` milliseconds; NaN where a code uses an option without a row."""
+        return sum_of_terms(self.terms, codes)
+
+    def predict_arch_ms(self, arch: Arch) -> float:
+        """Return the predicted milliseconds of one architecture.
+
+        Raises:
+            MissingRowError: an operation of it has no row.
+        """
+        latency_ms = float(self.predict_ms(self.space.encode([arch]))[0])
+        if np.isnan(latency_ms):
+            raise self.missing_of(arch)
+        return latency_ms
+
+    def num_predicted(self, codes: Codes) -> NDArray[np.int64]:
+        """Return ``(num_archs,)``: of how many operations the row is predicted; here none."""
+        return np.zeros(len(codes), dtype=np.int64)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return what files hold of models that predict rows, one entry a table; here nothing."""
+        return []
+
+    def statements(self) -> list[str]:
+        """Return :meth:`report` in words."""
+        return []
+
+    def missing_of(self, arch: Arch) -> MissingRowError:
+        """Return the error that names the operations of ``arch`` without a row."""
+        if isinstance(self.table, LatencyTable):
+            table: LatencyTable | None = self.table
+        else:
+            table = self.table.of(arch.choices)
+        if table is None:
+            scopes = "; ".join(scope_text(part.header.scope) for part in parts(self.table))
+            return MissingRowError(
+                f"no table of {self.table.header.device} covers this network: "
+                f"there are tables of {scopes}"
+            )
+        absent = [op for op in self.space.layers(arch) if op not in table.entries]
+        return table.missing(absent, self.space.name)
+
+
+def once_an_array(
+    factors: Sequence[Factor], values: Callable[[Factor], NDArray[np.float64]]
+) -> list[NDArray[np.float64]]:
+    """Return ``values`` of each factor, called once for all that share their arrays."""
+    keys = [(id(factor.ops), id(factor.possible)) for factor in factors]
+    found = {key: values(factor) for key, factor in dict(zip(keys, factors, strict=True)).items()}
+    return [found[key] for key in keys]
+
+
+def over(factor: Factor, choices: Sequence[int], sizes: Sequence[int]) -> Factor:
+    """Return ``factor`` over these choices too, alike for all their symbols (``sizes``)."""
+    every = tuple(sorted({*factor.choices, *choices}))
+    added = tuple(axis for axis, choice in enumerate(every) if choice not in factor.choices)
+    lengths = dict(zip(factor.choices, factor.ops.shape, strict=True))
+    shape = tuple(lengths.get(choice, sizes[choice]) for choice in every)
+    ops = np.broadcast_to(np.expand_dims(factor.ops, added), shape)
+    possible = factor.possible
+    if possible is not None:
+        possible = np.broadcast_to(np.expand_dims(possible, added), shape)
+    return Factor(every, ops, possible)

@@ -1,0 +1,1 @@
+"""Latency of operations that no table holds, predicted from the rows of others."""

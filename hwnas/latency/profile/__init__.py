@@ -1,0 +1,1 @@
+"""Measuring a device: the profiler, the networks it times, missing heads."""

@@ -1,0 +1,1 @@
+"""Latency tables: measured, published, or solved from sums."""

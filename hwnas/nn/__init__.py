@@ -1,0 +1,1 @@
+"""Torch modules: networks, supernets and published weights."""

@@ -1,0 +1,211 @@
+"""What each verb does with a run: carry out the stages that are missing, read the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwnas.device.rounds import Progress, no_progress
+from hwnas.errors import UsageError
+from hwnas.export.formats import formats_of, precision_of
+from hwnas.io.journal import read_json
+from hwnas.io.schemas import parse_model
+from hwnas.pipeline.config.run import RetrainConfig, RunConfig
+from hwnas.pipeline.context import Run
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.opening import (
+    Say,
+    begin,
+    reopen,
+    silent,
+    with_trained_data,
+    with_training_data,
+)
+from hwnas.pipeline.prediction import predictor_of
+from hwnas.pipeline.stages import bench as benching
+from hwnas.pipeline.stages import retrain as retraining
+from hwnas.pipeline.stages import search_export as stages
+from hwnas.pipeline.stages import select as verdict
+from hwnas.protocols import SearchSpace
+from hwnas.report.cross import Matrix, cross
+from hwnas.report.page import write_report
+from hwnas.space.catalogue import load_space
+
+
+def search_run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = no_progress,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Search by ``config`` into the run folder ``out``; return result.json."""
+    run = begin(config, out, resume=resume, benches=False, progress=progress, say=say)
+    stages.search(run)
+    result: dict[str, Any] = read_json(run.folder.file("result.json"))
+    return result
+
+
+def retrain_run(
+    path: Path,
+    *,
+    top: int | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    init: Path | None = None,
+    init_arch: str | None = None,
+    data: str | None = None,
+    data_root: Path | None = None,
+    progress: Progress = no_progress,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Train a run's finalists, from scratch or from published weights; return retrained.json.
+
+    ``data`` are images instead of the run's own; the networks get their classes. 0 ``epochs`` leave
+    published weights as they are, but for the batch norms' statistics.
+
+    Raises:
+        UsageError: there are no images, or the space has no such published weights.
+        InputError: ``init`` is not a file of such weights; lists all differences.
+    """
+    run = reopen(path, progress=progress, say=say)
+    changed = _retrain_options(
+        run.config.retrain,
+        epochs,
+        lr,
+        {
+            "top": top,
+            "data": data,
+            "data_root": data_root and str(data_root),
+            "init": init and str(init),
+            "init_arch": init_arch,
+        },
+    )
+    config = run.config.model_copy(update={"retrain": changed})
+    run = with_training_data(Run(run.folder, config, progress, say))
+    _say_other_head(run)
+    if not retraining.retrain(run):
+        say(f"{path} holds retrained.json already: nothing to do")
+    found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
+    return found
+
+
+def _retrain_options(
+    config: RetrainConfig, epochs: int | None, lr: float | None, given: Mapping[str, Any]
+) -> RetrainConfig:
+    """Return what the run says of retraining, with the options of ``hwnas retrain`` in its place.
+
+    Options that belong together replace their like together: images and where they lie, a file of
+    weights and whose it is.
+    """
+    changes = {name: value for name, value in given.items() if value is not None}
+    for first, second in (("data", "data_root"), ("init", "init_arch")):
+        if first in changes:
+            changes.setdefault(second, None)
+    recipe = config.recipe.model_dump()
+    if epochs:
+        recipe |= {"epochs": epochs, "warmup_epochs": min(recipe["warmup_epochs"], epochs)}
+    if lr is not None:
+        recipe["lr"] = lr
+    if epochs is not None:
+        changes["train"] = epochs > 0
+    if epochs == 0 and changes.get("init", config.init) is None:
+        raise UsageError(
+            "--epochs 0 leaves weights as they are, and random ones are of no use. "
+            "Next: give published weights with --init, or train for 1 epoch or more"
+        )
+    return parse_model(
+        RetrainConfig,
+        {**config.model_dump(), **changes, "recipe": recipe},
+        what="options of hwnas retrain",
+    )
+
+
+def _say_other_head(run: Run) -> None:
+    """Say where the trained networks have other classes than those of the predictions."""
+    run.require_data()
+    if run.space.name != run.as_searched.space.name:
+        run.say(
+            f"latencies were predicted for {run.as_searched.space.name}; what is trained, "
+            f"exported and measured is {run.space.name}"
+        )
+
+
+def export_run(
+    path: Path,
+    *,
+    formats: Sequence[str],
+    precisions: Sequence[str] | None = None,
+    progress: Progress = no_progress,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Export a run's trained finalists; return their model files and parity.
+
+    ``precisions`` None: fp32, and those of the run's targets.
+    """
+    run = with_trained_data(reopen(path, progress=progress, say=say))
+    changes: dict[str, Any] = {"formats": formats_of(formats)}
+    if precisions is not None:
+        changes["precisions"] = tuple(precision_of(name) for name in precisions)
+    config = run.config.model_copy(update=changes)
+    if not stages.export(Run(run.folder, config, progress, say)):
+        say(f"{path} holds export/index.json already: nothing to do")
+    index = run.folder.read("export/index.json", stages.EXPORTED)
+    return {
+        "models": [
+            {"path": str(run.folder.file(f"export/{network['arch_id']}/{entry['file']}")), **entry}
+            for network in index["networks"]
+            for entry in network["formats"].values()
+        ]
+    }
+
+
+def bench_run(path: Path, *, progress: Progress = no_progress, say: Say = silent) -> dict[str, Any]:
+    """Measure a run's finalists and shelf models, choose the winner; return the bench file."""
+    run = with_trained_data(reopen(path, progress=progress, say=say))
+    if not benching.bench_finalists(run):
+        say(f"{path} holds its bench file already: nothing to measure")
+    verdict.choose_winner(run)
+    found: dict[str, Any] = read_json(run.folder.file(benching.bench_file(run.target(0))))
+    return found
+
+
+def cross_runs(paths: Sequence[Path], *, say: Say = silent) -> Matrix:
+    """Return the network of each run on the device of each run.
+
+    Raises:
+        UsageError: fewer than two runs, or one is no run folder.
+        InputError: a run has no answer, or they cannot be compared.
+    """
+    folders = {path: RunFolder.existing(path) for path in paths}
+
+    def load(path: Path, name: str) -> SearchSpace:
+        # a user's own space is named by its file, which the configuration holds
+        if "@" not in name:
+            return load_space(name)
+        return Run(folders[path], folders[path].config(), no_progress, say).space
+
+    return cross(paths, load, lambda space, table: predictor_of(space, table, say).predict_arch_ms)
+
+
+def whole_run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = no_progress,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Carry out every stage that is missing; return the winner and the report's path."""
+    run = begin(config, out, resume=resume, benches=True, progress=progress, say=say)
+    stages.search(run)
+    run = with_trained_data(with_training_data(run))
+    _say_other_head(run)
+    retraining.retrain(run)
+    stages.export(run)
+    benching.bench_finalists(run)
+    verdict.choose_winner(run)
+    report = write_report(run.folder.path)
+    return {"winner": read_json(run.folder.file("winner.json")), "report": str(report)}

@@ -1,0 +1,1 @@
+"""What scores architectures: trainings, supernets, tables, predictors."""

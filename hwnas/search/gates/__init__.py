@@ -1,0 +1,1 @@
+"""Search over binary gates: ProxylessNAS by gradients and by REINFORCE."""

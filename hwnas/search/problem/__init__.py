@@ -1,0 +1,1 @@
+"""The search problem: limits, feasible networks, what a search starts from."""

@@ -1,0 +1,1 @@
+"""Search strategies on encoded architectures, one paper a file."""

@@ -1,0 +1,1 @@
+"""Cell spaces: NAS-Bench-201 and DARTS."""

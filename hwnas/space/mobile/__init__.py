@@ -1,0 +1,1 @@
+"""Space ``mobile``: stages of blocks of several families."""

@@ -1,0 +1,1 @@
+"""Published networks, as operations and as architectures of the spaces they belong to."""
