@@ -1,8 +1,8 @@
 """The engine: one step and one loop for every training, of networks, supernets and gates.
 
-A :class:`TrainingStrategy` says which network each step trains (a plain training has one; a supernet
-has a path per step) and may act between steps (the gates of ProxylessNAS). Its state travels in the
-checkpoint, so an interrupted training continues bit for bit, whoever accompanies it.
+A :class:`TrainingStrategy` says which network each step trains (a plain training has one; a
+supernet has a path per step) and may act between steps (the gates of ProxylessNAS). Its state is
+part of the checkpoint, so an interrupted training continues bit for bit.
 """
 
 from __future__ import annotations
