@@ -184,7 +184,7 @@ class GateSearch:
             self.architecture_step(self.num_arch_steps)
 
     def after_epoch(self, epoch: int) -> dict[str, Any]:
-        """Return entropy (nats per choice), expected and argmax latency, the dual weight."""
+        """Return entropy (nats per choice), latencies, dual weight, each option's probability."""
         p = probabilities(self.alpha)
         return {
             "entropy": entropy(self.alpha),
@@ -193,6 +193,10 @@ class GateSearch:
             "target_ms": self.target_ms,
             "multiplier": self.multiplier,
             "num_arch_steps": self.num_arch_steps,
+            "gates": [
+                [round(float(value), 4) for value in row[:size]]
+                for row, size in zip(p, self.sizes, strict=True)
+            ],
         }
 
     def state(self) -> dict[str, Any]:

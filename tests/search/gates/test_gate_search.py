@@ -172,6 +172,17 @@ def test_a_search_goes_on_from_its_state_as_if_it_had_not_been_broken(make_case)
         assert left == [arch.arch_id for arch in whole.search.candidates(8)]
 
 
+def test_an_epochs_record_holds_the_probability_of_every_option(make_case) -> None:
+    case = _run(make_case("tiny", 0, 0.5, TwoPaths()), 20)
+    gates = case.search.after_epoch(1)["gates"]
+    assert [len(row) for row in gates] == [
+        len(c.options) for c in case.search.limited.space.choices
+    ]
+    for row, expected in zip(gates, probabilities(case.search.alpha), strict=True):
+        assert row == pytest.approx(expected[: len(row)], abs=5e-5)
+        assert sum(row) == pytest.approx(1, abs=1e-3)
+
+
 def test_an_option_without_a_row_in_the_table_is_never_drawn(make_predictor) -> None:
     space = load_space("tiny")
     gone = next(f for f in space.factors() if f.choices == (0,)).ops[3]
