@@ -20,7 +20,7 @@ from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
 HEADER = published_header("phone", "litert", "fp32", 1, None)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

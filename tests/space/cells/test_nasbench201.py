@@ -25,7 +25,7 @@ from hwnas.space.cells.nasbench201 import (
     without_dead_edges,
 )
 
-DATA = Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
+DATA = Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[4] / "shared/data"))
 SMALL = "nasbench201:cells=1,channels=4,input_size=8"
 
 

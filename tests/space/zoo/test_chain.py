@@ -21,7 +21,7 @@ from hwnas.space.zoo.archs import SOURCES, known_archs
 from hwnas.space.zoo.chain import fbnet_c, proxyless_mobile
 
 PUBLISHED = (
-    Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
     / "proxylessnas-pixel1"
     / "proxyless_mobile.json"
 )
@@ -145,5 +145,5 @@ def test_a_known_architecture_follows_the_parameters_of_the_space():
 
 
 def test_a_space_of_a_users_own_has_no_known_architectures():
-    example = Path(__file__).parents[2] / "examples" / "my_space.yaml"
+    example = Path(__file__).parents[3] / "examples" / "my_space.yaml"
     assert known_archs(load_space(str(example))) == {}
