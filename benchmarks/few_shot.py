@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from hwnas.latency.few_shot.comparison import accuracy_of, baselines, ceiling
 from hwnas.latency.few_shot.feature_space import FeatureMatrix, FeatureSpace, Measured
-from hwnas.latency.few_shot.predictor import TransferPredictor
+from hwnas.latency.few_shot.process import FewShotProcess
 from hwnas.latency.few_shot.suggest import suggest
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -174,7 +174,7 @@ def score(case: Case, count: int, draw: int, scores: Scores, *, suggestions: boo
     for way, timed in ways.items():
         tested = np.setdiff1d(case.tested, timed)
         known, asked = case.pool.take(timed), case.pool.take(tested)
-        predictor = TransferPredictor(known, case.ms[timed])
+        predictor = FewShotProcess(known, case.ms[timed])
         expected = predictor.predict_ms(asked)
         checked = rng.permutation(len(tested))[:500]  # deviations cost more than expectations
         std = predictor.predict(asked.take(checked))[1]

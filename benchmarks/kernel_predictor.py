@@ -32,7 +32,7 @@ from hwnas.device.runner import make_target, open_runner
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.check import interleaved
 from hwnas.latency.op_predictor.costs import costs
-from hwnas.latency.op_predictor.predictor import by_kind, fit_costs, fit_kernels
+from hwnas.latency.op_predictor.predictor import by_kind, fit_costs, fit_op_model
 from hwnas.latency.op_predictor.selection import perturbed_widths, spread_ops, worst_ops
 from hwnas.latency.profile.profiler import conversion_of
 from hwnas.latency.table.scoped import ops_in_scope
@@ -155,7 +155,7 @@ def main() -> None:
             stage="kernel pilot",
             flushed={op.key for op in [*table, *first]},
         )
-        rough = fit_kernels(
+        rough = fit_op_model(
             {
                 op: float(np.median([np.median(runs) for runs in pilot[op.key]]))
                 for op in [*table, *first]
@@ -205,7 +205,7 @@ def main() -> None:
     )
     known = {op: ms[op.key] for op in known_ops}
     start = time.perf_counter()
-    model = fit_kernels(known)
+    model = fit_op_model(known)
     print(
         f"fitted in {time.perf_counter() - start:.1f} s; cross-validated mean errors:",
         ", ".join(

@@ -243,7 +243,7 @@ def winners(rows: Sequence[Row], cache: ConversionCache) -> None:
             known = [*calibrated_on(row), *row.archs("validate")]
             found = winner_networks(
                 row.space,
-                row.predictor.terms,
+                row.predictor.factor_ms(),
                 row.options.winners,
                 seed=row.options.seed,
                 purpose="benchmark",

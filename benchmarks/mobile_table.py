@@ -34,7 +34,7 @@ from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.lut.accuracy import errors
 from hwnas.latency.lut.calibration import describe, relative_fit
-from hwnas.latency.op_predictor.rows import KernelPredictor
+from hwnas.latency.op_predictor.rows import OpPredictor
 from hwnas.latency.profile.networks import winner_networks
 from hwnas.latency.profile.profiler import ProfilePlan, network_conversion, profile
 from hwnas.latency.table.table import LatencyTable, load_table
@@ -125,7 +125,7 @@ def main() -> None:
     space = load_space("mobile")
     target = make_target(load_device("host"), options.runtime)
     table = made_table(options, space, target)
-    predictor = KernelPredictor(space, table)
+    predictor = OpPredictor(space, table)
     print(
         f"{platform.processor() or platform.machine()}, {target.label}: {len(table.entries)} of "
         f"{len(distinct_ops(space))} operations measured"
@@ -136,7 +136,7 @@ def main() -> None:
     judged = {
         "random networks": random_archs(space, options.random, options.seed),
         "winners": winner_networks(
-            space, predictor.terms, options.winners, seed=options.seed, purpose="mobile table"
+            space, predictor.factor_ms(), options.winners, seed=options.seed, purpose="mobile table"
         ),
         "published networks": list(known.values()),
     }

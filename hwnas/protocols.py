@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.additive.graph import Term
 from hwnas.arch import Arch, Choice, Option
 from hwnas.ops import OpSpec, Shape
 
@@ -182,18 +183,86 @@ class CodeSearcher(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Restriction:
+    """An option whose latency cannot be predicted because a row is missing; search leaves it out.
+
+    With ``beside`` the option alone is covered, but not together with these options of other
+    choices. ``op`` is an operation without a row.
+    """
+
+    choice: str
+    option: Option
+    op: OpSpec
+    beside: tuple[tuple[str, Option], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object result files hold."""
+        content: dict[str, Any] = {"choice": self.choice, "option": self.option}
+        return {**content, "beside": dict(self.beside)} if self.beside else content
+
+    def __str__(self) -> str:
+        beside = "".join(f" beside {name}={option}" for name, option in self.beside)
+        return f"{self.choice}={self.option}{beside} (no row for {self.op})"
+
+
 class LatencyModel(Protocol):
-    """Predicts latencies of encoded architectures at array speed."""
+    """Predicts the latency of the networks of one space on one target.
+
+    Any object with these members can be searched with. A model whose predictions are
+    sums over the space's factors also implements :class:`AdditiveLatencyModel`; limits on it are
+    then exact, where limits on other models are kept by listing or by rejection
+    (``search.problem.predicted``).
+    """
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space whose codes the model reads."""
 
     @property
     def source(self) -> str:
-        """What predictions are called in files: lut, kernel, each with -uncalibrated; predictor."""
+        """How files name the origin of the predictions: ``lut``, ``op-predictor``, ``few-shot``.
+
+        Predictions of a table without a calibration of the space end in ``-uncalibrated``.
+        """
 
     def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
-        """Return ``(num_archs,)`` predicted milliseconds."""
+        """Return ``(num_archs,)`` predicted milliseconds of ``(num_archs, num_choices)`` codes.
+
+        NaN where the model has no prediction, such as for an option without a row.
+        """
 
     def predict_arch_ms(self, arch: Arch) -> float:
-        """Return the predicted milliseconds of one architecture; an error says why not."""
+        """Return the predicted milliseconds of one architecture.
+
+        Raises:
+            MissingRowError: there is no prediction; names what is missing.
+        """
+
+
+@runtime_checkable
+class AdditiveLatencyModel(LatencyModel, Protocol):
+    """A latency model whose prediction is a sum of terms, each over few choices.
+
+    Limits, the fastest network, counts and uniform samples are then exact (``hwnas.additive``).
+    """
+
+    @property
+    def restricted(self) -> tuple[Restriction, ...]:
+        """Options without a prediction."""
+
+    @property
+    def repeatability(self) -> float:
+        """The relative difference of two measurements of one operation; 0 where it is not known.
+
+        Smaller differences of predictions are noise.
+        """
+
+    def factor_ms(self) -> tuple[Term, ...]:
+        """Return the terms in milliseconds; their sum over a code is its ``predict_ms``.
+
+        NaN forbids a combination of options.
+        """
 
 
 class Runner(Protocol):

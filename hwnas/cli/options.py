@@ -15,8 +15,8 @@ PredictorOption = Annotated[
     str,
     typer.Option(
         "--predictor",
-        help="lut: measured rows only; kernel: rows that the table lacks "
-        "are predicted from those it has.",
+        help="lut: measured rows only; op-predictor: rows the table does not hold are predicted "
+        "from those it holds.",
     ),
 ]
 Spread = Annotated[

@@ -30,7 +30,7 @@ class Measurement:
 
     A number published by others has ``num_rounds`` 0: ``latency_ms`` is the mean of ``num_runs``
     runs, and what is not published is NaN. A number with ``source`` ``kernel`` was measured by
-    nobody: a model of other rows predicts it (``kernel_rows.py``).
+    nobody: a model of other rows predicts it (``op_predictor/rows.py``).
     """
 
     latency_ms: float
@@ -41,7 +41,7 @@ class Measurement:
     num_rounds: int
     num_runs: int
     repeatability: float
-    source: Literal["measured", "published", "kernel"] = "measured"
+    source: Literal["measured", "published", "predicted"] = "measured"
 
     @staticmethod
     def published(mean_ms: float, num_runs: int) -> Measurement:
@@ -53,14 +53,14 @@ class Measurement:
     def predicted(latency_ms: float) -> Measurement:
         """Return the row that a model of other rows predicts."""
         nan = float("nan")
-        return Measurement(latency_ms, nan, nan, nan, nan, 0, 0, nan, "kernel")
+        return Measurement(latency_ms, nan, nan, nan, nan, 0, 0, nan, "predicted")
 
     def to_json(self) -> dict[str, Any]:
         """Return the object a table or bench file holds (nanosecond resolution).
 
         A published number is kept as it was published; a predicted one says so.
         """
-        if self.source == "kernel":
+        if self.source == "predicted":
             return {"latency_ms": self.latency_ms, "source": self.source}
         if self.num_rounds == 0:
             return {"latency_ms": self.latency_ms, "num_rounds": 0, "num_runs": self.num_runs}

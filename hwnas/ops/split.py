@@ -2,7 +2,7 @@
 
 A space like ``mobile`` has thousands of distinct blocks, but they are made of far fewer distinct
 parts: convolutions, squeeze layers, attention, heads. What a few hundred measured blocks tell of
-their parts (``kernel_process.py``) is known of all the others.
+their parts (``process.py``) is known of all the others.
 
 What a block has beyond its parts: the residual addition and the layer scale, which runtimes fold
 into the convolution before them.

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.models import LatencyData, build_model
 from hwnas.latency.table.scoped import Tables
 from hwnas.protocols import SearchSpace
 
-PredictorName: TypeAlias = Literal["lut", "kernel"]
-PREDICTORS: tuple[PredictorName, ...] = ("lut", "kernel")
-
 
 def predictor_of(
-    space: SearchSpace, table: Tables, say: Callable[[str], None], name: PredictorName = "lut"
+    space: SearchSpace, table: Tables, say: Callable[[str], None], name: str = "lut"
 ) -> LutPredictor:
     """Return the predictor of a space from a table; ``say`` is told what it warns of.
 
-    ``kernel`` predicts the rows that the table lacks, and says how many and how well.
+    ``op-predictor`` predicts the rows that the table lacks, and says how many and how well.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -31,9 +28,7 @@ def predictor_of(
     return predictor
 
 
-def _made(space: SearchSpace, table: Tables, name: PredictorName) -> LutPredictor:
-    if name == "lut":
-        return LutPredictor(space, table)
-    from hwnas.latency.op_predictor.rows import KernelPredictor  # scipy takes a while to import
-
-    return KernelPredictor(space, table)
+def _made(space: SearchSpace, table: Tables, name: str) -> LutPredictor:
+    model = build_model(name, space, LatencyData(table))
+    assert isinstance(model, LutPredictor)
+    return model

@@ -182,7 +182,7 @@ class Audit:
 class PredictedRows:
     """Rows of a table (of a scope) that were predicted from its measured ones, with their errors.
 
-    ``kinds``: what ``KernelPredictor.report`` says of each kind of operation.
+    ``kinds``: what ``OpPredictor.report`` says of each kind of operation.
     """
 
     scope: str

@@ -47,7 +47,7 @@ def profile(
             "--ops",
             min=1,
             help="Measure at most so many of the space's operations, "
-            "chosen; --predictor kernel predicts the others.",
+            "chosen; --predictor op-predictor predicts the others.",
         ),
     ] = None,
     likes: Annotated[
@@ -114,7 +114,8 @@ def profile(
     )
     if plan.is_partial:
         print_text(
-            f"of {len(plan.ops)} operations of {plan.space.name}; use it with --predictor kernel"
+            f"of {len(plan.ops)} operations of {plan.space.name}; use it with "
+            "--predictor op-predictor"
         )
     print_validation(table)
 

@@ -15,11 +15,12 @@ from hwnas.device.measurement import Measurement
 from hwnas.device.rounds import Progress
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.lut.calibration import describe
+from hwnas.latency.models import model_name
 from hwnas.latency.table.scoped import ScopedTables, Tables, load_tables, parts, scope_text
 from hwnas.latency.table.table import LatencyTable, load_table, save_table
 from hwnas.latency.table.units import problems_of, require_plausible
 from hwnas.ops import OpSpec
-from hwnas.pipeline.prediction import PREDICTORS, PredictorName, predictor_of
+from hwnas.pipeline.prediction import predictor_of
 from hwnas.space.archfile import arch_ids, read_arch, read_archs
 from hwnas.space.catalogue import load_space
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def predict_file(
-    space: str, lut: Path, archs: Path, name: PredictorName, *, force: bool, as_json: bool
+    space: str, lut: Path, archs: Path, name: str, *, force: bool, as_json: bool
 ) -> tuple[str, int]:
     """Return one line per architecture, in order, and how many of them are errors.
 
@@ -42,8 +43,7 @@ def predict_file(
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)
-    measured = predictor.source.replace("kernel", "lut")
-    sources = np.where(predictor.num_predicted(listed.codes) > 0, predictor.source, measured)
+    sources = predictor.sources(listed.codes)
     lines: list[str] = [""] * listed.num_lines
     errors = dict(listed.errors)
     covered = np.isfinite(predicted)
@@ -52,7 +52,7 @@ def predict_file(
         errors[int(listed.rows[index])] = str(predictor.missing_of(arch)).replace("\n", " ")
     rounded = np.round(predicted, 12)  # as in files: exact sums stay exact
     for row, arch_id, latency_ms, source, good in zip(
-        listed.rows.tolist(), ids, rounded.tolist(), sources.tolist(), covered.tolist(), strict=True
+        listed.rows.tolist(), ids, rounded.tolist(), sources, covered.tolist(), strict=True
     ):
         if good:
             lines[row] = (
@@ -65,12 +65,9 @@ def predict_file(
     return "\n".join(lines) + ("\n" if lines else ""), len(errors)
 
 
-def predictor_name(text: str) -> PredictorName:
+def predictor_name(text: str) -> str:
     """Return the predictor called ``text``; UsageError says which there are."""
-    for name in PREDICTORS:
-        if name == text:
-            return name
-    raise UsageError(f"--predictor {text!r} is not there; allowed: {', '.join(PREDICTORS)}")
+    return model_name(text, needs="table")
 
 
 def show_table(

@@ -14,7 +14,7 @@ from hwnas.errors import UsageError
 from hwnas.latency.few_shot.comparison import CEILING, CEILING_FROM, compare
 from hwnas.latency.few_shot.data import read_measured, read_sources
 from hwnas.latency.few_shot.feature_space import FeatureMatrix, FeatureSpace
-from hwnas.latency.few_shot.predictor import TransferPredictor
+from hwnas.latency.few_shot.predictor import FewShotPredictor
 from hwnas.latency.few_shot.suggest import suggest
 from hwnas.space.archfile import arch_ids, read_archs
 from hwnas.space.catalogue import load_space
@@ -29,15 +29,13 @@ def transfer_file(
     """
     space = load_space(space_name)
     timed = read_measured(measured, space)
-    basis = FeatureSpace(space, read_sources(sources, space))
+    predictor = FewShotPredictor(space, timed, read_sources(sources, space))
     listed = read_archs(archs, space)
-    pool = basis.pool(timed.codes)
-    predictor = TransferPredictor(pool, timed.latency_ms)
     if not as_json:
-        _print_comparison(basis, pool, timed.latency_ms)
+        _print_comparison(predictor.features, predictor.timed, timed.latency_ms)
     lines: list[str] = [""] * listed.num_lines
     if len(listed.codes):
-        latency_ms, std_ms = predictor.predict(basis.pool(listed.codes))
+        latency_ms, std_ms = predictor.predict_with_std_ms(listed.codes)
         for row, arch_id, ms, std in zip(
             listed.rows.tolist(),
             arch_ids(space, listed.codes),

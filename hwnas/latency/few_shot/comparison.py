@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hwnas.latency.few_shot.feature_space import FeatureMatrix, FeatureSpace, best_view, fit_ridge
 from hwnas.latency.few_shot.features import MACS, NUM_OPS
-from hwnas.latency.few_shot.predictor import MIN_NETWORKS, TransferPredictor
+from hwnas.latency.few_shot.process import MIN_NETWORKS, FewShotProcess
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def compare(basis: FeatureSpace, timed: FeatureMatrix, timed_ms: Floats) -> dict
         out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         kept, asked = timed.take(rest), timed.take(out)
         found = {
-            "transfer": TransferPredictor(kept, timed_ms[rest]).predict_ms(asked),
+            "transfer": FewShotProcess(kept, timed_ms[rest]).predict_ms(asked),
             **baselines(kept, timed_ms[rest], asked),
         }
         if num_timed >= CEILING_FROM:

@@ -16,7 +16,7 @@ import orjson
 
 from hwnas.errors import InputError
 from hwnas.latency.few_shot.feature_space import Measured
-from hwnas.latency.few_shot.predictor import MAX_NETWORKS, MIN_NETWORKS
+from hwnas.latency.few_shot.process import MAX_NETWORKS, MIN_NETWORKS
 from hwnas.protocols import SearchSpace
 from hwnas.space.archfile import arch_ids, parse_archs
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.latency.few_shot.feature_space import FeatureMatrix
-from hwnas.latency.few_shot.predictor import covariances, median_variances
+from hwnas.latency.few_shot.process import covariances, median_variances
 from hwnas.rng import stream
 
 MAX_CANDIDATES = 2000

@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.arch import Option
 from hwnas.errors import MissingRowError
 from hwnas.ops import OpSpec
-from hwnas.protocols import Factor, SearchSpace
+from hwnas.protocols import Factor, Restriction, SearchSpace
 from hwnas.space.codes import symbol_counts
-
-
-@dataclass(frozen=True)
-class Restriction:
-    """An option that no row covers: it cannot be predicted and search does not use it.
-
-    With ``beside`` the option is covered, but not together with these options of other choices.
-    """
-
-    choice: str
-    option: Option
-    op: OpSpec
-    beside: tuple[tuple[str, Option], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object result files hold."""
-        content: dict[str, Any] = {"choice": self.choice, "option": self.option}
-        return {**content, "beside": dict(self.beside)} if self.beside else content
-
-    def __str__(self) -> str:
-        beside = "".join(f" beside {name}={option}" for name, option in self.beside)
-        return f"{self.choice}={self.option}{beside} (no row for {self.op})"
 
 
 def restrictions(

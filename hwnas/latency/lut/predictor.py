@@ -1,7 +1,7 @@
 """Latency of whole networks from a table's rows, at array speed.
 
-``composition.py`` says how rows become a network's latency; here every row is corrected once, and
-a prediction is a sum over a space's factors.
+``calibration.py`` holds the formula from rows to a network's latency. Here every row is corrected
+once, and a prediction is a sum over the factors of the space.
 """
 
 from __future__ import annotations
@@ -26,44 +26,63 @@ from hwnas.space.codes import symbol_counts
 
 
 class LutPredictor:
-    """Predicts the latency of any network of ``space`` from ``table``.
+    """Predicts the latency of any network of ``space`` as a calibrated sum of a table's rows.
 
-    ``table`` is one table, or several with scopes: each network is predicted by the one of its own
-    scope, and options that no scope covers are restricted. ``source`` is ``lut``, or
-    ``lut-uncalibrated`` (with a warning) where a table holds no calibration of this space.
+    Each network is predicted by the rows of its own scope; options that no scope covers are
+    ``restricted``. Implements :class:`hwnas.protocols.AdditiveLatencyModel`.
+
+    Args:
+        space: the space whose codes are predicted.
+        table: the latency table of the target.
+        rows: one table a scope of ``table``, in order, to take rows from instead of its own
+            (:class:`hwnas.latency.op_predictor.rows.OpPredictor`).
+        name: how the source is called: this, or this and ``-uncalibrated`` (with a warning) where
+            a scope of the table holds no calibration of this space.
 
     Raises:
         MissingRowError: a part that every network has is not in the table, or a choice has no
             option left.
-        InputError: a scope is of a choice or an option that the space does not have.
+        InputError: a scope names a choice or an option that the space does not have.
     """
 
-    def __init__(self, space: SearchSpace, table: Tables) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        table: Tables,
+        *,
+        rows: Sequence[LatencyTable] | None = None,
+        name: str = "lut",
+    ) -> None:
         self.space = space
         self.table = table
+        self._rows = tuple(rows if rows is not None else parts(table))
         self._places = [
             scope_places(space, part.header.scope, f"table of {part.header.device}")
             for part in parts(table)
         ]
         raw = [part for part in parts(table) if space.name not in part.calibration]
-        self.source = "lut-uncalibrated" if raw else "lut"
+        self.is_calibrated = not raw
+        self.source = name if self.is_calibrated else f"{name}-uncalibrated"
         if raw:
-            scopes = ", ".join(scope_text(part.header.scope) for part in raw)
-            of = f" ({scopes})" if isinstance(table, ScopedTables) else ""
-            warnings.warn(
-                f"the table of {table.header.device}{of} is not calibrated for {space.name}: "
-                "predictions are plain sums of rows (lut-uncalibrated). Next: hwnas profile "
-                f"--space {space.name} --calibrate 16 --resume --out TABLE",
-                stacklevel=2,
-            )
+            self._warn_uncalibrated(raw)
         self._factors = self._scoped_factors()
         values = once_an_array(self._factors, self._values)
         self.restricted = restrictions(space, self._factors, values, self._missing)
-        self.terms = tuple(
+        self._terms = tuple(
             Term(factor.choices, value)
             for factor, value in zip(
                 (*self._factors, self._constants()), (*values, self._constant_ms()), strict=True
             )
+        )
+
+    def _warn_uncalibrated(self, raw: Sequence[LatencyTable]) -> None:
+        scopes = ", ".join(scope_text(part.header.scope) for part in raw)
+        of = f" ({scopes})" if isinstance(self.table, ScopedTables) else ""
+        warnings.warn(
+            f"the table of {self.table.header.device}{of} is not calibrated for {self.space.name}: "
+            "predictions are plain sums of rows (lut-uncalibrated). Next: hwnas profile "
+            f"--space {self.space.name} --calibrate 16 --resume --out TABLE",
+            stacklevel=3,
         )
 
     @property
@@ -78,17 +97,15 @@ class LutPredictor:
         return tuple(over(factor, self._scope_choices, sizes) for factor in self.space.factors())
 
     def _values(self, factor: Factor) -> NDArray[np.float64]:
-        """Return the calibrated ms of the factor's combinations, NaN without a row or a table."""
+        """Return the calibrated ms of the factor's combinations, NaN without a row or a scope."""
         values = np.full(factor.ops.shape, np.nan)
-        for part, place in zip(parts(self.table), self._places, strict=True):
+        for part, place in zip(self._rows, self._places, strict=True):
+            # the scope fixes some axes of the factor; its rows fill that slice of ``values``
             where = (*(place.get(choice, slice(None)) for choice in factor.choices), ...)
             possible = None if factor.possible is None else factor.possible[where]
-            values[where] = Factor((), factor.ops[where], possible).values(self._row(part))
+            calibrated = row_value(part, part.calibration.get(self.space.name))
+            values[where] = Factor((), factor.ops[where], possible).values(calibrated)
         return values
-
-    def _row(self, table: LatencyTable) -> Callable[[OpSpec | None], float]:
-        """Return the function from an operation to its calibrated ms by this table."""
-        return row_value(table, table.calibration.get(self.space.name))
 
     def _constants(self) -> Factor:
         sizes = symbol_counts(self.space)
@@ -97,7 +114,7 @@ class LutPredictor:
 
     def _constant_ms(self) -> NDArray[np.float64]:
         values = np.full(self._constants().ops.shape, np.nan)
-        for part, place in zip(parts(self.table), self._places, strict=True):
+        for part, place in zip(self._rows, self._places, strict=True):
             fit = part.calibration.get(self.space.name)
             values[tuple(place[c] for c in self._scope_choices)] = fit.constant_ms if fit else 0.0
         return values
@@ -105,9 +122,24 @@ class LutPredictor:
     def _missing(self, ops: Sequence[OpSpec]) -> MissingRowError:
         return parts(self.table)[0].missing(ops, self.space.name)
 
+    def factor_ms(self) -> tuple[Term, ...]:
+        """Return the terms whose sum is the prediction, in ms; NaN where a row is missing."""
+        return self._terms
+
+    @property
+    def repeatability(self) -> float:
+        """The median repeatability of the table's measured rows, relative; 0 without any."""
+        found = [
+            row.repeatability
+            for part in parts(self.table)
+            for row in part.entries.values()
+            if row.num_rounds > 0
+        ]
+        return float(np.median(found)) if found else 0.0
+
     def predict_ms(self, codes: Codes) -> NDArray[np.float64]:
         """Return ``(num_archs,)`` milliseconds; NaN where a code uses an option without a row."""
-        return sum_of_terms(self.terms, codes)
+        return sum_of_terms(self._terms, codes)
 
     def predict_arch_ms(self, arch: Arch) -> float:
         """Return the predicted milliseconds of one architecture.
@@ -120,12 +152,20 @@ class LutPredictor:
             raise self.missing_of(arch)
         return latency_ms
 
+    def predict(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
+        """Return ``(num_archs,)`` milliseconds of architectures; NaN where a row is missing."""
+        return self.predict_ms(self.space.encode(archs))
+
+    def sources(self, codes: Codes) -> list[str]:
+        """Return the source of each code's prediction."""
+        return [self.source] * len(codes)
+
     def num_predicted(self, codes: Codes) -> NDArray[np.int64]:
-        """Return ``(num_archs,)``: of how many operations the row is predicted; here none."""
+        """Return ``(num_archs,)``: how many operations of each code have a predicted row: 0."""
         return np.zeros(len(codes), dtype=np.int64)
 
     def report(self) -> list[dict[str, Any]]:
-        """Return what files hold of models that predict rows, one entry a table; here nothing."""
+        """Return what files hold of models that predict rows, one entry a scope: none here."""
         return []
 
     def statements(self) -> list[str]:

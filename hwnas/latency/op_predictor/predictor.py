@@ -2,8 +2,8 @@
 
 Regression of the logarithm of the latency, as in nn-Meter (Zhang et al., MobiSys 2021, section 5),
 which fits a random forest a kernel. Here the model is a product: a sum of physical costs with
-factors that are not negative (``kernel_costs.costs``), fitted in relative least squares on all
-rows, times the exponential of a Gaussian process (``kernel_process.py``) that knows where an
+factors that are not negative (``costs.costs``), fitted in relative least squares on all
+rows, times the exponential of a Gaussian process (``process.py``) that knows where an
 operation, or a part of it, is better or worse than its costs. Its setting, or the sum of costs
 alone, is chosen for each kind by cross-validation. Models are fitted from the rows when a table is
 loaded: no file holds them.
@@ -121,7 +121,7 @@ def _folds(groups: Ints) -> Ints:
 
 
 @dataclass(frozen=True)
-class KernelModel:
+class OpModel:
     """The model of a table's rows.
 
     ``kinds`` says what was chosen for each kind of which there are rows enough, ``too_few`` counts
@@ -151,7 +151,7 @@ class KernelModel:
         return found
 
 
-NO_MODEL = KernelModel(CostModel({}, 0.0), {}, {}, {}, frozenset())
+NO_MODEL = OpModel(CostModel({}, 0.0), {}, {}, {}, frozenset())
 """Predicts nothing."""
 
 
@@ -163,7 +163,7 @@ def by_kind(ops: Sequence[OpSpec]) -> dict[str, list[OpSpec]]:
     return kinds
 
 
-def fit_kernels(rows_ms: Mapping[OpSpec, float]) -> KernelModel:
+def fit_op_model(rows_ms: Mapping[OpSpec, float]) -> OpModel:
     """Return the model of a table's rows; the same rows give the same model in any order.
 
     A kind's setting has the smallest product of the two groupings' root mean squared log errors.
@@ -197,7 +197,7 @@ def fit_kernels(rows_ms: Mapping[OpSpec, float]) -> KernelModel:
         )
     rest = np.log(times_ms / base.predict_ms(table))
     chosen = {model.setting for model in models.values()} - {COSTS_ALONE}
-    return KernelModel(
+    return OpModel(
         base,
         dict(sorted(models.items())),
         too_few,

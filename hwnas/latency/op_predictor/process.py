@@ -5,7 +5,7 @@ A row tells the log of its latency over its sum of costs. That log is taken to b
     sum over the operation's parts (the part's share of the cost x g(part)) + h(operation) + noise
 
 with a function ``g`` for each class of parts (pointwise and depthwise convolutions, squeezes,
-attention ..) and ``h`` for each kind of operation, all of them smooth in ``kernel_costs.features``.
+attention ..) and ``h`` for each kind of operation, all of them smooth in ``costs.features``.
 To first order a block is then slower than its costs as its parts are, each by its share: what a
 row of one block tells of a part is known of every other block with a part like it (an additive
 Gaussian process, Duvenaud et al., NeurIPS 2011, over parts instead of dimensions). ``h`` holds what

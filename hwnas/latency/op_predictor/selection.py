@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.latency.op_predictor.costs import features
-from hwnas.latency.op_predictor.predictor import KernelModel, by_kind
+from hwnas.latency.op_predictor.predictor import OpModel, by_kind
 from hwnas.ops import OpSpec, make_divisible
 from hwnas.rng import stream
 
@@ -84,7 +84,7 @@ def _farthest(x: Floats, weights: Floats, count: int, taken: Sequence[int] = ())
     return found[len(taken) :]
 
 
-def worst_ops(candidates: Sequence[OpSpec], count: int, model: KernelModel) -> list[OpSpec]:
+def worst_ops(candidates: Sequence[OpSpec], count: int, model: OpModel) -> list[OpSpec]:
     """Return up to ``count`` of ``candidates`` where ``model`` errs most, far from its own rows.
 
     A candidate's error is the mean held-out error of the nearest rows. Kinds share the count by

@@ -32,7 +32,7 @@ from hwnas.export.convert.conversion import Conversion, InitWeights
 from hwnas.latency.lut.accuracy import Floats, validation_report
 from hwnas.latency.lut.calibration import fit_calibration, predicted_ms
 from hwnas.latency.lut.op_groups import terms_of
-from hwnas.latency.op_predictor.predictor import fit_kernels
+from hwnas.latency.op_predictor.predictor import fit_op_model
 from hwnas.latency.op_predictor.rows import complete
 from hwnas.latency.op_predictor.selection import perturbed_widths, spread_ops, worst_ops
 from hwnas.latency.profile.networks import (
@@ -68,7 +68,7 @@ class ProfilePlan:
     ``scope`` (``{"resolution": 160}``) leaves out all networks of other options, and operations
     that only those have. ``most_ops`` measures no more than so many of the space's operations, and
     ``augment_ops`` more with perturbed widths, both chosen by ``selection.py`` for models that
-    predict the rest (``kernel_predictor.py``).
+    predict the rest (``op_predictor/predictor.py``).
     """
 
     space: SearchSpace
@@ -295,7 +295,7 @@ class _Session:
         self._visit(paths, CHOICE_ROUNDS, "choosing operations", brief)
         rows = {op: self._brief_ms(name) for name, op in brief.items()}
         left = [op for op in left if op not in set(first)]
-        worst = worst_ops(left, count - len(have) - len(first), fit_kernels(rows))
+        worst = worst_ops(left, count - len(have) - len(first), fit_op_model(rows))
         return [*base, *have, *first, *worst]
 
     def _brief_ms(self, name: str) -> float:
@@ -378,7 +378,7 @@ class _Session:
             op: float(np.median(self.log.rounds(name)[PILOT_ROUND])) for name, op in ops.items()
         }
         if self.plan.is_partial:
-            pilot |= fit_kernels(pilot).predict_ms([op for op in self.plan.ops if op not in pilot])
+            pilot |= fit_op_model(pilot).predict_ms([op for op in self.plan.ops if op not in pilot])
         terms = terms_of(self.plan.space.factors(), lambda op: pilot.get(op, 0.0))
         num_winners = self.plan.validate // 2
         uniform = self._spread(terms, self.plan.validate - num_winners, "validate", known)

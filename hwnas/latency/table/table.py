@@ -224,7 +224,7 @@ def save_table(table: LatencyTable, path: Path) -> None:
     Raises:
         ValueError: a row is predicted: tables hold what was measured.
     """
-    predicted = [op for op, row in table.entries.items() if row.source == "kernel"]
+    predicted = [op for op, row in table.entries.items() if row.source == "predicted"]
     if predicted:
         raise ValueError(
             f"{len(predicted)} rows are predicted, such as {predicted[0]}: a table "

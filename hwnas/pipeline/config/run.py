@@ -14,6 +14,7 @@ from hwnas.device.device import Runtime
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import Precision
 from hwnas.io.schemas import FileSchema, load_model, parse_model
+from hwnas.latency.models import model_name
 from hwnas.pipeline.config.search import SearchConfig, require_init
 from hwnas.train.recipe import RecipeSchema
 
@@ -32,7 +33,7 @@ class TargetConfig(FileSchema):
     latencies. Without ``table`` the device is profiled. ``headroom`` is the share of the budget
     that search leaves free for errors of prediction; null derives it from the table's errors.
     ``force`` takes a table whose latencies look as if they were not in ms.
-    ``predictor`` kernel predicts operations without a row from the rows there are.
+    ``predictor`` op-predictor predicts operations without a row from those with one.
     """
 
     device: str = "host"
@@ -47,7 +48,15 @@ class TargetConfig(FileSchema):
     budget_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     headroom: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     force: bool = False
-    predictor: Literal["lut", "kernel"] = "lut"
+    predictor: str = "lut"
+
+    @field_validator("predictor")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        try:
+            return model_name(value, needs="table")
+        except UsageError as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("budget_ms", mode="before")
     @classmethod

@@ -141,7 +141,7 @@ class GateSearch:
         self.explored = self.alpha  # as they were before the search began to commit
         self.adam = AlphaAdam(settings.lr, self.alpha.shape)
         self.predictor = limited.predictors[str(limited.limits[0].table)]
-        self.expected_ms = Expectation(self.predictor.terms)
+        self.expected_ms = Expectation(self.predictor.factor_ms())
         self.pulls_up = False  # set anew in each architecture step
         self.multiplier = 0.0
         self.task_scale = 0.0

@@ -9,7 +9,6 @@ import numpy as np
 
 from hwnas.additive.graph import UNREACHABLE, smallest_so_far, smallest_to_go
 from hwnas.arch import Option
-from hwnas.latency.table.scoped import parts
 from hwnas.search.problem.limits import LimitedSpace
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.35, 0.5, 0.65, 0.75, 0.9, 0.95, 0.99)
@@ -108,10 +107,4 @@ def _noise(limited: LimitedSpace) -> float:
     table = limited.limits[0].table
     if table is None:
         return 0.0
-    found = [
-        row.repeatability
-        for part in parts(limited.predictors[table].table)
-        for row in part.entries.values()
-        if row.num_rounds > 0
-    ]
-    return float(np.median(found)) if found else 0.0  # what others publish does not say
+    return limited.predictors[table].repeatability

@@ -192,7 +192,7 @@ class AdditiveFeasible:
         codes = self.listed()
         if codes is None:
             codes = self.sample(BUSY_DRAWS, rng)
-        return _busiest(self, codes, count, rng)
+        return largest_by_macs(self, codes, count, rng)
 
     @property
     def num_codes(self) -> int:
@@ -292,7 +292,7 @@ class ListedFeasible:
 
     def top_by_macs(self, count: int, rng: np.random.Generator) -> Codes:
         """Return the ``count`` networks within the limits with the most multiply-accumulates."""
-        return _busiest(self, self._codes(np.sort(self._places[0])), count, rng)
+        return largest_by_macs(self, self._codes(np.sort(self._places[0])), count, rng)
 
     @property
     def num_codes(self) -> int:
@@ -300,7 +300,9 @@ class ListedFeasible:
         return len(self._places[0])
 
 
-def _busiest(feasible: Feasible, codes: Codes, count: int, rng: np.random.Generator) -> Codes:
+def largest_by_macs(
+    feasible: Feasible, codes: Codes, count: int, rng: np.random.Generator
+) -> Codes:
     """Return the networks of ``codes`` with the most multiply-accumulates, equals at random."""
     codes = codes[rng.permutation(len(codes))]
     codes = codes[np.argsort(-feasible.macs(codes), kind="stable")]

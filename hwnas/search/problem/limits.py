@@ -23,10 +23,8 @@ from hwnas.additive.window import Window, Windows
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.export.formats import Precision
-from hwnas.latency.lut.coverage import Restriction
-from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.ops import OpSpec
-from hwnas.protocols import SearchSpace
+from hwnas.protocols import AdditiveLatencyModel, Restriction, SearchSpace
 from hwnas.space.codes import symbol_counts, to_codes
 
 COUNTED = ("params", "macs", "size_mb")
@@ -106,7 +104,7 @@ class LimitedSpace:
 
     space: SearchSpace
     limits: tuple[Limit, ...]
-    predictors: Mapping[str, LutPredictor]
+    predictors: Mapping[str, AdditiveLatencyModel]
     score: tuple[Term, ...] = field(default=())
     at_least: float | None = None
 
@@ -136,7 +134,7 @@ class LimitedSpace:
 
     def _terms(self, limit: Limit) -> tuple[Term, ...]:
         if limit.table is not None:
-            return self.predictors[limit.table].terms
+            return self.predictors[limit.table].factor_ms()
         return counted_terms(self.space, limit.metric, limit.precision)
 
     def _most(self) -> list[tuple[int, int]]:

@@ -131,7 +131,7 @@ def test_a_row_that_is_missing_is_told_for_each_line_that_needs_it(shop, hwnas):
             ) in line
 
 
-def test_predict_by_kernel_predicts_missing_rows_and_marks_their_networks(shop, hwnas):
+def test_predict_by_op_predictor_predicts_missing_rows_and_marks_their_networks(shop, hwnas):
     without(shop / "t.json", lambda op: op["attrs"].get("kernel") == 5 and op["in_shape"][0] == 16)
     answer = hwnas(
         "predict",
@@ -142,13 +142,13 @@ def test_predict_by_kernel_predicts_missing_rows_and_marks_their_networks(shop, 
         "--archs",
         "archs.jsonl",
         "--predictor",
-        "kernel",
+        "op-predictor",
         "--json",
     )
     assert answer.code == 0
     assert "rows are predicted (mbconv: " in answer.err
     printed = [json.loads(line) for line in answer.out.splitlines()]
-    assert "kernel" in {line["source"] for line in printed} <= {"lut", "kernel"}
+    assert "op-predictor" in {line["source"] for line in printed} <= {"lut", "op-predictor"}
     assert all(line["latency_ms"] > 0 for line in printed)
 
 
@@ -286,7 +286,7 @@ def test_all_problems_of_a_table_are_told_at_once(shop, hwnas):
                 "magic",
             ),
             2,
-            "allowed: lut, kernel",
+            "allowed: lut, op-predictor",
         ),
         (("spaces", "audit", "tiny", "--lut", "t.json", "--budget-ms", "inf"), 2, "got inf"),
         (("spaces", "audit", "tiny", "--lut", "t.json", "--budget-ms", "0"), 2, "got 0"),

@@ -48,7 +48,7 @@ def test_a_new_device_is_predicted_line_by_line(desk, hwnas):
     rows = [json.loads(line) for line in answer.out.splitlines()]
     assert [row["arch_id"] for row in rows] == [arch.arch_id for arch in archs]
     assert set(rows[0]) == {"arch_id", "latency_ms", "source", "std_ms"}
-    assert {row["source"] for row in rows} == {"predictor"}
+    assert {row["source"] for row in rows} == {"few-shot"}
     np.testing.assert_allclose([row["latency_ms"] for row in rows], truth, rtol=0.05)
     again = hwnas(*PREDICT, "--sources", "a.jsonl", "--sources", "b.jsonl", "--json")
     assert again.out == answer.out

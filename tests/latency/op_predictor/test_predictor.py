@@ -11,7 +11,7 @@ from hwnas.latency.op_predictor.predictor import (
     FOLDS,
     MIN_ROWS,
     _folds,
-    fit_kernels,
+    fit_op_model,
     groupings,
 )
 from hwnas.latency.op_predictor.process import fit_costs
@@ -36,7 +36,7 @@ def _device_ms(op):
 
 
 def _fit(ops, law):
-    return fit_kernels(dict(zip(ops, _times(ops, law).tolist(), strict=True)))
+    return fit_op_model(dict(zip(ops, _times(ops, law).tolist(), strict=True)))
 
 
 def _predicted(model, ops):
@@ -124,14 +124,14 @@ def test_the_stated_error_is_of_channels_the_model_has_not_seen(blocks):
 
 def test_the_same_rows_in_any_order_give_the_same_model(blocks):
     rows = dict(zip(blocks[:120], _times(blocks[:120]).tolist(), strict=True))
-    one = fit_kernels(rows).predict_ms(blocks[200:220])
-    other = fit_kernels(dict(reversed(list(rows.items())))).predict_ms(blocks[200:220])
+    one = fit_op_model(rows).predict_ms(blocks[200:220])
+    other = fit_op_model(dict(reversed(list(rows.items())))).predict_ms(blocks[200:220])
     assert one == other
 
 
 def test_a_kind_with_too_few_rows_has_no_model_and_is_counted(blocks):
     conv = OpSpec.make("conv", (3, 224, 224), 16, kernel=3, stride=2)
-    model = fit_kernels({**dict.fromkeys(blocks[:MIN_ROWS], 1.0), conv: 0.5})
+    model = fit_op_model({**dict.fromkeys(blocks[:MIN_ROWS], 1.0), conv: 0.5})
     assert set(model.kinds) == {"mbconv"}
     assert model.too_few == {"conv": 1}
     assert model.predict_ms([OpSpec.make("conv", (3, 96, 96), 16, kernel=3, stride=2)]) == {}
@@ -140,4 +140,4 @@ def test_a_kind_with_too_few_rows_has_no_model_and_is_counted(blocks):
 @pytest.mark.parametrize("ms", [0.0, -1.0, float("nan")])
 def test_a_latency_that_is_not_positive_is_refused(blocks, ms):
     with pytest.raises(ValueError, match="above 0 ms"):
-        fit_kernels({blocks[0]: ms})
+        fit_op_model({blocks[0]: ms})

@@ -10,7 +10,7 @@ import pytest
 
 from hwnas.errors import MissingRowError
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.op_predictor.rows import KernelPredictor, complete
+from hwnas.latency.op_predictor.rows import OpPredictor, complete
 from hwnas.latency.table.table import save_table
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
@@ -42,14 +42,14 @@ def test_measured_rows_are_used_as_they_are_and_missing_ones_predicted(space, ra
     done = complete(table, distinct_ops(space))
     assert set(done.predicted) == set(gone)
     for op, row in done.table.entries.items():
-        assert row.source == ("kernel" if op in gone else "measured")
+        assert row.source == ("predicted" if op in gone else "measured")
         assert op in gone or row == whole.entries[op]
     assert all(np.isfinite(done.table.entries[op].latency_ms) for op in gone)
 
 
 def test_a_network_is_the_sum_of_its_rows_and_says_whether_one_is_predicted(space, random_table):
     table, gone = _less(random_table(space), space, 5)
-    predictor = _predictor(KernelPredictor, space, table)
+    predictor = _predictor(OpPredictor, space, table)
     completed = complete(table, distinct_ops(space)).table
     codes = np.array(
         [[i % len(c.options) for c in space.choices] for i in range(7)], dtype=np.int16
@@ -63,7 +63,7 @@ def test_a_network_is_the_sum_of_its_rows_and_says_whether_one_is_predicted(spac
         ops = space.layers(arch)
         assert ms == pytest.approx(sum(completed.entries[op].latency_ms for op in ops), rel=1e-9)
         assert count == sum(op in gone for op in ops)
-    assert predictor.source == "kernel-uncalibrated"
+    assert predictor.source == "op-predictor-uncalibrated"
     assert predictor.restricted == ()
     [report] = predictor.report()
     assert report["num_predicted"] == len(gone)
@@ -76,7 +76,7 @@ def test_a_network_is_the_sum_of_its_rows_and_says_whether_one_is_predicted(spac
 def test_a_whole_table_gives_what_it_gives_without_the_model(space, random_table):
     table = random_table(space)
     codes = np.zeros((1, len(space.choices)), dtype=np.int16)
-    kernel, lut = (_predictor(kind, space, table) for kind in (KernelPredictor, LutPredictor))
+    kernel, lut = (_predictor(kind, space, table) for kind in (OpPredictor, LutPredictor))
     assert kernel.source == lut.source
     np.testing.assert_array_equal(kernel.predict_ms(codes), lut.predict_ms(codes))
     assert kernel.num_predicted(codes).tolist() == [0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas.latency.op_predictor.costs import costs
-from hwnas.latency.op_predictor.predictor import by_kind, fit_kernels
+from hwnas.latency.op_predictor.predictor import by_kind, fit_op_model
 from hwnas.latency.op_predictor.selection import (
     MIN_OF_KIND,
     perturbed_widths,
@@ -55,7 +55,7 @@ def test_more_are_taken_where_the_model_errs(ops):
         return jump * sum(v for name, v in found.items() if name.endswith((" macs", " out"))) / 1e7
 
     first = spread_ops(blocks, 150)
-    model = fit_kernels({op: float(law(op)) for op in first})
+    model = fit_op_model({op: float(law(op)) for op in first})
     left = [op for op in blocks if op not in set(first)]
     more = worst_ops(left, 60, model)
     assert len(more) == len(set(more)) == 60

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InputError, MissingRowError, UsageError
-from hwnas.latency.lut.coverage import Restriction
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.table.scoped import (
     ScopedTables,
@@ -22,6 +21,7 @@ from hwnas.latency.table.scoped import (
     stored,
 )
 from hwnas.latency.table.table import Calibration, LatencyTable, save_table
+from hwnas.protocols import Restriction
 from hwnas.rng import stream
 from hwnas.search.problem.limits import Limit, LimitedSpace
 from hwnas.space.catalogue import load_space

@@ -72,7 +72,7 @@ def test_each_choice_is_what_the_networks_within_the_budget_do_with_it(predictor
         assert audited.name == choice.name
         assert audited.impossible == unused
         assert audited.is_forced == (len(used) == 1)
-        term = predictor.terms[number + 1].values  # the first is the stem's
+        term = predictor.factor_ms()[number + 1].values  # the first is the stem's
         assert audited.spread_ms == pytest.approx(np.ptp(term))
         assert audited.is_negligible == (np.ptp(term) <= 0.01 * all_ms.min())
         some_impossible |= bool(unused)
@@ -102,7 +102,7 @@ def test_options_that_no_table_covers_have_no_part_in_a_spread(make_predictor):
     full = _audit(make_predictor(TINY), 100.0)
     assert found.num_codes == found.num_feasible_low == 768
     assert found.choices[2].impossible == ("mb6_k3",)
-    values = make_predictor(TINY).terms[3].values
+    values = make_predictor(TINY).factor_ms()[3].values
     assert found.choices[2].spread_ms == pytest.approx(np.ptp(values[:3]))
     assert [found.choices[i].spread_ms for i in (0, 1, 3, 4)] == pytest.approx(
         [full.choices[i].spread_ms for i in (0, 1, 3, 4)]
