@@ -70,7 +70,7 @@ class TimingProtocol(FileSchema):
     loads of each model, one after the other. Before each timed run of an operation, not of a
     network, ``flush_mb`` of other data are read, then its inputs: in a network the other
     operations' weights pass through the caches, and a row timed in a loop of its own finds its
-    weights where no network leaves them (``benchmarks/flush_sizes.py`` finds how much suits).
+    weights where no network leaves them (``benchmarks/latency/flush_sizes.py`` finds a size).
     Scratch memory is evicted as well; with several threads only the first one's own caches are.
     What is read counts to ``min_visit_ms``: small operations then have ``min_runs`` runs a visit.
     0: not so.

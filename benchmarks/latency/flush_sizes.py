@@ -7,7 +7,8 @@ On this machine: the operations of calibration networks with each of --mb, and t
 themselves, visited in one random order a round, of one load each; then each network's plain sum of
 rows against its own latency. What a sum misses by a factor a calibration mends: the spread is what
 is left.
-Usage: python benchmarks/flush_sizes.py [--space ofa-mbv3] [--resolution 160] [--mb 0 4 8 16 32]
+Usage: python benchmarks/latency/flush_sizes.py
+       [--space ofa-mbv3] [--resolution 160] [--mb 0 4 8 16 32]
 """
 
 from __future__ import annotations

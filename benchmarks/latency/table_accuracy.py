@@ -7,7 +7,7 @@ same networks: the measurement's own repeatability, a line through MACs, a line 
 of operations, and the plain protocol of the published tables (every operation timed in a loop of
 its own, 50 runs, the mean taken, rows summed); (3) the same validation networks measured again in a
 later session against the table's predictions.
-Usage: python benchmarks/table_accuracy.py [--runtimes onnxruntime,litert] [--validate 64]
+Usage: python benchmarks/latency/table_accuracy.py [--runtimes onnxruntime,litert] [--validate 64]
 """
 
 from __future__ import annotations
@@ -16,25 +16,23 @@ import argparse
 import platform
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from driver import error_line, time_networks
 
 from hwnas.device.device import load_device
-from hwnas.device.measurement import summarise
-from hwnas.device.rounds import timed_in_rounds
 from hwnas.device.runner import make_target, open_runner
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.check import arch_of
-from hwnas.latency.lut.accuracy import errors
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.profiler import VALIDATING, ProfilePlan, conversion_of, op_id, profile
-from hwnas.latency.table.table import LatencyTable
 from hwnas.space.catalogue import load_space
 
 
-def line(name: str, found: dict[str, float]) -> str:
-    """Return one predictor's errors as text."""
+def stated_line(name: str, found: Mapping[str, float]) -> str:
+    """Return errors that a table's validation states, as text."""
     return (
         f"  {name:44s} mean {found['mean_abs_rel_error']:6.2%}  largest "
         f"{found['max_abs_rel_error']:6.2%}  within 5 % {found['within_5_percent']:6.1%}  "
@@ -51,19 +49,6 @@ def loop_table(plan: ProfilePlan, cache: ConversionCache) -> dict[str, float]:
             runner.load(op_id(op), paths[conversion_of((op,), plan.target)])
             rows[op.key] = float(np.mean(runner.time_ms(op_id(op), min_runs=50, min_ms=0)))
     return rows
-
-
-def later(plan: ProfilePlan, table: LatencyTable, cache: ConversionCache) -> np.ndarray:
-    """Measure the validation networks again; return ms in the table's order."""
-    archs = [arch_of(n) for n in table.networks if n.role in VALIDATING]
-    paths = cache.fill([conversion_of(plan.space.layers(a), plan.target) for a in archs])
-    models = {
-        arch.arch_id: paths[conversion_of(plan.space.layers(arch), plan.target)] for arch in archs
-    }
-    protocol = plan.target.device.protocol
-    with open_runner(plan.target) as runner:
-        runs = timed_in_rounds(runner, models, 8, protocol, stage="later")
-    return np.array([summarise(runs[arch.arch_id], protocol.loads).latency_ms for arch in archs])
 
 
 def measure(runtime: str, validate: int) -> None:
@@ -93,14 +78,14 @@ def measure(runtime: str, validate: int) -> None:
             f"ms; repeatability mean {found['repeatability_mean']:.2%}, largest "
             f"{found['repeatability_max']:.2%}"
         )
-        print(line("table, calibrated on 16 networks", found))
-        print(line("line through MACs, same 16", found["macs_line"]))
-        print(line("line through operation count, same 16", found["op_count_line"]))
-        print(line("rows timed in loops of their own, summed", errors(summed, measured)))
-        again = later(plan, table, cache)
+        print(stated_line("table, calibrated on 16 networks", found))
+        print(stated_line("line through MACs, same 16", found["macs_line"]))
+        print(stated_line("line through operation count, same 16", found["op_count_line"]))
+        print(error_line("rows timed in loops of their own, summed", summed, measured))
+        again = time_networks(space, archs, target, 8, cache=cache).ms
         predicted = LutPredictor(space, table).predict_ms(space.encode(archs))
-        print(line("table, against a later session", errors(predicted, again)))
-        print(line("first session against the later one", errors(measured, again)))
+        print(error_line("table, against a later session", predicted, again))
+        print(error_line("first session against the later one", measured, again))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ with the features and settings that nn-Meter publishes for convolutions on CPUs;
 alone; and the limit, one half of the rounds against the other. nn-Meter's own figures, with 2,000
 to 10,000 rows a kernel: 99.0 % of whole models within 10 % on a Cortex-A76; its convolutions 71.8 %
 within 10 % with adaptive sampling, 21.9 % without (Zhang et al., MobiSys 2021).
-Usage: python benchmarks/kernel_predictor.py [--judge 176 208] [--train 128 160 192 224]
+Usage: python benchmarks/latency/kernel_predictor.py [--judge 176 208] [--train 128 160 192 224]
 """
 
 from __future__ import annotations

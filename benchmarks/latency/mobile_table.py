@@ -11,7 +11,7 @@ are multiplied by it.
 Printed: mean and largest error, bias, the share within 5 %, Kendall's tau; beside them a line
 through MACs fitted on the table's calibration networks, and the measurement's own repeatability
 (two halves of rounds).
-Usage: python benchmarks/mobile_table.py [--runtime onnxruntime] [--ops 400] [--rounds 60]
+Usage: python benchmarks/latency/mobile_table.py [--runtime onnxruntime] [--ops 400] [--rounds 60]
 """
 
 from __future__ import annotations
@@ -19,81 +19,24 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from driver import error_line, macs_line, random_archs, time_networks
 
-from hwnas.arch import Arch
 from hwnas.device.device import load_device
-from hwnas.device.measurement import summarise
-from hwnas.device.rounds import timed_in_rounds
-from hwnas.device.runner import Target, make_target, open_runner
-from hwnas.export.convert.cache import ConversionCache
+from hwnas.device.runner import Target, make_target
 from hwnas.latency.drift.check import arch_of
-from hwnas.latency.lut.accuracy import errors
-from hwnas.latency.lut.calibration import describe, relative_fit
+from hwnas.latency.lut.calibration import describe
 from hwnas.latency.op_predictor.rows import OpPredictor
 from hwnas.latency.profile.networks import winner_networks
-from hwnas.latency.profile.profiler import ProfilePlan, network_conversion, profile
+from hwnas.latency.profile.profiler import ProfilePlan, profile
 from hwnas.latency.table.table import LatencyTable, load_table
 from hwnas.protocols import SearchSpace
-from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
 from hwnas.space.zoo.archs import known_archs
-
-Floats = np.ndarray
-
-
-def random_archs(space: SearchSpace, count: int, seed: int) -> list[Arch]:
-    """Return random options, repaired."""
-    sizes = [len(choice.options) for choice in space.choices]
-    codes = stream(seed, "mobile table").integers(sizes, size=(count, len(sizes)))
-    return space.decode(space.repair(codes.astype(np.int16)))
-
-
-def measure(
-    space: SearchSpace, archs: Sequence[Arch], target: Target, rounds: int
-) -> tuple[Floats, Floats, Floats]:
-    """Time networks together in interleaved rounds.
-
-    Returns:
-        ``(num_archs,)`` ms of all rounds, of the odd and of the even ones.
-    """
-    conversions = [network_conversion(space, arch, target) for arch in archs]
-    made = ConversionCache().fill(conversions)
-    paths = {str(place): made[conversion] for place, conversion in enumerate(conversions)}
-    protocol = target.device.protocol
-    with open_runner(target) as runner:
-        runs = timed_in_rounds(runner, paths, rounds, protocol, stage="mobile")
-
-    def ms(half: slice) -> Floats:
-        return np.array([summarise(runs[name][half]).latency_ms for name in paths])
-
-    return ms(slice(None)), ms(slice(0, None, 2)), ms(slice(1, None, 2))
-
-
-def line(name: str, predicted: Floats, measured: Floats) -> str:
-    """Return one predictor's errors as text."""
-    found = errors(predicted, measured)
-    return (
-        f"  {name:24s} mean {found['mean_abs_rel_error']:6.2%}  largest "
-        f"{found['max_abs_rel_error']:6.2%}  bias {np.mean(predicted / measured) - 1:+6.2%}  "
-        f"within 5 % {found['within_5_percent']:6.1%}  Kendall {found['kendall_tau']:.3f}"
-    )
-
-
-def macs_line(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> Floats:
-    """Return ms by the line through MACs that fits the table's calibration networks best."""
-
-    def x(some: Sequence[Arch]) -> Floats:
-        return np.array([[sum(op.macs for op in space.layers(arch)), 1.0] for arch in some])
-
-    known = [network for network in table.networks if network.role == "calibrate"]
-    times = np.array([network.measurement.latency_ms for network in known])
-    return np.asarray(x(archs) @ relative_fit(x([arch_of(one) for one in known]), times))
 
 
 def made_table(options: argparse.Namespace, space: SearchSpace, target: Target) -> LatencyTable:
@@ -134,7 +77,7 @@ def main() -> None:
     print("\n".join(predictor.statements()))
     known = known_archs(space)
     judged = {
-        "random networks": random_archs(space, options.random, options.seed),
+        "random networks": random_archs(space, options.random, options.seed, "mobile table"),
         "winners": winner_networks(
             space, predictor.factor_ms(), options.winners, seed=options.seed, purpose="mobile table"
         ),
@@ -143,7 +86,8 @@ def main() -> None:
     sentinels = [network for network in table.networks if network.is_sentinel]
     archs = [*map(arch_of, sentinels), *(arch for some in judged.values() for arch in some)]
     start = time.perf_counter()
-    times, odd, even = measure(space, archs, target, options.rounds)
+    timed = time_networks(space, archs, target, options.rounds)
+    times = timed.ms
     print(f"{len(archs)} networks converted and timed: {time.perf_counter() - start:.0f} s")
     then = np.array([network.measurement.latency_ms for network in sentinels])
     drift = float(np.median(times[: len(then)] / then))
@@ -155,9 +99,9 @@ def main() -> None:
         rows = slice(first, first + len(some))
         first += len(some)
         print(f"{len(some)} {name}, {times[rows].min():.2f} to {times[rows].max():.2f} ms:")
-        print(line("--predictor kernel", predicted[rows], times[rows]))
-        print(line("line through MACs", by_macs[rows], times[rows]))
-        print(line("repeated measurement", odd[rows], even[rows]))
+        print(error_line("--predictor kernel", predicted[rows], times[rows], 24))
+        print(error_line("line through MACs", by_macs[rows], times[rows], 24))
+        print(error_line("repeated measurement", timed.odd_ms[rows], timed.even_ms[rows], 24))
     for name, truth, guess in zip(
         known, times[-len(known) :], predicted[-len(known) :], strict=True
     ):

@@ -15,7 +15,8 @@ random half of the networks the random ones are drawn from, without the cut to t
 need the target's latencies.
 ``--develop`` does the same with each of HELP's nine training devices as the target in turn and the
 other eight as sources, on their first 900 networks: what settings were chosen on.
-Usage: python benchmarks/few_shot.py DATA [--space nasbench201|fbnet] [--draws 50] [--develop]
+Usage: python benchmarks/latency/few_shot.py DATA
+       [--space nasbench201|fbnet] [--draws 50] [--develop]
 """
 
 from __future__ import annotations

@@ -3,16 +3,15 @@
 {onnxruntime, litert} x {fp32, int8} x {proxyless, ofa-mbv3 at 160 px, ofa-mbv3 at 224 px} on this
 host. The stages are processes of their own and resume; a folder holds what they make:
 
-    python benchmarks/latency_accuracy.py convert    # networks known beforehand
-    python benchmarks/latency_accuracy.py profile    # tables and calibration, 16 networks a row,
-                                                     # from a conversion cache that begins empty
-    python benchmarks/latency_accuracy.py winners    # search under each table, convert the winners
-    python benchmarks/latency_accuracy.py validate   # 30 minutes later: measure all of them
-    python benchmarks/latency_accuracy.py honesty    # 20 searches a row with confidence 0.95,
-                                                     # tables brought to today just before, as
-                                                     # lut check --anchors 16 --update does, with
-                                                     # --spread; the winners are benched with it
-    python benchmarks/latency_accuracy.py table      # everything, beside peers and baselines
+    python benchmarks/latency/twelve_rows.py STAGE [--folder FOLDER]
+
+- ``convert``: networks known beforehand.
+- ``profile``: tables and calibration, 16 networks a row, from a conversion cache that begins empty.
+- ``winners``: search under each table, convert the winners.
+- ``validate``, 30 minutes later: measure all of them.
+- ``budget_compliance``: 20 searches a row with confidence 0.95, with tables corrected just before
+  as ``lut check --anchors 16 --update`` does, with ``--spread``; the winners are benched with it.
+- ``table``: everything, with peers and baselines.
 
 64 networks are uniform over the range of latencies that one quick round of ONNX Runtime's fp32
 operations predicts (all rows of a space use these networks); 30 are winners: the exact optimum
@@ -20,7 +19,7 @@ under the row's table, at budgets spread over its range, of a made-up accuracy
 (``networks.utility_terms``: random, additive, unlike MACs and latency), another for each. Three
 anchors, calibration networks, are timed again, COPIES of each, and the drift between the
 sessions is removed. A host's speed wanders within a minute, so that the checks and benches of
-``honesty`` go on for ``--spread`` seconds.
+``budget_compliance`` go on for ``--spread`` seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from latency_accuracy_table import drift_of, print_honesty, print_table
+from twelve_rows_table import drift_of, print_budget_compliance, print_table
 
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch
@@ -104,10 +103,12 @@ class Row:
         return Path(self.options.folder) / f"{self}{ending}"
 
     @property
-    def honesty_file(self) -> Path:
-        """What ``honesty`` writes, by how budgets are spread."""
+    def budget_compliance_file(self) -> Path:
+        """What ``budget_compliance`` writes, by how budgets are spread."""
         return self.file(
-            {"range": ".honesty.json", "frontier": ".honesty-frontier.json"}[self.options.budgets]
+            {"range": ".budget_compliance.json", "frontier": ".budget_compliance-frontier.json"}[
+                self.options.budgets
+            ]
         )
 
     @property
@@ -376,7 +377,7 @@ def guarded_winners(
     operation gains little, a third of the range may have a single best network.
     """
     for number in range(count):
-        score = tuple(utility_terms(row.space, row.options.seed, "honesty", number))
+        score = tuple(utility_terms(row.space, row.options.seed, "budget_compliance", number))
 
         def within(maximum: float, score: tuple[Term, ...] = score) -> LimitedSpace:
             return LimitedSpace(
@@ -395,10 +396,10 @@ def guarded_winners(
         yield within(budget_ms * (1 - headroom)).best(1)[0][0], budget_ms
 
 
-def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
+def budget_compliance(rows: Sequence[Row], cache: ConversionCache) -> None:
     """Bring each table to today, search with the guard, measure the winners against the budgets."""
     for row in rows:
-        path = row.honesty_file
+        path = row.budget_compliance_file
         if path.exists():
             continue
         converted(row, calibrated_on(row), cache)
@@ -428,7 +429,9 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
         paths = converted(row, archs, cache)
         protocol = row.target.device.protocol.over(row.options.spread)
         with open_runner(row.target) as runner:
-            runs = timed_in_rounds(runner, paths, protocol.rounds, protocol, stage="honesty")
+            runs = timed_in_rounds(
+                runner, paths, protocol.rounds, protocol, stage="budget_compliance"
+            )
         timed = {name: summarise(of, protocol.loads) for name, of in runs.items()}
         ms = {name: measurement.latency_ms for name, measurement in timed.items()}
         # what the host did between the check and now, by the same three networks
@@ -454,7 +457,7 @@ def honesty(rows: Sequence[Row], cache: ConversionCache) -> None:
                 ],
             },
         )
-    print_honesty(rows)
+    print_budget_compliance(rows)
 
 
 STAGES = {
@@ -462,7 +465,7 @@ STAGES = {
     "profile": profile_rows,
     "winners": winners,
     "validate": validate,
-    "honesty": honesty,
+    "budget_compliance": budget_compliance,
 }
 
 
@@ -482,13 +485,13 @@ def main() -> None:
         "--spread",
         type=float,
         default=180.0,
-        help="seconds that the checks and benches of honesty go on for",
+        help="seconds that the checks and benches of budget_compliance go on for",
     )
     parser.add_argument(
         "--budgets",
         choices=("range", "frontier"),
         default="range",
-        help="what honesty's budgets are spread evenly over",
+        help="what budget_compliance's budgets are spread evenly over",
     )
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=2026)

@@ -1,4 +1,4 @@
-"""What ``latency_accuracy.py`` found: figures of each row, and peers' published ones beside."""
+"""What ``twelve_rows.py`` found: figures of each row, and peers' published ones beside."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class BenchRow(Protocol):
         """Return networks by their role."""
 
     @property
-    def honesty_file(self) -> Path:
-        """What the stage ``honesty`` wrote."""
+    def budget_compliance_file(self) -> Path:
+        """What the stage ``budget_compliance`` wrote."""
 
     @property
     def space(self) -> SearchSpace:
@@ -176,11 +176,11 @@ def print_table(rows: Sequence[BenchRow], out: Path) -> None:
     print(PEERS)
 
 
-def print_honesty(rows: Sequence[BenchRow]) -> None:
+def print_budget_compliance(rows: Sequence[BenchRow]) -> None:
     """Print how often winners kept their budget at first try, and what they left unused."""
     total = within = 0
     for row in rows:
-        path = row.honesty_file
+        path = row.budget_compliance_file
         if not path.exists():
             continue
         kept = json.loads(path.read_text())

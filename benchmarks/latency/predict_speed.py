@@ -2,7 +2,8 @@
 
 Beside it, in the same run, what the published tools do: one dictionary look-up per block and
 architecture, keyed by a text (the tables of ProxylessNAS and Once-for-All). No device is needed:
-the table is synthetic. Usage: python benchmarks/predict_speed.py [--archs 100000] [--repeats 7]
+the table is synthetic.
+Usage: python benchmarks/latency/predict_speed.py [--archs 100000] [--repeats 7]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How far networks deviate from what a device drifts as a whole, between sessions.
 
-    python benchmarks/drift_noise.py first.json second.json [first.json second.json ...]
+    python benchmarks/latency/drift_noise.py first.json second.json [first.json second.json ...]
 
 Each pair are two tables of one space and setting, profiled in different sessions. The networks that
 both were calibrated on estimate a drift (``hwnas.latency.drift.model``); the residual of each is

@@ -1,6 +1,6 @@
 """How much of a network's latency is where in memory it was loaded, told by a profile's visits.
 
-    python benchmarks/load_noise.py table.json [table.json ...]
+    python benchmarks/latency/load_noise.py table.json [table.json ...]
 
 Reads ``<table>.samples.jsonl``. Of each network a table was calibrated on, each load of each copy
 has a latency, the lower quartile of its rounds. What both halves of a load's rounds, odd and even,
