@@ -1,21 +1,29 @@
-"""The one door in and out: results, messages, progress, and errors turned into exit codes."""
+"""What the command line prints: results, log messages, progress, and errors as exit codes.
+
+Results go to standard output. The package's log, progress and errors go to standard error.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hwnas.errors import HwnasError
+from hwnas.io.progress import reporting
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 PLAIN_INTERVAL_S = 5.0
@@ -27,21 +35,22 @@ def guarded(function: Any) -> Callable[..., None]:
     @functools.wraps(function)
     def verb(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with log_to_stderr():
+                function(*args, **kwargs)
         except HwnasError as error:
-            say(f"error: {error}")
+            _print_error(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
             raise  # the reader of standard output has enough; the framework ends quietly
         except OSError as error:
-            say(
+            _print_error(
                 f"error: {error.filename or 'a file'}: {error.strerror or error}. "
                 "Next: check the path and its permissions, then repeat the command"
             )
             raise typer.Exit(HwnasError.exit_code) from None
         except KeyboardInterrupt:
             how = " with --resume" if "resume" in kwargs else ""
-            say(
+            _print_error(
                 "interrupted: what was measured and trained so far is kept. "
                 f"Next: repeat the command{how}"
             )
@@ -60,9 +69,35 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-def say(text: str) -> None:
-    """Print a message to standard error."""
+def _print_error(text: str) -> None:
     typer.echo(text, err=True)
+
+
+class _StderrHandler(logging.Handler):
+    """Prints each message to what standard error is at that moment, warnings marked as such."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        typer.echo(prefix + self.format(record), err=True)
+
+
+@contextmanager
+def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
+    """Print the package's log messages of ``level`` and above to standard error inside the block.
+
+    The logger is as it was afterwards: a program that calls the command line in its own process
+    keeps its own handlers and levels.
+    """
+    log, handler = logging.getLogger("hwnas"), _StderrHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -73,13 +108,17 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 class Display:
-    """Progress with the time left: bars on a terminal, a line now and then elsewhere."""
+    """Shows the progress that library functions report inside the block, with the time left.
+
+    On a terminal as bars, elsewhere as a log message every few seconds.
+    """
 
     def __init__(self) -> None:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
         self._last_line = 0.0
+        self._stack = ExitStack()
 
     def __enter__(self) -> Display:
         if sys.stderr.isatty():
@@ -102,6 +141,8 @@ class Display:
                 console=Console(stderr=True),
             )
             self._bars.start()
+            self._stack.callback(self._bars.stop)
+        self._stack.enter_context(reporting(self))
         return self
 
     def __exit__(
@@ -110,8 +151,7 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        self._stack.close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` of a stage are done."""
@@ -126,4 +166,4 @@ class Display:
         if first or done == total or now - self._last_line >= PLAIN_INTERVAL_S:
             self._last_line = now
             left = (now - begun) / done * (total - done) if done and not first else None
-            say(f"{stage} {done}/{total}" + (f", {left:.0f} s left" if left else ""))
+            logger.info(f"{stage} {done}/{total}" + (f", {left:.0f} s left" if left else ""))

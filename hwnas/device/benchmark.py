@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.device.device import MODEL_FORMAT
 from hwnas.device.measurement import Measurement, disturbance, summarise
-from hwnas.device.rounds import Progress, no_progress, timed_in_rounds
+from hwnas.device.rounds import timed_in_rounds
 from hwnas.device.runner import LocalRunner, Target
 from hwnas.errors import InputError, UsageError
 
@@ -74,7 +74,6 @@ def bench(
     anchors: Mapping[str, tuple[Path, float]] | None = None,
     rounds: int | None = None,
     spread_s: float = 0.0,
-    progress: Progress = no_progress,
 ) -> BenchResult:
     """Measure ``models`` (name to file) with the target's protocol, over ``spread_s`` or longer.
 
@@ -94,7 +93,7 @@ def bench(
     files = {f"model {name}": path for name, path in models.items()}
     files |= {f"anchor {name}": path for name, (path, _) in (anchors or {}).items()}
     before = runner.state()
-    runs = timed_in_rounds(runner, files, rounds, protocol, stage="benchmark", progress=progress)
+    runs = timed_in_rounds(runner, files, rounds, protocol, stage="benchmark")
     after = runner.state()
     measured = {
         name: (summarise(runs[f"anchor {name}"], protocol.loads).latency_ms, recorded)

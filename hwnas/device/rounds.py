@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,9 @@ from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement, load_of_round, summarise
 from hwnas.errors import InputError
 from hwnas.io.journal import Journal
+from hwnas.io.progress import report
 from hwnas.protocols import Runner
 from hwnas.rng import stream
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done of it and how much there is."""
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """Report to nobody."""
 
 
 def replicas_of(model_id: str, copies: int) -> list[str]:
@@ -136,7 +130,6 @@ def visit_in_rounds(
     stage: str,
     copies: Mapping[str, int] | None = None,
     flushed: Collection[str] = (),
-    progress: Progress = no_progress,
 ) -> None:
     """Visit every model in each of ``rounds``, skipping the visits on record.
 
@@ -178,7 +171,7 @@ def visit_in_rounds(
             )
             log.add(name, number, runs)
             done += 1
-            progress(stage, done, total)
+            report(stage, done, total)
         if todo:
             log.add_state(runner.state())
             time.sleep(protocol.cooldown_s)
@@ -191,7 +184,6 @@ def timed_in_rounds(
     protocol: TimingProtocol,
     *,
     stage: str,
-    progress: Progress = no_progress,
 ) -> dict[str, list[list[float]]]:
     """Visit models in interleaved rounds, in memory, and free them.
 
@@ -216,7 +208,7 @@ def timed_in_rounds(
             runs[name].append(
                 runner.time_ms(name, min_runs=protocol.min_runs, min_ms=protocol.min_visit_ms)
             )
-            progress(stage, sum(map(len, runs.values())), rounds * len(names))
+            report(stage, sum(map(len, runs.values())), rounds * len(names))
         number += 1
         if (load == 0 and load_of_round(number, rounds, loads) > 0) or number == rounds == 1:
             passed_s = time.monotonic() - begun

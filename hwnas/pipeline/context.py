@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,6 @@ import torch
 from hwnas.arch import Arch
 from hwnas.data import Dataset
 from hwnas.device.device import load_device
-from hwnas.device.rounds import Progress
 from hwnas.device.runner import Target, make_target, open_runner
 from hwnas.errors import InfeasibleError, InputError, StorageError, UsageError
 from hwnas.export.convert.cache import ConversionCache
@@ -43,6 +43,8 @@ from hwnas.search.records import stage_record
 from hwnas.space.catalogue import load_space, with_params
 from hwnas.train.task import DataSource
 
+logger = logging.getLogger(__name__)
+
 HEADROOM_RANGE = (0.01, 0.05)
 
 
@@ -52,8 +54,6 @@ class Run:
 
     folder: RunFolder
     config: RunConfig
-    progress: Progress
-    say: Callable[[str], None]
 
     @cached_property
     def source(self) -> DataSource:
@@ -80,7 +80,7 @@ class Run:
         begun = self.folder.config()
         if (begun.data, begun.data_root) == (self.config.data, self.config.data_root):
             return self
-        return Run(self.folder, begun, self.progress, self.say)
+        return Run(self.folder, begun)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -100,7 +100,9 @@ class Run:
         if self.config.data is None or space.num_classes == self.dataset.num_classes:
             return space
         name = with_params(self.config.space, num_classes=self.dataset.num_classes)
-        self.say(f"{self.config.data} has {self.dataset.num_classes} classes: the space is {name}")
+        logger.info(
+            f"{self.config.data} has {self.dataset.num_classes} classes: the space is {name}"
+        )
         return load_space(name)
 
     @cached_property
@@ -144,7 +146,7 @@ class Run:
                     target.validate_,
                     self.config.seed,
                 )
-                profile(plan, path, resume=True, cache=self.cache, progress=self.progress)
+                profile(plan, path, resume=True, cache=self.cache)
         wall_s = time.perf_counter() - start
         with self.folder.journal() as journal:
             journal.append(stage_record("profile", wall_s, {"device_s": round(wall_s, 3)}))
@@ -162,12 +164,12 @@ class Run:
         lacking = self.missing_heads(number)
         if lacking is None:
             return load_tables(path)
-        self.say(
+        logger.info(
             f"the table of {lacking.tables.header.device} has no row for the head of "
             f"{self.space.num_classes} classes: measuring {len(lacking.heads)} on it now"
         )
         samples = self.folder.file(f"{self.folder.table(number).stem}.heads.samples.jsonl")
-        return lacking.measured(samples, self.cache, self.progress)
+        return lacking.measured(samples, self.cache)
 
     @cached_property
     def tables(self) -> tuple[Tables, ...]:
@@ -184,7 +186,7 @@ class Run:
     def predictors(self) -> tuple[LutPredictor, ...]:
         """The predictors of the targets, in order."""
         return tuple(
-            predictor_of(self.space, table, self.say, target.predictor)
+            predictor_of(self.space, table, target.predictor)
             for table, target in zip(self.tables, self.config.targets, strict=True)
         )
 
@@ -284,7 +286,7 @@ class Run:
                     f"and {self._names[number]} has none. Next: hwnas profile --resume --calibrate "
                     f"16 --validate {2 * least_networks(confidence)}, or --headroom"
                 )
-            self.say(f"{self._names[number]}: {guard}")
+            logger.info(f"{self._names[number]}: {guard}")
             guards.append(guard)
         return tuple(guards)
 
@@ -295,7 +297,7 @@ class Run:
         try:
             append_validation(table, lines)
         except StorageError as error:
-            self.say(f"not kept beside the table: {error}")
+            logger.warning(f"not kept beside the table: {error}")
 
     def headroom(self, number: int) -> float:
         """Return the share of a target's budget left free for errors of prediction.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from hwnas.device.rounds import Progress
 from hwnas.nn.supernet import check_supernet
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.context import Run, check_measurable, check_target, check_torch_device
@@ -16,23 +14,15 @@ from hwnas.search.problem.warm_start import seed_archs
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import read_tensors
 
-Say = Callable[[str], None]
 
-
-def silent(text: str) -> None:
-    """Say nothing."""
-
-
-def begin(
-    config: RunConfig, out: Path, *, resume: bool, benches: bool, progress: Progress, say: Say
-) -> Run:
+def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Run:
     """Return a run with its tables; whatever can be seen to be wrong is an error before any work.
 
     ``benches`` says whether the run ends on the device, which must then answer from the beginning.
     """
     folder = RunFolder(out)
     folder.require_free(config, resume=resume)
-    run = Run(folder, config, progress, say)
+    run = Run(folder, config)
     load_space(config.space)
     check_torch_device(config.torch_device)
     for target in config.targets:
@@ -67,10 +57,10 @@ def begin(
     return run
 
 
-def reopen(path: Path, *, progress: Progress, say: Say) -> Run:
+def reopen(path: Path) -> Run:
     """Return the run in a folder, with its configuration."""
     folder = RunFolder.existing(path)
-    return Run(folder, folder.config(), progress, say)
+    return Run(folder, folder.config())
 
 
 def with_training_data(run: Run) -> Run:
@@ -91,4 +81,4 @@ def _on_data(run: Run, name: str, root: str | None) -> Run:
     if (name, root) == (run.config.data, run.config.data_root):
         return run
     config = run.config.model_copy(update={"data": name, "data_root": root})
-    return Run(run.folder, config, run.progress, run.say)
+    return Run(run.folder, config)

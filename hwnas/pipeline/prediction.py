@@ -1,20 +1,20 @@
-"""A predictor whose warnings reach the user as messages. Imports no torch."""
+"""A predictor whose warnings reach the user as log messages. Imports no torch."""
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
 
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.models import LatencyData, build_model
 from hwnas.latency.table.scoped import Tables
 from hwnas.protocols import SearchSpace
 
+logger = logging.getLogger(__name__)
 
-def predictor_of(
-    space: SearchSpace, table: Tables, say: Callable[[str], None], name: str = "lut"
-) -> LutPredictor:
-    """Return the predictor of a space from a table; ``say`` is told what it warns of.
+
+def predictor_of(space: SearchSpace, table: Tables, name: str = "lut") -> LutPredictor:
+    """Return the predictor of a space from a table; its warnings are logged.
 
     ``op-predictor`` predicts the rows that the table lacks, and says how many and how well.
     """
@@ -22,9 +22,9 @@ def predictor_of(
         warnings.simplefilter("always")
         predictor = _made(space, table, name)
     for warning in caught:
-        say(f"warning: {warning.message}")
+        logger.warning(str(warning.message))
     for statement in predictor.statements():
-        say(statement)
+        logger.info(statement)
     return predictor
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from hwnas.arch import Arch
 from hwnas.errors import InputError
 from hwnas.io.journal import Journal
+from hwnas.io.progress import report
 from hwnas.protocols import Evaluation, Evaluator, LatencyModel, Searcher, SearchSpace
 from hwnas.search.records import evaluation_of, evaluation_record
 
@@ -39,13 +40,13 @@ def to_repeat(evaluator: Evaluator, count: int, missing: list[int]) -> list[int]
 
 @dataclass(frozen=True)
 class SearchLoop:
-    """Runs a searcher against an evaluator; ``progress`` is told (done, total) of each run."""
+    """Runs a searcher against an evaluator and reports its progress as ``stage``."""
 
     space: SearchSpace
     predictor: LatencyModel
     evaluator: Evaluator
     journal: Journal
-    progress: Callable[[int, int], None] = lambda done, total: None
+    stage: str = "evaluating"
 
     def run(
         self, searcher: Searcher, num_evaluations: int, *, batch: int, first_index: int = 0
@@ -65,15 +66,15 @@ class SearchLoop:
         }
         records: list[dict[str, Any]] = []
 
-        def report(done: int) -> None:
-            self.progress(len(records) + done, num_evaluations)
+        def on_done(done: int) -> None:
+            report(self.stage, len(records) + done, num_evaluations)
 
         while len(records) < num_evaluations:
             archs = searcher.ask(min(batch, num_evaluations - len(records)))
             if not archs:
                 break
             start = first_index + len(records)
-            found = self._evaluate(archs, start, known, report)
+            found = self._evaluate(archs, start, known, on_done)
             searcher.tell([evaluation_of(record) for record in found])
             records += found
         return records
@@ -83,7 +84,7 @@ class SearchLoop:
         archs: Sequence[Arch],
         start: int,
         known: Mapping[int, dict[str, Any]],
-        report: Callable[[int], None],
+        on_done: Callable[[int], None],
     ) -> list[dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
         missing: list[int] = []
@@ -102,7 +103,7 @@ class SearchLoop:
                 )
             else:
                 found[place] = record
-        report(len(found))
+        on_done(len(found))
         synced = time.monotonic()
         asked = to_repeat(self.evaluator, len(archs), missing)
         for position, evaluation in self.evaluator.evaluate([archs[place] for place in asked]):
@@ -113,7 +114,7 @@ class SearchLoop:
             is_due = time.monotonic() - synced > SYNC_S or len(found) == len(archs)
             self.journal.append(found[place], sync=is_due)
             synced = time.monotonic() if is_due else synced
-            report(len(found))
+            on_done(len(found))
         return [found[place] for place in range(len(archs))]
 
     def _record(self, index: int, evaluation: Evaluation) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 import typer
 
 from hwnas.cli import output
-from hwnas.cli.output import Display, guarded, print_json, print_table, say
+from hwnas.cli.output import Display, guarded, log_to_stderr, print_json, print_table
 from hwnas.errors import (
     DeviceError,
     HwnasError,
@@ -18,6 +19,7 @@ from hwnas.errors import (
     StorageError,
     UsageError,
 )
+from hwnas.io.progress import report
 
 
 def outcome(error, **kwargs):
@@ -89,10 +91,16 @@ def test_a_mistake_of_the_program_is_not_hidden():
 
 def test_results_and_messages_go_to_their_own_streams(capsys):
     print_json({"latency_ms": 3.5})
-    say("a message")
+    log = logging.getLogger("hwnas.somewhere")
+    log.info("nobody listens")
+    with log_to_stderr():
+        log.info("a message")
+        log.warning("beware")
+        log.debug("a detail")
+    log.info("nobody listens")
     out, err = capsys.readouterr()
     assert json.loads(out) == {"latency_ms": 3.5}
-    assert err == "a message\n"
+    assert err == "a message\nwarning: beware\n"
 
 
 def test_what_is_no_json_is_never_printed_as_json(capsys):
@@ -115,17 +123,17 @@ def clock(monkeypatch):
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, clock):
-    with Display() as display:
+    with log_to_stderr(), Display():
         for done in range(11):
             clock[0] = 1000 + done
-            display("timing", done, 10)
+            report("timing", done, 10)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == ["timing 0/10", "timing 5/10, 5 s left", "timing 10/10"]
 
 
 def test_each_stage_begins_and_ends_with_a_line(capsys, clock):
-    with Display() as display:
+    with log_to_stderr(), Display() as display:
         display("one", 0, 2)
         display("one", 1, 2)
         display("one", 2, 2)

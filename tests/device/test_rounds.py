@@ -14,6 +14,7 @@ from hwnas.device.measurement import summarise
 from hwnas.device.rounds import SampleLog, replicas_of, timed_in_rounds, visit_in_rounds
 from hwnas.errors import DeviceError, InputError
 from hwnas.io.journal import Journal
+from hwnas.io.progress import reporting
 
 HEADER = {"device": "desk", "threads": 1, "protocol": {"rounds": 3, "min_visit_ms": 0.5}}
 PROTOCOL = TimingProtocol(rounds=3, min_runs=2, min_visit_ms=0.5, cooldown_s=0.0)
@@ -146,7 +147,8 @@ def test_the_state_is_recorded_before_the_first_and_after_every_round(tmp_path, 
 def test_progress_counts_what_was_on_record(tmp_path, fake_runner):
     seen = []
     _visit(tmp_path / "s.jsonl", fake_runner(), rounds=[0])
-    _visit(tmp_path / "s.jsonl", fake_runner(), progress=lambda *args: seen.append(args))
+    with reporting(lambda *args: seen.append(args)):
+        _visit(tmp_path / "s.jsonl", fake_runner())
     assert seen == [("timing", done, 15) for done in range(6, 16)]
 
 
@@ -282,9 +284,8 @@ def test_timing_in_memory_shares_its_rounds_among_the_loads_and_frees_all(fake_r
     runner = fake_runner()
     history = _Loads(runner)
     seen = []
-    runs = timed_in_rounds(
-        runner, MODELS, 4, LOADS, stage="s", progress=lambda *args: seen.append(args)
-    )
+    with reporting(lambda *args: seen.append(args)):
+        runs = timed_in_rounds(runner, MODELS, 4, LOADS, stage="s")
     assert [sorted(order) for order in history.orders] == [sorted(MODELS)] * 3
     assert runner.loaded == {}
     assert seen == [("s", done, 20) for done in range(1, 21)]

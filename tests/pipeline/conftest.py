@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,18 +151,34 @@ def make_config(table: Path) -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
-def open_run(said: list[str]) -> Callable[[RunConfig, Path], Run]:
+def open_run() -> Callable[[RunConfig, Path], Run]:
     """Return a run of a configuration in a folder, whether or not it was begun."""
 
     def make(config: RunConfig, path: Path) -> Run:
-        return Run(RunFolder(path), config, lambda stage, done, total: None, said.append)
+        return Run(RunFolder(path), config)
 
     return make
 
 
+class _Said(logging.Handler):
+    """Keeps the texts of log messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
 @pytest.fixture
-def said() -> list[str]:
-    return []
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """The texts of what the package logs in this test, as it logs them."""
+    handler, log = _Said(), logging.getLogger("hwnas")
+    log.addHandler(handler)
+    with caplog.at_level(logging.INFO, "hwnas"):
+        yield handler.texts
+    log.removeHandler(handler)
 
 
 @pytest.fixture

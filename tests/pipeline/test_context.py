@@ -234,7 +234,7 @@ def test_the_tables_warning_is_said(make_table, make_config, open_run, said, tmp
     run = open_run(make_config(targets=[target(path)]), tmp_path / "run")
     assert run.predictors[0].source == "lut-uncalibrated"
     assert len(said) == 1
-    assert said[0].startswith("warning: the table of host is not calibrated for tiny")
+    assert said[0].startswith("the table of host is not calibrated for tiny")
 
 
 def test_tables_are_read_from_the_run_folder_once_they_are_there(

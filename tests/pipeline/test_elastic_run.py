@@ -143,9 +143,9 @@ def supernet(tmp_path):
 
 
 def test_retraining_begins_with_the_supernets_weights_but_for_other_classes(
-    config, supernet, tmp_path, content, monkeypatch
+    config, supernet, tmp_path, content, monkeypatch, said
 ):
-    path, said = tmp_path / "run", []
+    path = tmp_path / "run"
     search_run(config, path)
     begun = []
     monkeypatch.setattr(
@@ -155,7 +155,7 @@ def test_retraining_begins_with_the_supernets_weights_but_for_other_classes(
             or fit(network, *a, **k)
         ),
     )
-    found = retrain_run(path, init=supernet, lr=0.01, say=said.append)
+    found = retrain_run(path, init=supernet, lr=0.01)
     assert found["init"]["file"] == "supernet.pth"
     assert len(found["init"]["sha256"]) == 64
     assert any("5 classes, the data 3" in text for text in said)

@@ -92,7 +92,7 @@ def fbnet_run(tmp_path, fbnet_config):
 
 
 def test_a_configuration_says_what_the_options_of_retrain_do(
-    fbnet_config, published, randomise, images, tmp_path, content
+    fbnet_config, published, randomise, images, tmp_path, content, said
 ):
     """Published weights and other images, here with one class less; the head is replaced."""
     randomise(published("fbnetc_100", 1.0), 5)
@@ -104,9 +104,8 @@ def test_a_configuration_says_what_the_options_of_retrain_do(
         "init_arch": "fbnetc_100",
         "data": str(tmp_path / "two"),
     }
-    said = []
     path = tmp_path / "run"
-    whole_run(fbnet_config(**start), path, say=said.append)
+    whole_run(fbnet_config(**start), path)
     found = content(path, "retrained.json")
     (row,) = found["finalists"]
     assert row["val"]["source"] == "published"
@@ -152,9 +151,7 @@ def test_a_finalist_that_is_a_known_model_begins_with_its_published_weights(
     torch.save(oracle.state_dict(), tmp_path / "fbnet.pth")
     with pytest.raises(UsageError, match="would be random"):
         retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", epochs=0)
-    found = retrain_run(
-        fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", lr=1e-3, say=said.append
-    )
+    found = retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", lr=1e-3)
     (row,) = found["finalists"]
     assert found["init"]["arch"] == "fbnetc_100"
     assert row["val"]["source"] == "published"

@@ -206,15 +206,14 @@ def test_a_table_with_holes_fails_those_evaluations_alone(make_config, accuracie
 
 
 def test_archs_of_a_file_are_scored_first_and_those_beyond_the_limit_are_said(
-    make_config, accuracies, tmp_path
+    make_config, accuracies, tmp_path, said
 ):
     smallest = TINY.arch({c.name: "identity" for c in TINY.choices})
     largest = TINY.arch({c.name: "mb6_k3" for c in TINY.choices})
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text("".join(json.dumps(a.to_json()) + "\n" for a in (largest, smallest)))
-    said: list[str] = []
     search = _search("evolution", accuracies, seed_archs=str(seeds))
-    search_run(make_config(search=search, data=None), tmp_path / "run", say=said.append)
+    search_run(make_config(search=search, data=None), tmp_path / "run")
     assert _evaluated(tmp_path / "run")[0]["arch_id"] == smallest.arch_id
     assert any("line 1 has latency_ms" in text for text in said)
 
@@ -292,7 +291,7 @@ def test_exhaustive_search_of_a_large_space_is_refused_with_its_size(
 
 
 def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses(
-    make_config, accuracies, tmp_path, monkeypatch
+    make_config, accuracies, tmp_path, monkeypatch, said
 ):
     known = _scores()
 
@@ -308,8 +307,7 @@ def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses
             """Remember nothing."""
 
     monkeypatch.setattr("hwnas.pipeline.stages.evaluators.scratch_evaluator", lambda run: Known())
-    said: list[str] = []
-    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first", say=said.append)
+    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first")
     assert any("predictor.json: fitted to 60 networks, Kendall tau" in text for text in said)
     search = {
         "strategy": "combined-moves",

@@ -10,6 +10,7 @@ import pytest
 from hwnas.errors import InputError
 from hwnas.executor.local import TaskError
 from hwnas.io.journal import Journal
+from hwnas.io.progress import reporting
 from hwnas.search.loop import SearchLoop
 from hwnas.search.problem.feasible import AdditiveFeasible
 from hwnas.search.problem.limits import Limit, LimitedSpace
@@ -159,9 +160,10 @@ def _record(predictor, fake_evaluator, path, num_archs, num_evaluations, **kwarg
             predictor,
             fake_evaluator(TINY),
             journal,
-            lambda done, total: progress.append((done, total)),
+            "scoring",
         )
-        records = loop.run(recorder, num_evaluations, **kwargs)
+        with reporting(lambda *args: progress.append(args)):
+            records = loop.run(recorder, num_evaluations, **kwargs)
     return archs, recorder.calls, records, progress
 
 
@@ -200,10 +202,10 @@ def test_progress_counts_from_none_to_all_of_this_run_wherever_its_indices_begin
         _, _, _, progress = _record(
             predictor, fake_evaluator, tmp_path / "j.jsonl", 5, 5, batch=3, first_index=first_index
         )
-        assert progress == [(done, 5) for done in (0, 1, 2, 3, 3, 4, 5)]
+        assert progress == [("scoring", done, 5) for done in (0, 1, 2, 3, 3, 4, 5)]
     # on record already
     _, _, _, progress = _record(predictor, fake_evaluator, tmp_path / "j.jsonl", 5, 5, batch=3)
-    assert progress == [(3, 5), (5, 5)]
+    assert progress == [("scoring", 3, 5), ("scoring", 5, 5)]
 
 
 def test_what_was_evaluated_before_a_failure_is_kept(predictor, fake_evaluator, tmp_path):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas.cli.options import AsJson, Resume, RunPath, Seed, Spread
-from hwnas.cli.output import Display, print_json, print_table, print_text, say
+from hwnas.cli.output import Display, print_json, print_table, print_text
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.pipeline.config.run import RunConfig
+
+logger = logging.getLogger(__name__)
 
 SpaceName = Annotated[str, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")]
 Threads = Annotated[
@@ -90,9 +93,9 @@ def profile(
             "--likes goes with all operations of a space: give no --ops that leaves some out"
         )
     cache = ConversionCache()
-    with Display() as display:
-        table = measure(plan, out, resume=resume, cache=cache, progress=display)
-    say(
+    with Display():
+        table = measure(plan, out, resume=resume, cache=cache)
+    logger.info(
         f"models made: {cache.made['fp32']} fp32, {cache.made['int8']} int8; all others were in "
         f"{cache.root}"
     )
@@ -104,7 +107,7 @@ def profile(
         ]
     )
     if slowed:
-        say(slowed)
+        logger.warning(slowed)
     if as_json:
         print_json(summary(table, out))
         return
@@ -173,7 +176,7 @@ def retrain(
         raise UsageError("--init-arch says whose the file of --init is: give --init, too")
     if data_root is not None and data is None:
         raise UsageError("--data-root is where the set of --data lies: give --data, too")
-    with Display() as display:
+    with Display():
         found = retrain_run(
             run,
             top=top,
@@ -183,8 +186,6 @@ def retrain(
             init_arch=init_arch,
             data=data,
             data_root=data_root,
-            progress=display,
-            say=say,
         )
     if as_json:
         print_json(found)
@@ -245,11 +246,9 @@ def export(
         raise UsageError("--weights-of says whose the file of --weights is: give --weights, too")
     wanted = tuple(formats.split(","))
     precisions = None if precision is None else tuple(precision.split(","))
-    with Display() as display:
+    with Display():
         if run is not None:
-            found = export_run(
-                run, formats=wanted, precisions=precisions, progress=display, say=say
-            )
+            found = export_run(run, formats=wanted, precisions=precisions)
         else:
             assert arch is not None
             found = export_arch(
@@ -307,7 +306,7 @@ def bench(
     from hwnas.pipeline.commands.runs import bench_run
     from hwnas.pipeline.commands.single import bench_models
 
-    with Display() as display:
+    with Display():
         if len(models) == 1 and Path(models[0]).is_dir():
             given = (device, runtime, threads, affinity, rounds, spread, lut)
             if any(option is not None for option in given):
@@ -316,7 +315,7 @@ def bench(
                     "--runtime, --threads, --affinity, --rounds, --spread or "
                     "--lut"
                 )
-            found = bench_run(Path(models[0]), progress=display, say=say)
+            found = bench_run(Path(models[0]))
         else:
             found = bench_models(
                 [Path(m) for m in models],
@@ -327,8 +326,6 @@ def bench(
                 rounds=rounds,
                 spread_s=spread or 0.0,
                 lut=lut,
-                progress=display,
-                say=say,
             )
     if as_json:
         print_json(found)
@@ -378,10 +375,10 @@ def _report_cross(runs: list[Path], out: Path | None, as_json: bool) -> None:
     from hwnas.pipeline.commands.runs import cross_runs
     from hwnas.report.cross import page, rows_of
 
-    matrix = cross_runs(runs, say=say)
+    matrix = cross_runs(runs)
     if out is not None:
         write_whole(out, page(matrix))
-        say(f"written: {out}")
+        logger.info(f"written: {out}")
     if as_json:
         print_json(matrix.to_json())
     else:
@@ -424,8 +421,8 @@ def run(
     if confidence is not None:
         wanted = with_confidence(wanted, confidence)
     folder = out or Path("runs") / (config.stem if config is not None else str(preset))
-    with Display() as display:
-        found = whole_run(wanted, folder, resume=resume, progress=display, say=say)
+    with Display():
+        found = whole_run(wanted, folder, resume=resume)
     if as_json:
         print_json(found)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.options import PredictorOption, Spread
-from hwnas.cli.output import Display, guarded, print_json, print_table, print_text, say
+from hwnas.cli.output import Display, guarded, print_json, print_table, print_text
 from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
     from hwnas.search.problem.audit import Audit
+
+logger = logging.getLogger(__name__)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SpaceName = Annotated[str, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")]
@@ -39,7 +42,9 @@ def devices(as_json: AsJson = False) -> None:
         for d in found
     ]
     print_table(["device", "transport", "runtimes", "state", "description"], rows)
-    say(f"Device files: {devices_folder()}; copy one and give its path for a device of your own.")
+    logger.info(
+        f"Device files: {devices_folder()}; copy one and give its path for a device of your own."
+    )
 
 
 spaces_app = typer.Typer(
@@ -128,7 +133,7 @@ def audit(
     if not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
     name = predictor_name(predictor)
-    model = predictor_of(load_space(space), load_tables(lut), say, name)
+    model = predictor_of(load_space(space), load_tables(lut), name)
     limit = Limit("latency_ms", budget_ms, str(lut))
     limited = LimitedSpace(model.space, (limit,), {str(lut): model})
     found = audit_space(limited)
@@ -303,10 +308,8 @@ def lut_check(
     """Time a few networks of a table again: does it still hold? Exit 1 if not."""
     from hwnas.cli.commands.tables import check_file, state_text
 
-    with Display() as display:
-        found, out = check_file(
-            file, device, space, anchors, display, spread_s=spread or 0.0, update=update
-        )
+    with Display():
+        found, out = check_file(file, device, space, anchors, spread_s=spread or 0.0, update=update)
     if as_json:
         print_json({**found.to_json(), "updated": str(out) if out else None})
     else:

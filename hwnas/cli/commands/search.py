@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.options import AsJson, PredictorOption, Resume, RunPath, Seed
-from hwnas.cli.output import Display, print_json, print_text, say
+from hwnas.cli.output import Display, print_json, print_text
 from hwnas.errors import HwnasError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -249,8 +249,8 @@ def search(
                 "torch_device": torch_device,
             }
         )
-    with Display() as display:
-        found = search_run(wanted, out, resume=resume, progress=display, say=say)
+    with Display():
+        found = search_run(wanted, out, resume=resume)
     if as_json:
         print_json(found)
     else:
@@ -308,8 +308,8 @@ def evaluate(
 
     from hwnas.pipeline.commands.evaluate import evaluate_run
 
-    with Display() as display:
-        records = evaluate_run(run, archs, progress=display, say=say)
+    with Display():
+        records = evaluate_run(run, archs)
     for record in records:
         if as_json:
             print_text(json.dumps(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from hwnas.cli.output import print_json, print_table, print_text, say
+from hwnas.cli.output import print_json, print_table, print_text
 from hwnas.device.measurement import Measurement
-from hwnas.device.rounds import Progress
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.lut.calibration import describe
 from hwnas.latency.models import model_name
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hwnas.latency.drift.check import TableCheck
     from hwnas.latency.lut.breakdown import Breakdown
 
+logger = logging.getLogger(__name__)
+
 
 def predict_file(
     space: str, lut: Path, archs: Path, name: str, *, force: bool, as_json: bool
@@ -39,7 +41,7 @@ def predict_file(
     tables = load_tables(lut)
     if not force:
         require_plausible(tables, str(lut))
-    predictor = predictor_of(load_space(space), tables, say, name)
+    predictor = predictor_of(load_space(space), tables, name)
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)
@@ -80,7 +82,7 @@ def show_table(
     """
     tables = load_tables(file)
     for problem in problems_of(tables):
-        say(f"warning: {file}: {problem}")
+        logger.warning(f"{file}: {problem}")
     if as_json:
         shown = [_table_json(table, hot=hot) for table in parts(tables)]
         content = (
@@ -117,7 +119,7 @@ def _breakdown_of(tables: Tables, space: str | None, arch: Path | None) -> Break
 
 def _print_breakdown(found: Breakdown | None) -> None:
     if found is None:
-        say("Next: --space NAME (or --arch FILE) says where the time of its networks goes")
+        logger.info("Next: --space NAME (or --arch FILE) says where the time of its networks goes")
         return
     print_text(
         f"where the time of {found.num_networks} network(s) of {found.space} goes "
@@ -323,7 +325,6 @@ def check_file(
     device: str,
     space: str | None,
     anchors: int,
-    progress: Progress,
     *,
     spread_s: float = 0.0,
     update: bool,
@@ -352,7 +353,6 @@ def check_file(
             runner,
             num_anchors=anchors,
             spread_s=spread_s,
-            progress=progress,
         )
     if not update:
         return found, None

@@ -19,10 +19,11 @@ import numpy as np
 from hwnas.arch import Arch
 from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement, disturbance, summarise
-from hwnas.device.rounds import Progress, no_progress, timed_in_rounds
+from hwnas.device.rounds import timed_in_rounds
 from hwnas.device.runner import LocalRunner, Target
 from hwnas.errors import InputError
 from hwnas.export.convert.cache import ConversionCache
+from hwnas.io.progress import report
 from hwnas.latency.drift.model import Anchor, Drift, fit_drift
 from hwnas.latency.profile.profiler import network_conversion, network_model_id
 from hwnas.latency.table.scoped import Tables
@@ -202,7 +203,6 @@ def check_table(
     num_anchors: int = ANCHORS,
     spread_s: float = 0.0,
     cache: ConversionCache | None = None,
-    progress: Progress = no_progress,
 ) -> TableCheck:
     """Time the anchors again, by the table's protocol, over ``spread_s`` seconds or longer.
 
@@ -226,7 +226,6 @@ def check_table(
         protocol.rounds,
         protocol,
         stage="anchors",
-        progress=progress,
     )
     now = {name: summarise(runs[name], protocol.loads) for name in records}
     return TableCheck(
@@ -260,7 +259,6 @@ def interleaved(
     *,
     stage: str,
     flushed: Collection[str] = (),
-    progress: Progress = no_progress,
 ) -> Mapping[str, list[list[float]]]:
     """Visit loaded models in interleaved rounds, in memory; return ``runs[name][round]`` in ms.
 
@@ -278,5 +276,5 @@ def interleaved(
                     flush_mb=protocol.flush_mb if name in flushed else 0.0,
                 )
             )
-            progress(stage, number * len(names) + place + 1, rounds * len(names))
+            report(stage, number * len(names) + place + 1, rounds * len(names))
     return runs

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwnas.device.measurement import Measurement
-from hwnas.device.rounds import Progress, SampleLog, visit_in_rounds
+from hwnas.device.rounds import SampleLog, visit_in_rounds
 from hwnas.device.runner import LocalRunner, Target, open_runner
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.convert.cache import ConversionCache
@@ -65,7 +65,7 @@ class MissingHeads:
         with self._runner():
             pass
 
-    def measured(self, samples: Path, cache: ConversionCache, progress: Progress) -> Tables:
+    def measured(self, samples: Path, cache: ConversionCache) -> Tables:
         """Return the tables with the heads, measured by the target's protocol.
 
         Raw visits go to ``samples``. The calibration of ``like`` becomes that of the space, too.
@@ -78,7 +78,7 @@ class MissingHeads:
         with self._runner() as (runner, header):
             log = SampleLog(samples, header.target())
             try:
-                found = _measured(heads, self.target, log, runner, cache, progress)
+                found = _measured(heads, self.target, log, runner, cache)
             finally:
                 log.close()
         added = tuple(
@@ -118,7 +118,6 @@ def _measured(
     log: SampleLog,
     runner: LocalRunner,
     cache: ConversionCache,
-    progress: Progress,
 ) -> dict[OpSpec, Measurement]:
     conversions = {op_id(op): conversion_of((op,), target) for op in heads}
     paths = cache.fill(list(conversions.values()))
@@ -132,7 +131,6 @@ def _measured(
         seed=0,
         stage="timing heads",
         flushed=conversions,
-        progress=progress,
     )
     return {op: log.measurement(op_id(op), protocol) for op in heads}
 

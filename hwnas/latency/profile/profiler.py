@@ -24,11 +24,12 @@ from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
 from hwnas.device.device import LAYOUT, MODEL_FORMAT
 from hwnas.device.measurement import Measurement
-from hwnas.device.rounds import Progress, SampleLog, no_progress, replicas_of, visit_in_rounds
+from hwnas.device.rounds import SampleLog, replicas_of, visit_in_rounds
 from hwnas.device.runner import LocalRunner, Target, open_runner
 from hwnas.errors import InputError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, InitWeights
+from hwnas.io.progress import report
 from hwnas.latency.lut.accuracy import Floats, validation_report
 from hwnas.latency.lut.calibration import fit_calibration, predicted_ms
 from hwnas.latency.lut.op_groups import terms_of
@@ -126,7 +127,6 @@ def profile(
     *,
     resume: bool = False,
     cache: ConversionCache | None = None,
-    progress: Progress = no_progress,
 ) -> LatencyTable:
     """Measure ``plan`` and write the table to ``out``, raw visits to ``out + .samples.jsonl``.
 
@@ -152,7 +152,7 @@ def profile(
             _require_same_target(header, earlier, out)
         log = SampleLog(samples, header.target())
         try:
-            session = _Session(plan, runner, log, cache or ConversionCache(), progress)
+            session = _Session(plan, runner, log, cache or ConversionCache())
             table = session.measure(header, earlier)
         finally:
             log.close()
@@ -206,7 +206,6 @@ class _Session:
     runner: LocalRunner
     log: SampleLog
     cache: ConversionCache
-    progress: Progress
 
     def measure(self, header: TableHeader, earlier: LatencyTable | None) -> LatencyTable:
         """Convert, visit and summarise everything of the plan."""
@@ -308,7 +307,7 @@ class _Session:
         def count(_: Conversion) -> None:
             nonlocal done
             done += 1
-            self.progress("converting", done, len(wanted))
+            report("converting", done, len(wanted))
 
         paths = self.cache.fill(list(wanted.values()), on_done=count)
         return {name: paths[conversion] for name, conversion in wanted.items()}
@@ -331,7 +330,6 @@ class _Session:
             stage=stage,
             copies=copies,
             flushed=ops,
-            progress=self.progress,
         )
 
     def _earlier_roles(self, earlier: LatencyTable | None) -> list[Role]:

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from hwnas.arch import Arch
-from hwnas.device.rounds import Progress, no_progress
 from hwnas.errors import InputError, UsageError
 from hwnas.executor.local import TaskError
-from hwnas.pipeline.opening import Say, reopen, silent
+from hwnas.io.progress import report
+from hwnas.pipeline.opening import reopen
 from hwnas.pipeline.stages.evaluators import saved_evaluator
 from hwnas.protocols import Evaluation
 from hwnas.space.archfile import read_archs
@@ -20,9 +20,7 @@ from hwnas.space.catalogue import load_space
 from hwnas.train.engine import DivergedError
 
 
-def evaluate_run(
-    path: Path, archs: Path, *, progress: Progress = no_progress, say: Say = silent
-) -> list[dict[str, Any]]:
+def evaluate_run(path: Path, archs: Path) -> list[dict[str, Any]]:
     """Score architectures as a run's search scores them; return a record per line of the file.
 
     A run that searched by a supernet scores by its shared weights (of several budgets, by the first
@@ -31,7 +29,7 @@ def evaluate_run(
     the same space at another width or number of classes. A line that is no architecture, or whose
     evaluation fails, gets a record with ``error``.
     """
-    run = reopen(path, progress=progress, say=say)
+    run = reopen(path)
     listed = read_archs(archs, run.space, names=_spellings(archs, run.space.name))
     by_supernet = run.config.search.evaluator == "supernet"
     if by_supernet and not run.folder.file("result.json").is_file():
@@ -66,7 +64,7 @@ def evaluate_run(
     try:
         for done, (place, found) in enumerate(evaluator.evaluate([scored[p] for p in wanted]), 1):
             records[int(listed.rows[wanted[place]])] |= _scored(found)
-            progress("evaluating", done, len(wanted))
+            report("evaluating", done, len(wanted))
     except (TaskError, DivergedError) as error:  # the lines that are done are not lost
         for place in wanted:
             record = records[int(listed.rows[place])]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hwnas.device.rounds import Progress, no_progress
 from hwnas.errors import UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.io.journal import read_json
@@ -15,10 +15,8 @@ from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Run
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.opening import (
-    Say,
     begin,
     reopen,
-    silent,
     with_trained_data,
     with_training_data,
 )
@@ -32,17 +30,17 @@ from hwnas.report.cross import Matrix, cross
 from hwnas.report.page import write_report
 from hwnas.space.catalogue import load_space
 
+logger = logging.getLogger(__name__)
+
 
 def search_run(
     config: RunConfig,
     out: Path,
     *,
     resume: bool = False,
-    progress: Progress = no_progress,
-    say: Say = silent,
 ) -> dict[str, Any]:
     """Search by ``config`` into the run folder ``out``; return result.json."""
-    run = begin(config, out, resume=resume, benches=False, progress=progress, say=say)
+    run = begin(config, out, resume=resume, benches=False)
     stages.search(run)
     result: dict[str, Any] = read_json(run.folder.file("result.json"))
     return result
@@ -58,8 +56,6 @@ def retrain_run(
     init_arch: str | None = None,
     data: str | None = None,
     data_root: Path | None = None,
-    progress: Progress = no_progress,
-    say: Say = silent,
 ) -> dict[str, Any]:
     """Train a run's finalists, from scratch or from published weights; return retrained.json.
 
@@ -70,7 +66,7 @@ def retrain_run(
         UsageError: there are no images, or the space has no such published weights.
         InputError: ``init`` is not a file of such weights; lists all differences.
     """
-    run = reopen(path, progress=progress, say=say)
+    run = reopen(path)
     changed = _retrain_options(
         run.config.retrain,
         epochs,
@@ -84,10 +80,10 @@ def retrain_run(
         },
     )
     config = run.config.model_copy(update={"retrain": changed})
-    run = with_training_data(Run(run.folder, config, progress, say))
+    run = with_training_data(Run(run.folder, config))
     _say_other_head(run)
     if not retraining.retrain(run):
-        say(f"{path} holds retrained.json already: nothing to do")
+        logger.info(f"{path} holds retrained.json already: nothing to do")
     found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
     return found
 
@@ -127,7 +123,7 @@ def _say_other_head(run: Run) -> None:
     """Say where the trained networks have other classes than those of the predictions."""
     run.require_data()
     if run.space.name != run.as_searched.space.name:
-        run.say(
+        logger.info(
             f"latencies were predicted for {run.as_searched.space.name}; what is trained, "
             f"exported and measured is {run.space.name}"
         )
@@ -138,20 +134,18 @@ def export_run(
     *,
     formats: Sequence[str],
     precisions: Sequence[str] | None = None,
-    progress: Progress = no_progress,
-    say: Say = silent,
 ) -> dict[str, Any]:
     """Export a run's trained finalists; return their model files and parity.
 
     ``precisions`` None: fp32, and those of the run's targets.
     """
-    run = with_trained_data(reopen(path, progress=progress, say=say))
+    run = with_trained_data(reopen(path))
     changes: dict[str, Any] = {"formats": formats_of(formats)}
     if precisions is not None:
         changes["precisions"] = tuple(precision_of(name) for name in precisions)
     config = run.config.model_copy(update=changes)
-    if not stages.export(Run(run.folder, config, progress, say)):
-        say(f"{path} holds export/index.json already: nothing to do")
+    if not stages.export(Run(run.folder, config)):
+        logger.info(f"{path} holds export/index.json already: nothing to do")
     index = run.folder.read("export/index.json", stages.EXPORTED)
     return {
         "models": [
@@ -162,17 +156,17 @@ def export_run(
     }
 
 
-def bench_run(path: Path, *, progress: Progress = no_progress, say: Say = silent) -> dict[str, Any]:
+def bench_run(path: Path) -> dict[str, Any]:
     """Measure a run's finalists and shelf models, choose the winner; return the bench file."""
-    run = with_trained_data(reopen(path, progress=progress, say=say))
+    run = with_trained_data(reopen(path))
     if not benching.bench_finalists(run):
-        say(f"{path} holds its bench file already: nothing to measure")
+        logger.info(f"{path} holds its bench file already: nothing to measure")
     verdict.choose_winner(run)
     found: dict[str, Any] = read_json(run.folder.file(benching.bench_file(run.target(0))))
     return found
 
 
-def cross_runs(paths: Sequence[Path], *, say: Say = silent) -> Matrix:
+def cross_runs(paths: Sequence[Path]) -> Matrix:
     """Return the network of each run on the device of each run.
 
     Raises:
@@ -185,9 +179,9 @@ def cross_runs(paths: Sequence[Path], *, say: Say = silent) -> Matrix:
         # a user's own space is named by its file, which the configuration holds
         if "@" not in name:
             return load_space(name)
-        return Run(folders[path], folders[path].config(), no_progress, say).space
+        return Run(folders[path], folders[path].config()).space
 
-    return cross(paths, load, lambda space, table: predictor_of(space, table, say).predict_arch_ms)
+    return cross(paths, load, lambda space, table: predictor_of(space, table).predict_arch_ms)
 
 
 def whole_run(
@@ -195,11 +189,9 @@ def whole_run(
     out: Path,
     *,
     resume: bool = False,
-    progress: Progress = no_progress,
-    say: Say = silent,
 ) -> dict[str, Any]:
     """Carry out every stage that is missing; return the winner and the report's path."""
-    run = begin(config, out, resume=resume, benches=True, progress=progress, say=say)
+    run = begin(config, out, resume=resume, benches=True)
     stages.search(run)
     run = with_trained_data(with_training_data(run))
     _say_other_head(run)

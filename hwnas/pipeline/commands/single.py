@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 
 from hwnas.device.benchmark import bench, check_models
 from hwnas.device.device import MODEL_FORMAT, load_device
-from hwnas.device.rounds import Progress, no_progress
 from hwnas.device.runner import Target, make_target, open_runner
 from hwnas.errors import InputError, UsageError
 from hwnas.export.bundle import write_bundle
@@ -23,13 +23,14 @@ from hwnas.export.verify.session import file_precision
 from hwnas.latency.table.scoped import load_tables
 from hwnas.nn.build import build
 from hwnas.nn.pretrained import load_reference
-from hwnas.pipeline.opening import Say, silent
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.pipeline.stages.search_export import PARITY_IMAGES
 from hwnas.rng import stream
 from hwnas.space.archfile import read_arch
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import load_weights, read_tensors, save_weights
+
+logger = logging.getLogger(__name__)
 
 
 def export_arch(
@@ -113,8 +114,6 @@ def bench_models(
     rounds: int | None = None,
     spread_s: float = 0.0,
     lut: Path | None = None,
-    progress: Progress = no_progress,
-    say: Say = silent,
 ) -> dict[str, Any]:
     """Measure model files; predicted beside where an arch.json lies beside and a table is given."""
     target = make_target(
@@ -129,11 +128,11 @@ def bench_models(
             + ", ".join(f"{path} {found}" for path, found in precisions.items())
         )
     target = replace(target, precision=precisions[models[0]])
-    predicted = _predictions(models, lut, target, say) if lut else {}
+    predicted = _predictions(models, lut, target) if lut else {}
     with open_runner(target) as runner:
-        found = bench(names, target, runner, rounds=rounds, spread_s=spread_s, progress=progress)
+        found = bench(names, target, runner, rounds=rounds, spread_s=spread_s)
     if found.disturbance:
-        say(found.disturbance)
+        logger.warning(found.disturbance)
     rows = [
         {
             "name": model.name,
@@ -168,7 +167,7 @@ def _runtime_of(models: Sequence[Path]) -> str:
     )
 
 
-def _predictions(models: Sequence[Path], lut: Path, target: Target, say: Say) -> dict[Path, float]:
+def _predictions(models: Sequence[Path], lut: Path, target: Target) -> dict[Path, float]:
     """Return the predicted ms of each model with an arch.json beside it.
 
     Raises:
@@ -189,7 +188,7 @@ def _predictions(models: Sequence[Path], lut: Path, target: Target, say: Say) ->
         if description.is_file():
             value = read_arch(description)
             space = load_space(value["space"])
-            predictor = predictor_of(space, table, say)
+            predictor = predictor_of(space, table)
             predicted[model] = predictor.predict_arch_ms(space.arch(value["choices"]))
     return predicted
 

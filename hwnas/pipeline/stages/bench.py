@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ from hwnas.device.runner import LocalRunner, Target, open_runner
 from hwnas.export.bundle import file_key, file_name
 from hwnas.export.convert.conversion import Conversion, FileWeights
 from hwnas.export.formats import PRECISIONS
+from hwnas.io.progress import report
 from hwnas.latency.drift.check import arch_of, sentinels_of
 from hwnas.latency.drift.conformal import ValidationSchema
 from hwnas.latency.profile.profiler import network_conversion
@@ -29,6 +31,8 @@ from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
 from hwnas.train.recipe import Recipe
 from hwnas.train.task import TrainOutcome, TrainTask
+
+logger = logging.getLogger(__name__)
 
 MAX_SESSIONS = 3
 TOLERATED_DRIFT = 0.05
@@ -86,7 +90,7 @@ def _scale_shelf(
     run: Run, first: Mapping[str, Any], budget_ms: float, target: Target, runner: LocalRunner
 ) -> list[Baseline]:
     names = run.config.bench.shelf
-    run.progress("scaling shelf models", 0, len(names))
+    report("scaling shelf models", 0, len(names))
     layers = run.space.layers(run.arch(first["arch"]))
     shelf = scale_to_budget(
         names,
@@ -98,7 +102,7 @@ def _scale_shelf(
         runner=runner,
         cache=run.cache,
     )
-    run.progress("scaling shelf models", len(names), len(names))
+    report("scaling shelf models", len(names), len(names))
     return shelf
 
 
@@ -148,9 +152,9 @@ def _model_files(
             )
     for model in shelf:
         conversions[model.name] = _trained(run, model.layers, model.network_id, target)
-    run.progress("converting shelf models", 0, 1)
+    report("converting shelf models", 0, 1)
     converted = run.cache.fill(list(conversions.values()))
-    run.progress("converting shelf models", 1, 1)
+    report("converting shelf models", 1, 1)
     return files | {name: converted[conversion] for name, conversion in conversions.items()}
 
 
@@ -226,13 +230,13 @@ def _sessions(
         }
     sessions: list[BenchResult] = []
     while True:
-        sessions.append(bench(models, target, runner, anchors=anchors, progress=run.progress))
+        sessions.append(bench(models, target, runner, anchors=anchors))
         if sessions[-1].disturbance:
-            run.say(sessions[-1].disturbance)
+            logger.warning(sessions[-1].disturbance)
         drift = sessions[-1].drift
         if drift is None or abs(drift - 1) <= TOLERATED_DRIFT or len(sessions) == MAX_SESSIONS:
             return sessions
-        run.say(
+        logger.info(
             f"the device is at x{drift:.3f} of its latencies when profiled (by the table's "
             "sentinels): measuring again"
         )

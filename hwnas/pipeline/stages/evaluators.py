@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from hwnas.search.predictors.fitted import load_fitted_predictor
 from hwnas.search.predictors.ofa import load_ofa_predictor
 from hwnas.search.problem.warm_start import KNOWN
 from hwnas.search.records import evaluation_of
+
+logger = logging.getLogger(__name__)
 
 
 def search_evaluator(run: Run, journal: Journal) -> Evaluator:
@@ -127,7 +130,7 @@ def code_evaluator(run: Run) -> CodeEvaluator:
         return TableScores(path, run.space)
     if path.suffix == ".json":
         fitted = load_fitted_predictor(path, run.space)
-        run.say(
+        logger.info(
             f"{path.name}: fitted to {len(fitted.codes)} networks, Kendall tau "
             f"{fitted.kendall_tau:.2f} by cross-validation"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from hwnas.space.catalogue import load_space, with_params
 from hwnas.train.checkpoint import read_tensors, save_tensors, save_weights
 from hwnas.train.ofa_weights import load_ofa_supernet, num_classes
 from hwnas.train.published_supernet import begin_with
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 
@@ -64,7 +67,7 @@ def published_weights(
             "more, or data of the weights' classes"
         )
     if replaced:
-        run.say(
+        logger.info(
             f"{init.path} has {classes} classes, the data {run.space.num_classes}: the "
             "classifier is trained from scratch"
         )
@@ -72,13 +75,15 @@ def published_weights(
     for network_id, value in archs.items():
         state = share(run.arch(value))
         if state is None:
-            run.say(f"{value_id(run, value)} is not {init.arch}: it is trained from scratch")
+            logger.info(f"{value_id(run, value)} is not {init.arch}: it is trained from scratch")
             continue
         if replaced:
             *_, weight, bias = state
             del state[weight], state[bias]
         if init.arch is not None:
-            run.say(f"{value_id(run, value)} is {init.arch}: {len(state)} tensors from {init.path}")
+            logger.info(
+                f"{value_id(run, value)} is {init.arch}: {len(state)} tensors from {init.path}"
+            )
         found[network_id] = _kept(run, init, network_id, state)
     if not found or (whole and len(found) < len(archs)):
         raise UsageError(
@@ -119,7 +124,7 @@ def supernet_start(run: Run) -> Path | None:
             f"{run.folder.path} was begun with another file than {init.path}. Next: "
             "give the same file again, or search into another folder"
         )
-    run.say(
+    logger.info(
         f"{init.path.name} fills {known['num_filled']} of "
         f"{known['num_filled'] + known['num_drawn']} tensors of the supernet, "
         f"{known['share']:.1%} of its values; {listing} lists them"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import UsageError
+from hwnas.io.progress import report
 from hwnas.pipeline.context import Run
 from hwnas.pipeline.stages.published import Init, published_weights
 from hwnas.pipeline.stages.search_export import SEARCHED, Content
@@ -202,10 +203,10 @@ def check_beginning(run: Run, network_ids: Iterable[str], init: Init | None) -> 
 def train_networks(run: Run, tasks: Mapping[str, TrainTask], stage: str) -> dict[str, TrainOutcome]:
     """Return the outcomes of these trainings, several at a time."""
     outcomes: dict[str, TrainOutcome] = {}
-    run.progress(stage, 0, len(tasks))
+    report(stage, 0, len(tasks))
     for key, outcome in train_all(tasks, workers=run.config.workers):
         outcomes[key] = outcome
-        run.progress(stage, len(outcomes), len(tasks))
+        report(stage, len(outcomes), len(tasks))
     return outcomes
 
 

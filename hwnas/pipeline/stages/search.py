@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.io.journal import Journal, write_whole
+from hwnas.io.progress import report
 from hwnas.nn.supernet import Supernet
 from hwnas.pipeline.config.search import GatesConfig
 from hwnas.pipeline.context import Run
@@ -36,6 +37,8 @@ from hwnas.search.strategies.combined_moves import CombinedMoves
 from hwnas.train.checkpoint import save_weights
 from hwnas.train.engine import EpochReport, TrainResult, fit
 from hwnas.train.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 Cost = dict[str, float]
@@ -80,7 +83,7 @@ def run_search(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
             raise HwnasError(
                 f"{text}. Next: another evaluator, its settings or its file, into another folder"
             )
-        run.say(text)
+        logger.warning(text)
     return found
 
 
@@ -229,9 +232,7 @@ def _evaluate(
     batch: int | None = None,
 ) -> list[Record]:
     stage = "evaluating" + (f" for budget {place + 1}" if places > 1 else "")
-    loop = SearchLoop(
-        run.space, run.predictors[0], evaluator, journal, partial(run.progress, stage)
-    )
+    loop = SearchLoop(run.space, run.predictors[0], evaluator, journal, stage)
     return loop.run(searcher, count, batch=batch or count, first_index=first_index)
 
 
@@ -259,11 +260,11 @@ def _train_copies(run: Run) -> Cost:
         )
         for number in range(config.copies)
     }
-    run.progress("training supernets", 0, len(tasks))
+    report("training supernets", 0, len(tasks))
     outcomes = {}
     for key, outcome in train_supernets(tasks, workers=run.config.workers):
         outcomes[int(key)] = outcome
-        run.progress("training supernets", len(outcomes), len(tasks))
+        report("training supernets", len(outcomes), len(tasks))
     with run.folder.journal() as journal:
         written = {r["number"] for r in journal.records() if r.get("event") == "supernet"}
         for number, outcome in sorted(outcomes.items()):
@@ -332,7 +333,7 @@ def _fit(
 ) -> TrainResult:
     """Train with a checkpoint and the journal; a training that was finished is only read back."""
     state, weights = run.folder.supernet_state(number), run.folder.supernet(number)
-    run.progress(name, 0, recipe.epochs)
+    report(name, 0, recipe.epochs)
     with run.folder.journal() as journal:
         written = {
             (r["number"], r["epoch"])
@@ -340,17 +341,17 @@ def _fit(
             if r.get("event") == "supernet_epoch"
         }
 
-        def note(report: EpochReport) -> None:
-            run.progress(name, report.epoch, recipe.epochs)
-            if (number, report.epoch) not in written:
+        def note(epoch: EpochReport) -> None:
+            report(name, epoch.epoch, recipe.epochs)
+            if (number, epoch.epoch) not in written:
                 journal.append(
                     {
                         "event": "supernet_epoch",
                         "number": number,
-                        "epoch": report.epoch,
-                        "loss": report.loss,
-                        "lr": report.lr,
-                        **report.record,
+                        "epoch": epoch.epoch,
+                        "loss": epoch.loss,
+                        "lr": epoch.lr,
+                        **epoch.record,
                     }
                 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from hwnas.data import Dataset
 from hwnas.export.bundle import write_bundle
 from hwnas.io.journal import write_json
+from hwnas.io.progress import report
 from hwnas.nn.build import build
 from hwnas.pipeline.context import Run
 from hwnas.pipeline.stages.quantised import calibration_data, file_score
@@ -28,6 +30,8 @@ from hwnas.search.result import (
     total_cost,
 )
 from hwnas.train.checkpoint import load_weights
+
+logger = logging.getLogger(__name__)
 
 PARITY_IMAGES = 64
 
@@ -50,7 +54,7 @@ def search(run: Run) -> bool:
         searched = [run.searched(limits) for limits in asked]
         run.check_limits()  # an impossible limit ends the run before any work
         for restriction in searched[0].restricted:
-            run.say(f"not used: {restriction}")
+            logger.info(f"not used: {restriction}")
         outcome = run_search(run, searched)
         records = [record for found in outcome.records for record in found]
         answers, lists = [], []
@@ -118,7 +122,7 @@ def fit_accuracies(run: Run, records: Sequence[Mapping[str, Any]]) -> None:
         run.space, [run.arch(record["arch"]) for record in good], top1, seed=run.config.seed
     )
     fitted.save(run.folder.file("predictor.json"))
-    run.say(
+    logger.info(
         f"predictor.json: fitted to {len(fitted.codes)} networks, Kendall tau "
         f"{fitted.kendall_tau:.2f} by cross-validation"
     )
@@ -136,9 +140,9 @@ def export(run: Run) -> bool:
     def work() -> Content:
         exported = []
         for place, row in enumerate(rows):
-            run.progress("exporting", place, len(rows))
+            report("exporting", place, len(rows))
             exported.append(_export_one(run, row))
-        run.progress("exporting", len(rows), len(rows))
+        report("exporting", len(rows), len(rows))
         return {"schema": 1, "networks": exported}, {}
 
     return run.folder.stage("export", "export/index.json", work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from hwnas.search.strategies.population import ArchSearcher
 from hwnas.search.strategies.random_search import RandomSearch
 from hwnas.search.strategies.rl import PolicySearch, PolicySettings
 from hwnas.search.strategies.surrogate import Surrogate
+
+logger = logging.getLogger(__name__)
 
 BATCH = 10  # networks that a strategy which learns asks for at a time, at most
 MIN_BATCHES = 4  # a short search learns at least this often
@@ -123,5 +126,5 @@ def _start(run: Run, limited: LimitedSpace, feasible: AdditiveFeasible) -> Codes
         return None
     start = start_from(feasible, seed_archs(run.space, given), limited.limits)
     for name, reason in start.refused.items():
-        run.say(f"not started from: {name} {reason}")
+        logger.info(f"not started from: {name} {reason}")
     return start.codes

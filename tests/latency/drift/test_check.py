@@ -9,6 +9,7 @@ import pytest
 
 from hwnas.device.device import TimingProtocol
 from hwnas.errors import InputError
+from hwnas.io.progress import reporting
 from hwnas.latency.drift.check import (
     Sentinel,
     TableCheck,
@@ -233,9 +234,8 @@ def test_interleaved_visits_every_model_once_a_round_in_changing_order(fake_runn
     names = ["a", "b", "c", "d"]
     runner.loaded = dict.fromkeys(names)
     seen = []
-    runs = interleaved(
-        runner, names, 6, PROTOCOL, stage="s", progress=lambda *args: seen.append(args)
-    )
+    with reporting(lambda *args: seen.append(args)):
+        runs = interleaved(runner, names, 6, PROTOCOL, stage="s")
     rounds = [tuple(runner.calls[i : i + 4]) for i in range(0, 24, 4)]
     assert all(sorted(one) == names for one in rounds)
     assert len(set(rounds)) > 3

@@ -24,6 +24,7 @@ from hwnas.device.runner import LocalRunner, make_target
 from hwnas.errors import InputError, StorageError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.io.journal import Journal
+from hwnas.io.progress import reporting
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.lut.accuracy import errors
 from hwnas.latency.lut.calibration import fit_calibration
@@ -102,7 +103,8 @@ def profiled(plan, cache, tmp_path_factory):
     """One unbroken profile: its table as returned, its file, and the progress it reported."""
     out = tmp_path_factory.mktemp("profile") / "t.json"
     seen: list[tuple[str, int, int]] = []
-    table = profile(plan, out, cache=cache, progress=lambda *args: seen.append(args))
+    with reporting(lambda *args: seen.append(args)):
+        table = profile(plan, out, cache=cache)
     return table, out, seen
 
 

@@ -112,9 +112,9 @@ def test_a_run_that_is_there_is_left_alone(copied, make_config):
 
 
 def test_retrain_export_and_bench_say_when_there_is_nothing_to_do(copied, said):
-    assert verbs.retrain_run(copied, say=said.append)["finalists"]
-    assert verbs.export_run(copied, formats=("onnx",), say=said.append)["models"]
-    assert verbs.bench_run(copied, say=said.append)["rows"]
+    assert verbs.retrain_run(copied)["finalists"]
+    assert verbs.export_run(copied, formats=("onnx",))["models"]
+    assert verbs.bench_run(copied)["rows"]
     assert [text.split(" already")[0] for text in said] == [
         f"{copied} holds retrained.json",
         f"{copied} holds export/index.json",

@@ -149,8 +149,8 @@ def test_a_checkpoint_of_another_search_is_refused(gates, make_config, tmp_path)
     run, config = tmp_path / "run", make_config(search=GATES, space="tiny:stem_channels=12")
     (run / "checkpoints").mkdir(parents=True)
     shutil.copy(gates / "checkpoints/supernet-1.state", run / "checkpoints")
-    opened = Run(RunFolder(run), config, lambda *_: None, lambda _: None)
-    limited = Run(RunFolder(gates), make_config(search=GATES), lambda *_: None, lambda _: None)
+    opened = Run(RunFolder(run), config)
+    limited = Run(RunFolder(gates), make_config(search=GATES))
     with pytest.raises(InputError, match="network: the checkpoint has"):
         searching._train_gates(opened, limited.searched(limited.limits(0.08)), 0)
 

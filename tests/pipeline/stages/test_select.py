@@ -35,7 +35,7 @@ def measure_again(copied, make_config, open_run, monkeypatch, content):
         }
         sessions = []
 
-        def bench(models, target, runner, *, anchors, progress):
+        def bench(models, target, runner, *, anchors):
             drift = drifts[len(sessions)]
             sessions.append(drift)
             benched = []
