@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms import v2
 
 from hwnas.rng import stream
 
@@ -70,6 +69,8 @@ def epoch_views(seed: int, epoch: int, num_samples: int, magnitude: int = 0) -> 
 
 def randaugment(image: Tensor, magnitude: int, seed: int) -> Tensor:
     """Change one uint8 image (3, S, S) by two random operations (Cubuk et al., CVPRW 2020)."""
+    from torchvision.transforms import v2  # takes seconds to import
+
     # torchvision draws from torch's global generator, which must stay as it was
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

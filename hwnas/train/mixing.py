@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from hwnas.rng import derived_seed
 from hwnas.train.recipe import Recipe
@@ -20,13 +19,15 @@ def mixer(recipe: Recipe, num_classes: int, seed: int) -> Mixer | None:
     None where the recipe mixes nothing; with both, each step draws one of them. Mixup: Zhang et
     al., ICLR 2018; CutMix: Yun et al., ICCV 2019.
     """
+    if not (recipe.mixup or recipe.cutmix):
+        return None
+    from torchvision.transforms import v2  # takes seconds to import
+
     kinds: list[v2.Transform] = []
     if recipe.mixup:
         kinds.append(v2.MixUp(alpha=recipe.mixup, num_classes=num_classes))
     if recipe.cutmix:
         kinds.append(v2.CutMix(alpha=recipe.cutmix, num_classes=num_classes))
-    if not kinds:
-        return None
     choose = v2.RandomChoice(kinds)
 
     def mix(images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:

@@ -233,9 +233,6 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write ONNX and TFLite models whose outputs equal torch's, in int8 as nearly as is said."""
-    from hwnas.pipeline.commands.runs import export_run
-    from hwnas.pipeline.commands.single import export_arch
-
     if (run is None) == (arch is None):
         raise UsageError("hwnas export needs either --run or --arch")
     if run is not None and (space, weights, weights_of, out) != (None, None, None, None):
@@ -248,8 +245,12 @@ def export(
     precisions = None if precision is None else tuple(precision.split(","))
     with Display():
         if run is not None:
+            from hwnas.pipeline.commands.runs import export_run
+
             found = export_run(run, formats=wanted, precisions=precisions)
         else:
+            from hwnas.pipeline.commands.single import export_arch
+
             assert arch is not None
             found = export_arch(
                 arch,

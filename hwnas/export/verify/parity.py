@@ -17,6 +17,9 @@ from hwnas.export.formats import Layout
 from hwnas.export.quantize.float_ops import float_operations
 from hwnas.export.verify.session import Array, Session, open_session
 
+PARITY_IMAGES = 64
+"""How many images an exported model is compared with its network on."""
+
 PARITY_LIMIT_FP32 = 1e-4
 """The largest ``max_rel`` of an fp32 export: single precision through some hundred layers."""
 

@@ -19,12 +19,12 @@ from hwnas.export.bundle import write_bundle
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.export.quantize.calibration import NormalData
+from hwnas.export.verify.parity import PARITY_IMAGES
 from hwnas.export.verify.session import file_precision
 from hwnas.latency.table.scoped import load_tables
 from hwnas.nn.build import build
 from hwnas.nn.pretrained import load_reference
 from hwnas.pipeline.prediction import predictor_of
-from hwnas.pipeline.stages.search_export import PARITY_IMAGES
 from hwnas.rng import stream
 from hwnas.space.archfile import read_arch
 from hwnas.space.catalogue import load_space

@@ -12,6 +12,7 @@ import torch
 
 from hwnas.data import Dataset
 from hwnas.export.bundle import write_bundle
+from hwnas.export.verify.parity import PARITY_IMAGES
 from hwnas.io.journal import write_json
 from hwnas.io.progress import report
 from hwnas.nn.build import build
@@ -32,8 +33,6 @@ from hwnas.search.result import (
 from hwnas.train.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
-
-PARITY_IMAGES = 64
 
 # the commands that write a run's files; the folder follows
 SEARCHED = "hwnas search (as the run was begun) --resume --out"

@@ -8,6 +8,7 @@ import pytest
 
 from hwnas.data.dataset import Dataset
 from hwnas.errors import InputError, UsageError
+from hwnas.export.verify.parity import PARITY_IMAGES
 from hwnas.pipeline.commands.runs import retrain_run, search_run, whole_run
 from hwnas.pipeline.stages import bench as benching
 from hwnas.pipeline.stages import retrain as retraining
@@ -102,7 +103,7 @@ def test_every_retrained_finalist_is_exported_and_equals_torch(finished, content
         model = finished / "export" / network["arch_id"] / entry["file"]
         assert model.stat().st_size == entry["bytes"]
         assert entry["parity"]["max_rel"] < 1e-4
-        assert entry["parity"]["num_images"] == stages.PARITY_IMAGES
+        assert entry["parity"]["num_images"] == PARITY_IMAGES
 
 
 def test_several_budgets_have_an_answer_each(table, make_config, tmp_path, content):
