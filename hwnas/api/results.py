@@ -1,0 +1,189 @@
+"""What a search found: its trials, the best of them, the front, as text, HTML and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from hwnas.api.html import rows_html
+from hwnas.arch import Arch
+from hwnas.errors import HwnasError, UsageError
+from hwnas.search.pareto import non_dominated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwnas.api.spaces import Space
+
+Cell: TypeAlias = str | int | float | None
+SHOWN = 5  # finalists that a repr lists
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluated architecture.
+
+    ``score`` is what is maximised, None where the evaluation failed; then ``error`` says why.
+    ``metrics`` holds predicted latencies (``latency_ms``; of several devices
+    ``latency_ms@NAME``), ``macs`` and ``params``; ``values`` what the evaluation returned beside
+    the score, ``cost`` what it took (``wall_s``, ``core_s`` ...).
+    """
+
+    number: int
+    arch: Arch
+    network_id: str
+    score: float | None
+    metrics: Mapping[str, float]
+    values: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The predicted milliseconds on the first device; None where no latency is limited."""
+        return next((v for k, v in self.metrics.items() if k.startswith("latency_ms")), None)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the evaluation failed."""
+        return self.score is None
+
+    def row(self) -> dict[str, Cell]:
+        """Return the trial as one row of a table, its choices as columns."""
+        return {
+            "number": self.number,
+            "arch_id": self.arch.arch_id,
+            "score": self.score,
+            **self.metrics,
+            **self.values,
+            "error": self.error,
+            **self.arch.choices,
+        }
+
+    def __repr__(self) -> str:
+        what = f"failed: {self.error}" if self.score is None else f"score {self.score:.4g}"
+        metrics = "".join(f", {name} {value:.4g}" for name, value in self.metrics.items())
+        return f"Trial({self.number}, {self.arch.arch_id}, {what}{metrics})"
+
+
+def rank_key(trial: Trial) -> tuple[float, float, str]:
+    """Sort best first: higher score, then lower loss where there is one, then the network's id."""
+    assert trial.score is not None  # failed trials are not ranked
+    return -trial.score, trial.values.get("loss", 0.0), trial.network_id
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult:
+    """The outcome of a search: its ``trials`` in the order of evaluation, and the best of them.
+
+    Example:
+        >>> import hwnas
+        >>> space = hwnas.load_space("tiny")
+        >>> latency = hwnas.latency_model(space, "table.json")
+        >>> result = hwnas.search(space, {"latency_ms": (latency, 0.08)},
+        ...                       evaluate=lambda arch: float(space.macs([arch])[0]),
+        ...                       evaluations=40)
+        >>> result.best.latency_ms <= 0.08 and result.best == result.finalists[0]
+        True
+        >>> len(result.trials), len(result.front) >= 1
+        (40, True)
+    """
+
+    space: Space
+    limits: tuple[str, ...]
+    strategy: str
+    seed: int
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def finalists(self) -> tuple[Trial, ...]:
+        """The trials of distinct networks that did not fail, best first."""
+        distinct: dict[str, Trial] = {}
+        for trial in sorted((t for t in self.trials if not t.is_failed), key=rank_key):
+            distinct.setdefault(trial.network_id, trial)
+        return tuple(distinct.values())
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the highest score.
+
+        Raises:
+            HwnasError: no evaluation succeeded.
+        """
+        if not self.finalists:
+            raise HwnasError(
+                f"none of {len(self.trials)} evaluations succeeded, so there is no best network. "
+                "Next: result.failures holds their errors"
+            )
+        return self.finalists[0]
+
+    @cached_property
+    def front(self) -> tuple[Trial, ...]:
+        """The networks that no other one dominates in score and latency, fastest first.
+
+        Latency is that of the first device; MACs where no latency is limited.
+        """
+        if not self.finalists:
+            return ()
+        values = np.array([[cost_of(trial), -(trial.score or 0.0)] for trial in self.finalists])
+        kept = non_dominated(values)
+        return tuple(
+            sorted((t for t, on in zip(self.finalists, kept, strict=True) if on), key=cost_of)
+        )
+
+    @property
+    def failures(self) -> tuple[Trial, ...]:
+        """The trials whose evaluation failed."""
+        return tuple(trial for trial in self.trials if trial.is_failed)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the trials as a pandas frame: a row each, with metrics, values and choices.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UsageError(
+                "frame() needs pandas, which is not installed. Next: pip install pandas, or use "
+                "[trial.row() for trial in result.trials]"
+            ) from error
+        return pd.DataFrame([trial.row() for trial in self.trials])
+
+    def _title(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        limits = " and ".join(self.limits) or "no limit"
+        return (
+            f"{self.strategy} on {self.space.name}, seed {self.seed}, {limits}: "
+            f"{len(self.trials)} evaluations{failed}"
+        )
+
+    def _rows(self, trials: Sequence[Trial]) -> list[list[str]]:
+        return [
+            [
+                str(place),
+                trial.arch.arch_id,
+                f"{trial.score:.4g}",
+                *(f"{value:.4g}" for value in trial.metrics.values()),
+            ]
+            for place, trial in enumerate(trials, start=1)
+        ]
+
+    def __repr__(self) -> str:
+        shown = [f"  {trial!r}" for trial in self.finalists[:SHOWN]]
+        return "\n".join([f"SearchResult({self._title()})", *shown])
+
+    def _repr_html_(self) -> str:
+        metrics = list(self.trials[0].metrics) if self.trials else []
+        header = ["rank", "architecture", "score", *metrics]
+        return rows_html(self._title(), header, self._rows(self.finalists[:SHOWN]))
+
+
+def cost_of(trial: Trial) -> float:
+    """Return what a front trades score against: the first latency, or MACs without one."""
+    return trial.metrics["macs"] if trial.latency_ms is None else trial.latency_ms
