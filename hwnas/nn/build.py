@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hwnas.arch import Arch
-from hwnas.nn.cells import CELL_MODULES, WiredNetwork, check_wiring
+from hwnas.nn.cells import WiredNetwork, check_wiring
 from hwnas.nn.layers import ACTIVATION_MODULES, SqueezeExcite, conv_bn_act
-from hwnas.nn.mobile import MOBILE_MODULES
-from hwnas.ops import OpSpec
+from hwnas.ops import OPS, OpSpec
+from hwnas.plugins.registry import resolved
 from hwnas.protocols import SearchSpace, Wiring
 from hwnas.rng import derived_seed
 
@@ -90,21 +90,22 @@ class Head(nn.Module):
         return out
 
 
-MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
-    "conv": lambda spec: conv_bn_act(
+def make_conv(spec: OpSpec) -> nn.Module:
+    """Return a convolution with its batch norm and activation."""
+    return conv_bn_act(
         spec.in_shape[0],
         spec.out_channels,
         spec["kernel"],
         spec["stride"],
         spec["groups"],
         spec["act"],
-    ),
-    "mbconv": MBConv,
-    "head": Head,
-    **MOBILE_MODULES,
-    **CELL_MODULES,
-}
-"""The module of each operation kind; the keys are those of ``hwnas.ops.OPS``."""
+    )
+
+
+def make_module(spec: OpSpec) -> nn.Module:
+    """Return the module of an operation: (N, C, H, W) tensors to (N, C', H', W'), or logits."""
+    module: nn.Module = resolved(OPS[spec.kind].module)(spec)
+    return module
 
 
 def build_layers(layers: Sequence[OpSpec], *, seed: int = 0) -> nn.Sequential:
@@ -114,7 +115,7 @@ def build_layers(layers: Sequence[OpSpec], *, seed: int = 0) -> nn.Sequential:
     """
     # torch's constructors draw weights from the global generator; it must stay as it was
     with torch.random.fork_rng(devices=[]):
-        network = nn.Sequential(*(MODULES[spec.kind](spec) for spec in layers))
+        network = nn.Sequential(*(make_module(spec) for spec in layers))
     init_weights(network, seed)
     return network
 
@@ -135,7 +136,7 @@ def build_network(layers: Sequence[OpSpec], wiring: Wiring | None, *, seed: int 
     else:
         return build_layers(layers, seed=seed)
     with torch.random.fork_rng(devices=[]):
-        network = WiredNetwork([MODULES[spec.kind](spec) for spec in layers], wiring)
+        network = WiredNetwork([make_module(spec) for spec in layers], wiring)
     init_weights(network, seed)
     return network
 

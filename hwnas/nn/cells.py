@@ -8,7 +8,7 @@ shortcut of a residual reduction averages over what there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -141,31 +141,47 @@ class PreactHead(nn.Module):
         return out
 
 
-def _pool(spec: OpSpec) -> nn.Module:
+def make_pool(spec: OpSpec) -> nn.Module:
+    """Return a 3x3 pool of the same size; an average does not count the border."""
     if spec["pool"] == "avg":
         return nn.AvgPool2d(3, spec["stride"], 1, count_include_pad=False)
     return nn.MaxPool2d(3, spec["stride"], 1)
 
 
-CELL_MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
-    "preact_conv": lambda spec: _relu_conv_bn(
-        spec.in_shape[0], spec.out_channels, spec["kernel"], spec["stride"]
-    ),
-    "preact_residual": PreactResidual,
-    "sep_conv": lambda spec: nn.Sequential(
-        _separable(spec.in_shape[0], spec.in_shape[0], spec["kernel"], spec["stride"]),
-        _separable(spec.in_shape[0], spec.out_channels, spec["kernel"], 1),
-    ),
-    "dil_conv": lambda spec: _separable(
+def make_preact_conv(spec: OpSpec) -> nn.Module:
+    """Return ReLU, convolution, batch norm."""
+    return _relu_conv_bn(spec.in_shape[0], spec.out_channels, spec["kernel"], spec["stride"])
+
+
+def make_sep_conv(spec: OpSpec) -> nn.Module:
+    """Return two separable convolutions, the first with the stride."""
+    channels, kernel = spec.in_shape[0], spec["kernel"]
+    return nn.Sequential(
+        _separable(channels, channels, kernel, spec["stride"]),
+        _separable(channels, spec.out_channels, kernel, 1),
+    )
+
+
+def make_dil_conv(spec: OpSpec) -> nn.Module:
+    """Return one dilated separable convolution."""
+    return _separable(
         spec.in_shape[0], spec.out_channels, spec["kernel"], spec["stride"], spec["dilation"]
-    ),
-    "factorized_reduce": FactorizedReduce,
-    "pool": _pool,
-    "add": lambda spec: Add(),
-    "concat": lambda spec: Concat(),
-    "zero": lambda spec: Zero(),
-    "preact_head": PreactHead,
-}
+    )
+
+
+def make_add(spec: OpSpec) -> nn.Module:
+    """Return the sum of the inputs."""
+    return Add()
+
+
+def make_concat(spec: OpSpec) -> nn.Module:
+    """Return the concatenation of the inputs along the channels."""
+    return Concat()
+
+
+def make_zero(spec: OpSpec) -> nn.Module:
+    """Return zeros of the input's shape."""
+    return Zero()
 
 
 class WiredNetwork(nn.Module):

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from hwnas.arch import Arch
 from hwnas.errors import UsageError
-from hwnas.nn.build import MODULES, build_layers, init_weights
+from hwnas.nn.build import build_layers, init_weights, make_module
 from hwnas.nn.mobile import LAYER_SCALE_INIT
 from hwnas.nn.pretrained import PARTS
 from hwnas.nn.weight_sharing import cut
@@ -262,7 +262,7 @@ def _sizeless(op: OpSpec) -> OpSpec:
 def _bare(op: OpSpec) -> nn.Module:
     """Return the module of ``op`` without values, whose batch norms keep no statistics."""
     with torch.device("meta"):
-        module = MODULES[op.kind](op)
+        module = make_module(op)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.track_running_stats = False  # in training no buffer is updated

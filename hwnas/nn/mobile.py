@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -108,12 +106,6 @@ class MQA(nn.Module):
         return x + out
 
 
-MOBILE_MODULES: Mapping[str, Callable[[OpSpec], nn.Module]] = {
-    "fused_mbconv": FusedMBConv,
-    "uib": UIB,
-    "mqa": MQA,
-    "squeeze_excite": lambda spec: SqueezeExcite(
-        spec.in_shape[0], spec["width"], spec["gate"], spec["act"]
-    ),
-}
-"""The modules of this file's kinds, as entries of ``hwnas.nn.build.MODULES``."""
+def make_squeeze_excite(spec: OpSpec) -> nn.Module:
+    """Return a block's channel attention alone."""
+    return SqueezeExcite(spec.in_shape[0], spec["width"], spec["gate"], spec["act"])

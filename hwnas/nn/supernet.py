@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from hwnas.arch import Arch
 from hwnas.data import Dataset
 from hwnas.errors import UsageError
-from hwnas.nn.build import MODULES, build_layers, init_weights
+from hwnas.nn.build import build_layers, init_weights, make_module
 from hwnas.nn.elastic_supernet import ElasticSupernet, places_of
 from hwnas.nn.weight_sharing import NestedConv2d, Whole, alike, replace_module
 from hwnas.ops import OpSpec
@@ -95,7 +95,7 @@ class Supernet(nn.Module):
         # torch's constructors draw weights from the global generator; it must stay as it was
         with torch.random.fork_rng(devices=[]):
             made = [
-                [nn.Identity() if op is None else MODULES[op.kind](op) for op in slot.ops]
+                [nn.Identity() if op is None else make_module(op) for op in slot.ops]
                 for slot in self.slots
             ]
         self.candidates = tuple(tuple(modules) for modules in made)

@@ -6,8 +6,6 @@ cell is a sum (``add``) or a concatenation of tensors of one shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hwnas.ops.kind import AttrRule, OpKind, Shape, Spec, classes_out, spatial_out
 
 POOLS = ("avg", "max")
@@ -90,26 +88,38 @@ def _factorized_reduce_check(spec: Spec) -> None:
         )
 
 
-CELL_OPS: Mapping[str, OpKind] = {
-    "preact_conv": OpKind(
+KINDS = (
+    OpKind(
+        "preact_conv",
+        "ReLU, convolution, batch norm",
+        module="hwnas.nn.cells:make_preact_conv",
         attrs={"kernel": AttrRule(None, allowed=(1, 3, 5, 7)), "stride": _STRIDE},
         out_shape=spatial_out,
         macs=lambda spec: _preact_conv_weights(spec) * _area(spec),
         params=lambda spec: _preact_conv_weights(spec) + 2 * spec.out_channels,
     ),
-    "preact_residual": OpKind(  # the reduction of NAS-Bench-201
+    OpKind(  # the reduction of NAS-Bench-201
+        "preact_residual",
+        "the reduction of NAS-Bench-201: a residual block with stride 2",
+        module="hwnas.nn.cells:PreactResidual",
         attrs={"stride": AttrRule(None, allowed=(2,))},
         out_shape=spatial_out,
         macs=lambda spec: _preact_residual_weights(spec) * _area(spec),
         params=lambda spec: _preact_residual_weights(spec) + 4 * spec.out_channels,
     ),
-    "sep_conv": OpKind(
+    OpKind(
+        "sep_conv",
+        "twice ReLU, depthwise and 1x1 convolution, batch norm (DARTS)",
+        module="hwnas.nn.cells:make_sep_conv",
         attrs={"kernel": AttrRule(None, allowed=(3, 5, 7)), "stride": _STRIDE},
         out_shape=spatial_out,
         macs=lambda spec: _sep_conv_weights(spec) * _area(spec),
         params=lambda spec: _sep_conv_weights(spec) + 2 * spec.in_shape[0] + 2 * spec.out_channels,
     ),
-    "dil_conv": OpKind(
+    OpKind(
+        "dil_conv",
+        "ReLU, dilated depthwise and 1x1 convolution, batch norm (DARTS)",
+        module="hwnas.nn.cells:make_dil_conv",
         attrs={
             "kernel": AttrRule(None, allowed=(3, 5, 7)),
             "stride": _STRIDE,
@@ -119,21 +129,30 @@ CELL_OPS: Mapping[str, OpKind] = {
         macs=lambda spec: _dil_conv_weights(spec) * _area(spec),
         params=lambda spec: _dil_conv_weights(spec) + 2 * spec.out_channels,
     ),
-    "factorized_reduce": OpKind(
+    OpKind(
+        "factorized_reduce",
+        "two 1x1 convolutions of stride 2, one pixel apart, concatenated (DARTS)",
+        module="hwnas.nn.cells:FactorizedReduce",
         attrs={},
         out_shape=_factorized_reduce_out,
         macs=lambda spec: _factorized_reduce_weights(spec) * _area(spec),
         params=lambda spec: _factorized_reduce_weights(spec) + 2 * spec.out_channels,
         check=_factorized_reduce_check,
     ),
-    "pool": OpKind(  # 3x3, 'same'; an average does not count the border
+    OpKind(  # 3x3, 'same'; an average does not count the border
+        "pool",
+        "3x3 average or max pooling",
+        module="hwnas.nn.cells:make_pool",
         attrs={"pool": AttrRule(None, allowed=POOLS), "stride": _STRIDE},
         out_shape=spatial_out,
         macs=_nothing,
         params=_nothing,
         check=_keeps_channels,
     ),
-    "add": OpKind(
+    OpKind(
+        "add",
+        "sum of several tensors of one shape",
+        module="hwnas.nn.cells:make_add",
         attrs={"summands": _SUMMANDS},
         out_shape=_same_out,
         macs=_nothing,
@@ -141,7 +160,10 @@ CELL_OPS: Mapping[str, OpKind] = {
         check=_keeps_channels,
         num_inputs=lambda spec: int(spec["summands"]),
     ),
-    "concat": OpKind(
+    OpKind(
+        "concat",
+        "concatenation of several tensors of one shape along the channels",
+        module="hwnas.nn.cells:make_concat",
         attrs={"summands": _SUMMANDS},
         out_shape=_same_out,
         macs=_nothing,
@@ -149,17 +171,24 @@ CELL_OPS: Mapping[str, OpKind] = {
         check=_concat_check,
         num_inputs=lambda spec: int(spec["summands"]),
     ),
-    "zero": OpKind(  # zeros of the input's shape: a cell whose output no live edge reaches
+    OpKind(  # zeros of the input's shape: a cell whose output no live edge reaches
+        "zero",
+        "zeros of the input's shape",
+        module="hwnas.nn.cells:make_zero",
         attrs={},
         out_shape=_same_out,
         macs=_nothing,
         params=_nothing,
         check=_keeps_channels,
     ),
-    "preact_head": OpKind(  # BN, ReLU, global average pooling, linear layer
+    OpKind(  # BN, ReLU, global average pooling, linear layer
+        "preact_head",
+        "batch norm, ReLU, global average pooling, linear layer",
+        module="hwnas.nn.cells:PreactHead",
         attrs={},
         out_shape=classes_out,
         macs=lambda spec: spec.in_shape[0] * spec.out_channels,
         params=lambda spec: 2 * spec.in_shape[0] + (spec.in_shape[0] + 1) * spec.out_channels,
     ),
-}
+)
+"""The kinds of this file."""

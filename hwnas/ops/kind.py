@@ -1,13 +1,22 @@
-"""What a kind of operation declares: its attributes, and its shape, cost and size. No torch here.
+"""OPS, the registry of kinds of operations, and what a kind declares. No torch here.
 
-The kinds themselves are in ``hwnas.ops`` and the files it collects them from.
+A kind gives the attributes of its operations and, as functions of one, shape, multiply-accumulates
+and parameters; the torch module that computes it; and, where users may offer it as a layer, how a
+space's YAML file spells it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from hwnas.plugins.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hwnas.ops.spec import OpSpec
 
 Attr: TypeAlias = int | str | bool
 Shape: TypeAlias = tuple[int, int, int]
@@ -58,18 +67,70 @@ class AttrRule:
 
 
 @dataclass(frozen=True)
-class OpKind:
+class OpKind(Entry):
     """A kind of operation: its attributes, and its shape, cost and size as functions of a spec.
 
-    ``num_inputs`` says how many tensors of shape ``in_shape`` it takes.
+    ``module`` makes the torch module: (N, C, H, W) to the output's shape. ``num_inputs`` is the
+    number of tensors of shape ``in_shape`` it takes. ``parts`` splits an operation into those that
+    a runtime executes one by one; None: it is one. ``layer`` is the schema of a layer's option in
+    a space file (``space.custom.LayerSchema``); None: space files do not offer it. Each of the
+    three may be an import path, ``package.module:name``.
     """
 
     attrs: Mapping[str, AttrRule]
     out_shape: Callable[[Spec], Shape]
     macs: Callable[[Spec], int]
     params: Callable[[Spec], int]
+    module: Callable[[OpSpec], nn.Module] | str
     check: Callable[[Spec], None] = lambda spec: None
     num_inputs: Callable[[Spec], int] = lambda spec: 1
+    parts: Callable[[OpSpec], tuple[OpSpec, ...]] | str | None = None
+    layer: type[Any] | str | None = None
+
+
+OPS: Registry[OpKind] = Registry(
+    "operation kind",
+    builtin=("hwnas.ops.basic:KINDS", "hwnas.ops.cells:KINDS", "hwnas.ops.mobile:KINDS"),
+)
+
+
+def register_operation(
+    name: str,
+    help: str,
+    *,
+    attrs: Mapping[str, AttrRule],
+    out_shape: Callable[[Spec], Shape],
+    macs: Callable[[Spec], int],
+    params: Callable[[Spec], int],
+    module: Callable[[OpSpec], nn.Module] | str,
+    check: Callable[[Spec], None] | None = None,
+    layer: type[Any] | None = None,
+) -> OpKind:
+    """Add a kind of operation, which spaces, tables, searches and exports then know.
+
+    ``macs`` counts multiply-accumulates of convolutions and linear layers at batch 1; ``params``
+    all trainable parameters, those of batch norms included. ``module`` makes the torch module of
+    an operation: (N, C, H, W) to (N, ``out_channels``, H', W') as ``out_shape`` says. ``check``
+    raises ValueError for attributes that do not fit each other. ``layer`` is a subclass of
+    ``hwnas.LayerSchema`` that offers the operation to space files.
+
+    Example: ``examples/plugins/operation.py``.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    kind = OpKind(
+        name,
+        help,
+        attrs=attrs,
+        out_shape=out_shape,
+        macs=macs,
+        params=params,
+        module=module,
+        check=check or (lambda spec: None),
+        layer=layer,
+    )
+    return OPS.register(kind)
 
 
 def strided(size: int, stride: int) -> int:

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hwnas.ops.kind import (
     ACT,
     ACTIVATIONS,
@@ -148,8 +146,12 @@ def _squeeze_check(spec: Spec) -> None:
         )
 
 
-MOBILE_OPS: Mapping[str, OpKind] = {
-    "fused_mbconv": OpKind(
+KINDS = (
+    OpKind(
+        "fused_mbconv",
+        "fused inverted residual block: expanding convolution, project (EfficientNetV2)",
+        module="hwnas.nn.mobile:FusedMBConv",
+        parts="hwnas.ops.split:fused_mbconv_parts",
         attrs={
             "kernel": AttrRule(None, allowed=(3, 5, 7)),
             "stride": AttrRule(1, allowed=(1, 2)),
@@ -163,7 +165,11 @@ MOBILE_OPS: Mapping[str, OpKind] = {
         params=_fused_params,
         check=_fused_check,
     ),
-    "uib": OpKind(
+    OpKind(
+        "uib",
+        "universal inverted bottleneck (MobileNetV4)",
+        module="hwnas.nn.mobile:UIB",
+        parts="hwnas.ops.split:uib_parts",
         attrs={
             "kernel_start": AttrRule(0, allowed=(0, 3, 5, 7)),  # 0: no depthwise convolution
             "kernel": AttrRule(0, allowed=(0, 3, 5, 7)),
@@ -178,7 +184,10 @@ MOBILE_OPS: Mapping[str, OpKind] = {
         params=_uib_params,
         check=_uib_check,
     ),
-    "mqa": OpKind(
+    OpKind(
+        "mqa",
+        "mobile multi-query attention with its residual (MobileNetV4)",
+        module="hwnas.nn.mobile:MQA",
         attrs={
             "heads": AttrRule(None, minimum=1),
             "key_dim": AttrRule(64, minimum=1),  # of keys, values and each head's queries
@@ -190,7 +199,10 @@ MOBILE_OPS: Mapping[str, OpKind] = {
         params=_mqa_params,
         check=_mqa_check,
     ),
-    "squeeze_excite": OpKind(
+    OpKind(
+        "squeeze_excite",
+        "channel attention of a block, alone",
+        module="hwnas.nn.mobile:make_squeeze_excite",
         attrs={
             "width": AttrRule(None, minimum=1),
             "gate": AttrRule("hsigmoid", allowed=SE_GATES),
@@ -201,5 +213,5 @@ MOBILE_OPS: Mapping[str, OpKind] = {
         params=_squeeze_params,
         check=_squeeze_check,
     ),
-}
-"""The kinds of this file, as entries of ``hwnas.ops.OPS``."""
+)
+"""The kinds of this file."""

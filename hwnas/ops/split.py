@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 
-from hwnas.ops import OpSpec, Shape
+from hwnas.ops import OPS, OpSpec, Shape
+from hwnas.plugins.registry import resolved
 
 
 def _conv(
@@ -30,18 +31,17 @@ def split(op: OpSpec) -> tuple[OpSpec, ...]:
     Multiply-accumulates add up to the operation's. Blocks with grouped 1x1 convolutions and a
     shuffle are not split.
     """
-    if op.kind == "mbconv" and not op["shuffle"]:
-        return _split_mbconv(op)
-    if op.kind == "fused_mbconv":
-        first = _conv(op.in_shape, op["hidden"], op["kernel"], op["stride"], op["act"])
-        last = op["act"] if op["project_act"] else "none"
-        return first, _conv(first.out_shape, op.out_channels, 1, 1, last)
-    if op.kind == "uib":
-        return _split_uib(op)
-    return (op,)
+    parts = OPS[op.kind].parts
+    if parts is None:
+        return (op,)
+    divided: tuple[OpSpec, ...] = resolved(parts)(op)
+    return divided
 
 
-def _split_mbconv(op: OpSpec) -> tuple[OpSpec, ...]:
+def mbconv_parts(op: OpSpec) -> tuple[OpSpec, ...]:
+    """Return the convolutions of an inverted residual block, and its squeeze-and-excite."""
+    if op["shuffle"]:
+        return (op,)
     hidden, act, shape, parts = op["hidden"], op["act"], op.in_shape, []
     if op["expand"]:
         parts.append(_conv(shape, hidden, 1, 1, act, op["groups"]))
@@ -62,7 +62,15 @@ def _split_mbconv(op: OpSpec) -> tuple[OpSpec, ...]:
     return (*parts, _conv(shape, op.out_channels, 1, 1, "none", op["groups"]))
 
 
-def _split_uib(op: OpSpec) -> tuple[OpSpec, ...]:
+def fused_mbconv_parts(op: OpSpec) -> tuple[OpSpec, ...]:
+    """Return the two convolutions of a fused inverted residual block."""
+    first = _conv(op.in_shape, op["hidden"], op["kernel"], op["stride"], op["act"])
+    last = op["act"] if op["project_act"] else "none"
+    return first, _conv(first.out_shape, op.out_channels, 1, 1, last)
+
+
+def uib_parts(op: OpSpec) -> tuple[OpSpec, ...]:
+    """Return the convolutions of a universal inverted bottleneck."""
     hidden, act, shape, parts = op["hidden"], op["act"], op.in_shape, []
     if op["kernel_start"]:
         stride = 1 if op["kernel"] else op["stride"]

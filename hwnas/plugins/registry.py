@@ -39,8 +39,9 @@ E = TypeVar("E", bound=Entry)
 class Registry(Mapping[str, E], Generic[E]):
     """The choices of one kind by name, in the order in which they were added.
 
-    ``what`` names the kind in messages ("strategy"). ``builtin`` are the modules that add the
-    entries that come with hwnas, imported when the registry is first read. ``refused`` maps names
+    ``what`` names the kind in messages ("strategy"). ``builtin`` are the import paths of the
+    entries that come with hwnas (``package.module:NAME``, a sequence of entries), loaded when the
+    registry is first read. ``refused`` maps names
     that users may expect to the reason why they are not offered. Installed plugins are loaded when
     all entries are listed, or a name is asked for that is not built in (``plugins.loading``).
     """
@@ -85,7 +86,10 @@ class Registry(Mapping[str, E], Generic[E]):
 
     def _load_builtin(self) -> None:
         while self._pending:
-            importlib.import_module(self._pending.pop(0))
+            path = self._pending.pop(0)
+            for entry in load_object(path) if ":" in path else ():
+                self.add(entry)
+            importlib.import_module(path.partition(":")[0])
 
     def _load(self) -> dict[str, E]:
         self._load_builtin()

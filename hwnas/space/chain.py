@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -94,7 +95,14 @@ class Identity:
         return OpSpec.make("conv", in_shape, out_channels, kernel=1, stride=stride, act=self.act)
 
 
-LayerOption = Block | Conv | Identity
+class LayerOption(Protocol):
+    """What a layer can be: an operation at every place of a network, or nothing.
+
+    Options are values: equal ones give equal operations.
+    """
+
+    def op(self, in_shape: Shape, out_channels: int, stride: int) -> OpSpec | None:
+        """Return the operation from (C, H, W) to ``out_channels`` channels; None: no operation."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from hwnas.arch import short_hash
 from hwnas.errors import InputError
 from hwnas.io.journal import canonical_json
 from hwnas.io.schemas import FileSchema, load_model
-from hwnas.ops import ACTIVATIONS
+from hwnas.ops import ACTIVATIONS, OPS, OpSpec, Shape
+from hwnas.plugins.registry import resolved
 from hwnas.space.chain import Block, ChainSpace, Conv, Head, Identity, LayerOption, Stage
 
 Activation = Literal["none", "relu", "relu6", "hswish", "swish", "gelu"]
@@ -19,7 +20,27 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 assert Activation.__args__ == ACTIVATIONS  # type: ignore[attr-defined]
 
 
-class BlockSchema(FileSchema):
+class LayerSchema(FileSchema):
+    """An option of a layer as a space file spells it: ``kind``, and what the option may set.
+
+    Subclass it for an operation of a plugin: ``kind: Literal["ghost"] = "ghost"``, fields, and
+    :meth:`op`. It is an option of a chain space in Python as well.
+    """
+
+    kind: str
+
+    def option(self) -> LayerOption:
+        """Return the space's value of this option: itself, where the class has ``op``."""
+        return self
+
+    def op(self, in_shape: Shape, out_channels: int, stride: int) -> OpSpec | None:
+        """Return the operation from (C, H, W) to ``out_channels`` channels; None: no operation."""
+        option = self.option()
+        assert option is not self, f"{type(self).__name__} must define op or option"
+        return option.op(in_shape, out_channels, stride)
+
+
+class BlockSchema(LayerSchema):
     """An inverted residual block."""
 
     kind: Literal["mbconv"]
@@ -38,7 +59,7 @@ class BlockSchema(FileSchema):
         )
 
 
-class ConvSchema(FileSchema):
+class ConvSchema(LayerSchema):
     """A plain convolution."""
 
     kind: Literal["conv"]
@@ -51,7 +72,7 @@ class ConvSchema(FileSchema):
         return Conv(self.kernel, self.act, self.groups)
 
 
-class IdentitySchema(FileSchema):
+class IdentitySchema(LayerSchema):
     """Nothing; a projection where the shape changes."""
 
     kind: Literal["identity"]
@@ -60,9 +81,6 @@ class IdentitySchema(FileSchema):
     def option(self) -> LayerOption:
         """Return the space's value."""
         return Identity(self.act)
-
-
-OptionSchema = Annotated[BlockSchema | ConvSchema | IdentitySchema, Field(discriminator="kind")]
 
 
 class StageSchema(FileSchema):
@@ -93,17 +111,28 @@ class HeadSchema(FileSchema):
 
 
 class SpaceSchema(FileSchema):
-    """A chain space's file."""
+    """A chain space's file; :func:`space_schema` is the one that knows the registered layers."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
     input_size: Annotated[int, Field(ge=8, le=1024)]
     num_classes: Annotated[int, Field(ge=2, le=100_000)]
     stem: StemSchema
-    options: dict[str, OptionSchema]
+    options: dict[str, LayerSchema]
     stages: Annotated[tuple[StageSchema, ...], Field(min_length=1)]
     head: HeadSchema = HeadSchema()
     layer_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,20}$")] = "layer"
+
+
+def space_schema() -> type[SpaceSchema]:
+    """Return the schema of a space file: its options are the operations that declare a ``layer``.
+
+    Made anew for each file, as plugins may have been loaded since the last one.
+    """
+    layers = [resolved(kind.layer) for kind in OPS.values() if kind.layer is not None]
+    layer_union: Any = Union[(*layers, IdentitySchema)]
+    option = Annotated[layer_union, Field(discriminator="kind")]
+    return create_model("SpaceSchema", __base__=SpaceSchema, options=(dict[str, option], ...))
 
 
 def load_chain_space(
@@ -117,7 +146,7 @@ def load_chain_space(
     Raises:
         InputError: all problems of the file at once, each with its place.
     """
-    model = load_model(SpaceSchema, path)
+    model = load_model(space_schema(), path)
     problems = _problems(model)
     if problems:
         raise InputError(str(path), problems)

@@ -15,13 +15,13 @@ from hwnas.nn.build import build
 from hwnas.ops import OpSpec
 from hwnas.protocols import Codes, Factor, SearchSpace
 from hwnas.rng import stream
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_space.yaml"
-SPACES = (*CATALOGUE, str(EXAMPLE))
+NAMES = (*SPACES, str(EXAMPLE))
 
 
-@pytest.fixture(scope="module", params=SPACES, ids=lambda name: Path(name).stem)
+@pytest.fixture(scope="module", params=NAMES, ids=lambda name: Path(name).stem)
 def space(request: pytest.FixtureRequest) -> SearchSpace:
     return load_space(request.param)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hwnas.nn.build import MODULES, ChannelShuffle, MBConv, build, build_layers, init_weights
+from hwnas.nn.build import ChannelShuffle, MBConv, build, build_layers, init_weights, make_module
 from hwnas.nn.layers import SqueezeExcite, StridedPointwise
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
@@ -137,7 +137,7 @@ def test_squeeze_and_excite_scales_each_channel_by_the_gate(gate, at_one):
 )
 def test_each_activation_is_the_function_of_its_name(act, function):
     spec = OpSpec.make("conv", (4, 8, 8), 6, kernel=3, stride=2, act=act)
-    module = MODULES["conv"](spec).eval()
+    module = make_module(spec).eval()
     x = 8 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     linear = F.conv2d(x, module[0].weight, stride=2, padding=1) / math.sqrt(1 + 1e-5)
     assert linear.min() < -3 < 6 < linear.max()

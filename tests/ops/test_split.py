@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from hwnas.nn.build import MODULES
+from hwnas.nn.build import make_module
 from hwnas.ops import OpSpec
 from hwnas.ops.split import part_class, split
 from hwnas.rng import stream
@@ -51,8 +51,8 @@ def test_the_work_of_the_parts_is_the_operations(ops):
 )
 def test_the_parts_one_after_the_other_compute_what_the_block_does(op):
     torch.manual_seed(0)
-    block = MODULES[op.kind](op).eval()
-    parts = torch.nn.Sequential(*(MODULES[part.kind](part) for part in split(op))).eval()
+    block = make_module(op).eval()
+    parts = torch.nn.Sequential(*(make_module(part) for part in split(op))).eval()
     state = dict(zip(parts.state_dict(), block.state_dict().values(), strict=True))
     parts.load_state_dict(state)
     x = torch.randn(2, *op.in_shape)

@@ -1,5 +1,6 @@
 """Registries: lookups, errors, lazily loaded built-in entries, who registered what."""
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -50,10 +51,14 @@ def test_a_registered_name_can_be_replaced_by_its_owner_only(colours):
         colours.register(Colour("red", "like wine", 350))
 
 
-def test_built_in_modules_are_imported_when_an_unknown_entry_is_asked_for():
-    registry: Registry[Entry] = Registry("module", builtin=("no_such_module",))
-    with pytest.raises(ModuleNotFoundError):
-        registry.names()
+BUILT_IN = (Entry("north", "up"), Entry("south", "down"))
+
+
+def test_built_in_entries_are_loaded_when_the_registry_is_first_read(monkeypatch):
+    registry: Registry[Entry] = Registry("direction", builtin=("directions:BUILT_IN",))
+    monkeypatch.setitem(sys.modules, "directions", sys.modules[__name__])
+    assert list(registry) == ["north", "south"]
+    load_object.cache_clear()  # of a module that is gone after this test
 
 
 def test_objects_are_named_by_import_path():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InputError
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 from hwnas.space.show import describe
 
 
@@ -27,7 +27,7 @@ def test_sizes_are_those_of_all_networks(name):
     assert shown["num_ops"] == len({op for layers in networks for op in layers})
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", SPACES)
 def test_names_choices_and_the_example_are_the_spaces(name):
     space, shown = load_space(name), json.loads(json.dumps(describe(name)))
     assert shown["name"] == name

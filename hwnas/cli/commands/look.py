@@ -64,10 +64,10 @@ def spaces(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _list_spaces(as_json: bool) -> None:
-    from hwnas.space.catalogue import CATALOGUE
+    from hwnas.space.catalogue import SPACES
     from hwnas.space.show import describe
 
-    found = [{**describe(name), "summary": entry.summary} for name, entry in CATALOGUE.items()]
+    found = [{**describe(name), "summary": entry.help} for name, entry in SPACES.items()]
     if as_json:
         print_json(found)
         return

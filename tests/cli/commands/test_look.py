@@ -8,7 +8,7 @@ import json
 import pytest
 
 from hwnas.latency.table.table import load_table
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 
 
 def write(path, lines):
@@ -57,7 +57,7 @@ def test_json_output_is_one_document_and_nothing_else(shop, hwnas, arguments):
 def test_devices_and_spaces_list_what_there_is(hwnas):
     assert "host" in [device["name"] for device in hwnas("devices", "--json").json]
     found = hwnas("spaces", "--json").json
-    assert [space["name"] for space in found] == list(CATALOGUE)
+    assert [space["name"] for space in found] == list(SPACES)
     assert {space["name"]: space["num_codes"] for space in found}["tiny"] == 4**5
 
 
@@ -262,7 +262,7 @@ def test_all_problems_of_a_table_are_told_at_once(shop, hwnas):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("spaces", "show", "tinny"), 1, "there is no space 'tinny'; built in: tiny"),
+        (("spaces", "show", "tinny"), 1, "there is no space 'tinny'; known: tiny"),
         (("spaces", "show", "tiny:num_class=3"), 1, "is not one of its parameters"),
         (("spaces", "show", "absent.yaml"), 1, "there is no such file"),
         (("lut", "show", "absent.json"), 1, "there is no such file"),

@@ -15,7 +15,7 @@ from hwnas.latency.few_shot.suggest import suggest
 from hwnas.ops import OpSpec
 from hwnas.ops.split import split
 from hwnas.rng import stream
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 
 
 def random_codes(space, count, seed):
@@ -164,7 +164,7 @@ def test_suggestions_are_distinct_networks_not_yet_timed_and_end_with_the_pool()
     assert len({ids[row] for row in (*first, *more)}) == len(set(ids)) == len(first) + len(more)
 
 
-@pytest.mark.parametrize("space_name", sorted(CATALOGUE))
+@pytest.mark.parametrize("space_name", sorted(SPACES))
 def test_every_space_is_predicted(space_name):
     space = load_space(space_name)
     codes = random_codes(space, 60, 11)

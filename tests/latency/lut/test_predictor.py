@@ -13,7 +13,7 @@ from hwnas.latency.lut.calibration import predicted_ms
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.table.table import Calibration
 from hwnas.rng import stream
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 
 
 def _calibration(scale, per_op_ms, constant_ms):
@@ -44,7 +44,7 @@ def _uncalibrated(space, table):
         return LutPredictor(space, table)
 
 
-@pytest.fixture(params=CATALOGUE)
+@pytest.fixture(params=SPACES)
 def space(request):
     return load_space(request.param)
 

@@ -17,7 +17,7 @@ from hwnas.latency.op_predictor.predictor import (
 from hwnas.latency.op_predictor.process import fit_costs
 from hwnas.ops import OPS, OpSpec
 from hwnas.rng import stream
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 from hwnas.space.codes import distinct_ops
 
 
@@ -50,7 +50,7 @@ def _times(ops, law=_device_ms):
 
 def test_features_and_costs_of_every_kind_are_finite():
     seen = set()
-    for name in CATALOGUE:
+    for name in SPACES:
         ops = distinct_ops(load_space(name))
         for kind in {op.kind for op in ops}:
             some = [op for op in ops if op.kind == kind][:40]

@@ -14,7 +14,7 @@ from hwnas.latency.op_predictor.selection import (
     spread_ops,
     worst_ops,
 )
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 from hwnas.space.codes import distinct_ops
 
 
@@ -63,7 +63,7 @@ def test_more_are_taken_where_the_model_errs(ops):
     assert share > 1.3 * np.mean([op.in_shape[1] > 40 for op in left])
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", SPACES)
 def test_likes_have_other_channels_and_are_drawn_by_the_seed(name):
     some = distinct_ops(load_space(name))[:300]
     avoid = perturbed_widths(some, 20, seed=0)[:5]

@@ -17,7 +17,7 @@ from hwnas.search.strategies.population import (
     random_codes,
     search_codes,
 )
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 
 TINY, CELLS = load_space("tiny"), load_space("nasbench201")
 ALL_TINY = np.indices((4, 4, 4, 4, 4)).reshape(5, -1).T.astype(np.int16)
@@ -29,7 +29,7 @@ def anything():
     return ListedFeasible(TINY, np.ones((1, 4, 4, 4, 4, 4)), np.array([1.0]))
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", SPACES)
 def test_macs_are_those_of_the_layers(name):
     space = load_space(name)
     free = AdditiveFeasible(LimitedSpace(space, (Limit("params", 1e15),), {}))

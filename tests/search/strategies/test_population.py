@@ -20,13 +20,13 @@ from hwnas.search.strategies.population import (
     random_codes,
     search_codes,
 )
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 
 TINY, MACRO = load_space("tiny"), load_space("macro-cifar")
 ALL_TINY = np.indices((4, 4, 4, 4, 4)).reshape(5, -1).T.astype(np.int16)
 
 
-@pytest.fixture(params=CATALOGUE)
+@pytest.fixture(params=SPACES)
 def space(request):
     return load_space(request.param)
 

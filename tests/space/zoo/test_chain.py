@@ -16,7 +16,7 @@ from hwnas.errors import InputError
 from hwnas.nn.build import build, build_layers
 from hwnas.nn.pretrained import load_reference
 from hwnas.ops import OpSpec
-from hwnas.space.catalogue import CATALOGUE, load_space
+from hwnas.space.catalogue import SPACES, load_space
 from hwnas.space.zoo.archs import SOURCES, known_archs
 from hwnas.space.zoo.chain import fbnet_c, proxyless_mobile
 
@@ -126,7 +126,7 @@ def test_sizes_and_classes_are_those_asked_for():
             make(width_mult=0)
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", SPACES)
 def test_known_architectures_are_checked_architectures_of_their_space(name):
     space = load_space(name)
     found = known_archs(space)
