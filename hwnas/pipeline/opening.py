@@ -29,9 +29,9 @@ def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Run:
         check_target(target)
     if config.data is not None:
         run.dataset  # noqa: B018 - read now
-    if config.search.evaluator == "supernet":
-        check_supernet(run.space, by_gates=config.search.trains_gates)
-    if config.search.evaluator_file is not None:
+    if config.search.evaluator.entry.trains == "supernet":
+        check_supernet(run.space, by_gates="chain" in config.search.entry.needs)
+    if config.search.evaluator.entry.at_array_speed:
         code_evaluator(run)  # read now
     if (seeds := kept_seed_archs(run)) is not None:
         seed_archs(run.space, seeds)  # read now

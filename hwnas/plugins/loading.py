@@ -13,18 +13,17 @@ import (for files that must be importable without hwnas, as a runtime's that is 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
-import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import HwnasError, InputError
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 ENTRY_POINT_GROUP = "hwnas.plugins"
 
@@ -88,6 +87,8 @@ def load_plugin(path: str | Path) -> Origin:
     Raises:
         InputError: it is no Python file, cannot be read, or fails; names the line.
     """
+    import hashlib  # here and below: every command reads registries, few load a plugin
+
     file = Path(path).resolve()
     if file.suffix != ".py":
         raise InputError(f"plugin {path}", ["is not a Python file (.py)"])
@@ -124,6 +125,8 @@ def load_entry_points() -> None:
     if _STATE.current:
         return  # a plugin reads a registry while it is loaded
     if _STATE.pending is None:
+        import importlib.metadata
+
         _STATE.pending = sorted(
             importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name
         )
@@ -150,6 +153,8 @@ def _loading(origin: Origin, what: str, next_step: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    import traceback
+
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"line {frame.lineno} of {Path(frame.filename).name}: "
     if isinstance(error, SyntaxError) and error.lineno is not None:
@@ -160,6 +165,8 @@ def _reason(error: Exception) -> str:
 
 
 def _executed(name: str, file: Path) -> ModuleType:
+    import importlib.util
+
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

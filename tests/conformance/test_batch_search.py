@@ -12,7 +12,7 @@ from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.search.problem.feasible import AdditiveFeasible
 from hwnas.search.problem.limits import Limit, LimitedSpace
-from hwnas.search.strategies.combined_moves import CombinedMoves, Found
+from hwnas.search.strategies.combined_moves import CombinedMoves, EliteArchive
 from hwnas.search.strategies.population import num_options, random_codes
 from hwnas.space.catalogue import load_space
 
@@ -44,7 +44,7 @@ def _feasible(space_name: str) -> AdditiveFeasible:
     return AdditiveFeasible(LimitedSpace(space, (Limit("macs", macs), Limit("params", params)), {}))
 
 
-def _found(space_name: str, seed: int = 0, failing: float = 0.0) -> Found:
+def _found(space_name: str, seed: int = 0, failing: float = 0.0) -> EliteArchive:
     feasible = _feasible(space_name)
     return CombinedMoves(feasible, Scores(feasible.space, failing), seed).run(3000)
 

@@ -11,6 +11,7 @@ import pytest
 
 from hwnas.protocols import CodeSearcher, Evaluation, Objective, Searcher, SearchSpace
 from hwnas.rng import stream
+from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem import feasible
 from hwnas.search.problem.feasible import AdditiveFeasible
 from hwnas.search.problem.limits import Limit, LimitedSpace
@@ -34,10 +35,15 @@ def _codes(make: Callable[..., CodeSearcher]) -> Callable[[LimitedSpace, int], S
 SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     "random": _codes(RandomSearch),
     "evolution": _codes(Evolution),
+    "evolution-prior": _codes(
+        lambda within, seed: Evolution(within, seed, prior=MacsPrior(within, seed))
+    ),
     "local": _codes(LocalSearch),
     "nsga2": _codes(Nsga2),
     "evolution-surrogate": _codes(
-        lambda within, seed: Surrogate(within, Evolution(within, seed), seed)
+        lambda within, seed: Surrogate(
+            within, Evolution(within, seed), seed, prior=MacsPrior(within)
+        )
     ),
     "rl": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings())),
     "rl-ppo": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings(ppo=True))),

@@ -112,7 +112,7 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
 ):
     surrogate = strategy in ("evolution", "local", "rl")
     monkeypatch.setattr(
-        "hwnas.pipeline.stages.searchers.PolicySettings",
+        "hwnas.search.strategies.rl.PolicySettings",
         partial(PolicySettings, warmup_steps=10, warmup_draws=128, hidden=8),
     )
     config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
@@ -236,19 +236,39 @@ def test_a_missing_or_broken_file_is_an_error_before_any_work(make_config, tmp_p
         ({"evaluator": "oracle"}, "must be scratch, supernet, table:FILE or predictor:FILE"),
         ({"evaluator": "table:"}, "must be scratch"),
         ({"strategy": "combined-moves"}, "its evaluator is table:FILE or predictor:FILE"),
-        ({"strategy": "random", "surrogate": True}, "surrogate guides a strategy"),
-        ({"strategy": "exhaustive", "seed_archs": "known"}, "seed_archs begin evolution"),
-        ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs does not go with"),
-        ({"evaluator": "supernet", "halving": {}}, "halving shortens trainings from scratch"),
+        (
+            {"strategy": "random", "surrogate": True},
+            "goes with strategy evolution, rl or local",
+        ),
+        (
+            {"strategy": "exhaustive", "seed_archs": "known"},
+            "seed_archs goes with strategy evolution, nsga2, rl or local, not with exhaustive",
+        ),
+        ({"strategy": "local", "prior": "none"}, "prior goes with strategy evolution or rl"),
+        (
+            {"strategy": "evolution", "settings": {"a": 1}},
+            "goes with strategy of a plugin",
+        ),
+        ({"strategy": "proxyless", "seed_archs": "known"}, "seed_archs goes with strategy"),
+        (
+            {"evaluator": "supernet", "halving": {}},
+            "halving goes with evaluator scratch",
+        ),
         ({"recipe": {"epochs": 2}, "halving": {"least_epochs": 3}}, "halving.least_epochs"),
-        ({"evaluator": "table:a", "recipe": {"epochs": 2}}, "recipe trains networks from scratch"),
-        ({"evaluator": "supernet", "recipe": {"epochs": 2}}, "but the evaluator is supernet"),
-        ({"supernet": {"copies": 2}}, "supernet is of evaluator supernet, not of scratch"),
+        ({"evaluator": "table:a", "recipe": {"epochs": 2}}, "recipe goes with evaluator scratch"),
+        (
+            {"evaluator": "supernet", "recipe": {"epochs": 2}},
+            "goes with evaluator scratch, not",
+        ),
+        ({"supernet": {"copies": 2}}, "supernet goes with evaluator supernet, not with scratch"),
         (
             {"gates": {"every": 2}},
-            "gates is of strategies proxyless and proxyless-rl, not of random",
+            "gates goes with strategy proxyless or proxyless-rl, not with random",
         ),
-        ({"strategy": "local", "controller": {"algorithm": "ppo"}}, "controller is of strategy rl"),
+        (
+            {"strategy": "local", "controller": {"algorithm": "ppo"}},
+            "goes with strategy rl, not with",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(make_config, search, message):
@@ -306,7 +326,9 @@ def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses
         def recall(self, evaluations):
             """Remember nothing."""
 
-    monkeypatch.setattr("hwnas.pipeline.stages.evaluators.scratch_evaluator", lambda run: Known())
+    monkeypatch.setattr(
+        "hwnas.search.evaluators.scratch.ScratchEvaluator", lambda *_, **__: Known()
+    )
     first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first")
     assert any("predictor.json: fitted to 60 networks, Kendall tau" in text for text in said)
     search = {

@@ -10,6 +10,8 @@ import typer
 from hwnas.cli.options import AsJson, PredictorOption, Resume, RunPath, Seed
 from hwnas.cli.output import Display, print_json, print_text
 from hwnas.errors import HwnasError, InputError, UsageError
+from hwnas.search.evaluators.registry import BUILTIN_EVALUATORS, EvaluatorSpec
+from hwnas.search.strategies.registry import BUILTIN_STRATEGIES, STRATEGIES
 
 if TYPE_CHECKING:
     from hwnas.pipeline.config.run import RunConfig
@@ -92,15 +94,14 @@ def search(
         str,
         typer.Option(
             "--strategy",
-            help="random, evolution, nsga2, local, rl, exhaustive, "
-            "combined-moves, proxyless or proxyless-rl",
+            help=f"How networks are proposed: {', '.join(BUILTIN_STRATEGIES)}, or a plugin's.",
         ),
     ] = "random",
     evaluator: Annotated[
         str | None,
         typer.Option(
             "--evaluator",
-            help="scratch, supernet, table:FILE or predictor:FILE; by "
+            help=f"How networks are scored: {', '.join(BUILTIN_EVALUATORS)}, or a plugin's; by "
             "default what the strategy needs. With a FILE no --data is needed.",
         ),
     ] = None,
@@ -205,13 +206,13 @@ def search(
             )
         wanted = load_config(config)
     else:
-        from_file = evaluator is not None and ":" in evaluator
+        needs_images = _evaluator(strategy, evaluator).entry.needs_images
         missing = [
             name
             for name, given in (
                 ("--space", space),
                 ("--lut", lut),
-                ("--data", data or from_file),
+                ("--data", data or not needs_images),
                 ("--budget-ms", budget_ms),
             )
             if not given
@@ -265,17 +266,16 @@ def _search_options(
     gradient: str | None,
     start: dict[str, Any],
 ) -> dict[str, Any]:
-    from hwnas.pipeline.config.search import GATE_STRATEGIES
-
-    used = evaluator or ("supernet" if strategy in GATE_STRATEGIES else "scratch")
-    options: dict[str, Any] = {"strategy": strategy, "evaluator": used, "evaluations": evaluations}
+    used = _evaluator(strategy, evaluator)
+    options: dict[str, Any] = {"strategy": strategy, "evaluator": str(used)}
+    options |= {"evaluations": evaluations}
     recipe = {} if epochs is None or "train" in start else {"recipe": {"epochs": epochs}}
-    if epochs is not None and ":" in used:
+    if epochs is not None and used.entry.trains == "nothing":
         raise UsageError(
             f"--epochs are of a training, but --evaluator {used} trains nothing. "
             "Next: leave it out; hwnas retrain --epochs trains the finalists"
         )
-    if used == "supernet":
+    if used.entry.trains == "supernet":
         options["supernet"] = {**recipe, **start}
     elif start:
         raise UsageError(f"--init begins a supernet: it needs --evaluator supernet, not {used}")
@@ -286,6 +286,16 @@ def _search_options(
     if gradient is not None:
         options["gates"] = {"gradient": gradient}
     return options
+
+
+def _evaluator(strategy: str, given: str | None) -> EvaluatorSpec:
+    """Return what ``--evaluator`` says; without it, what the strategy needs."""
+    if given is None:
+        return EvaluatorSpec(STRATEGIES[strategy].usual_evaluator)
+    try:
+        return EvaluatorSpec.parse(given)
+    except ValueError as error:
+        raise UsageError(f"--evaluator {error}, got {given!r}") from None
 
 
 def _start_options(init: Path | None, init_arch: str | None, epochs: int | None) -> dict[str, Any]:

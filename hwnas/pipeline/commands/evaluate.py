@@ -31,7 +31,7 @@ def evaluate_run(path: Path, archs: Path) -> list[dict[str, Any]]:
     """
     run = reopen(path)
     listed = read_archs(archs, run.space, names=_spellings(archs, run.space.name))
-    by_supernet = run.config.search.evaluator == "supernet"
+    by_supernet = run.config.search.evaluator.entry.trains == "supernet"
     if by_supernet and not run.folder.file("result.json").is_file():
         raise UsageError(
             f"{path} has no finished search yet. Next: hwnas search (as the run was "

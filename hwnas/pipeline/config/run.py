@@ -153,7 +153,7 @@ class RunConfig(FileSchema):
             raise ValueError("only the first target may have several budgets")
         if self.confidence is not None and any(t.headroom is not None for t in self.targets):
             raise ValueError("confidence decides the headroom: give either of them")
-        if self.data is None and self.search.evaluator_file is None:
+        if self.data is None and self.search.evaluator.entry.needs_images:
             raise ValueError(
                 f"data is needed by evaluator {self.search.evaluator}: digits, a "
                 "folder of images, or a torchvision data set"

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-from hwnas.io.schemas import FileSchema
+from hwnas.errors import InputError
+from hwnas.io.schemas import FileSchema, parse_model
+from hwnas.plugins.fields import NameOf
+from hwnas.search.evaluators.registry import EVALUATORS, EvaluatorSpec, spellings
+from hwnas.search.settings import ControllerConfig, GatesConfig, HalvingConfig
+from hwnas.search.strategies.registry import (
+    OPTIONS,
+    PLUGIN_SECTION,
+    STRATEGIES,
+    StrategyEntry,
+    strategies_with,
+)
 from hwnas.train.recipe import RecipeSchema
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -76,77 +87,26 @@ class SupernetConfig(FileSchema):
         return self
 
 
-class GatesConfig(FileSchema):
-    """How the gates of proxyless and proxyless-rl are trained, beside the supernet's weights.
-
-    ``warmup_epochs`` (null: 40 % of the supernet's epochs) train weights only; then an architecture
-    step follows every ``every`` weight steps. ``alpha_lr`` null is chosen by their number.
-    ``gradient`` is proxyless', the rest proxyless-rl's: networks scored a step, the reward's form
-    and its weight (the exponent of product, the factor of absolute; null: 0.1).
-    """
-
-    warmup_epochs: Annotated[int, Field(ge=0)] | None = None
-    every: Annotated[int, Field(ge=1, le=10_000)] = 1
-    alpha_lr: Annotated[float, Field(gt=0, le=1)] | None = None
-    gradient: Literal["two", "full"] = "two"
-    samples: Annotated[int, Field(ge=2, le=1000)] = 8
-    reward: Literal["absolute", "product"] = "absolute"
-    reward_weight: Annotated[float, Field(ge=0, le=100)] | None = None
-
-
-GATE_STRATEGIES = ("proxyless", "proxyless-rl")
-Strategy = Literal[
-    "random",
-    "proxyless",
-    "proxyless-rl",
-    "evolution",
-    "nsga2",
-    "rl",
-    "local",
-    "exhaustive",
-    "combined-moves",
-]
-MIN_MOVES = 1000
-EVALUATORS = "scratch, supernet, table:FILE or predictor:FILE"
-
-
-class HalvingConfig(FileSchema):
-    """Successive halving of scratch evaluations: one in ``eta`` is trained ``eta`` times as long.
-
-    The shortest training has ``least_epochs`` or more, the longest those of ``search.recipe``.
-    """
-
-    eta: Annotated[int, Field(ge=2, le=10)] = 3
-    least_epochs: Annotated[int, Field(ge=1)] = 1
-
-
-class ControllerConfig(FileSchema):
-    """How the controller of strategy rl learns: ``reinforce``, or ``ppo`` (clipped steps).
-
-    ``reward_weight`` is the exponent of MnasNet's reward accuracy x (budget / latency)^w; 0: the
-    accuracy alone, within the hard limits.
-    """
-
-    algorithm: Literal["reinforce", "ppo"] = "reinforce"
-    reward_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
-
-
 class SearchConfig(FileSchema):
     """How the space is searched.
 
-    ``evaluations`` networks are scored: by training each (``scratch``, by ``recipe``, with
-    ``halving`` most of them briefly), by a supernet's shared weights, from a ``table:FILE`` of
-    known accuracies, or by a ``predictor:FILE``; null takes what the strategy needs. ``batch``
-    networks are asked for at a time (null: all of random's and exhaustive's, else up to 10).
+    ``strategy`` proposes networks, ``evaluator`` scores ``evaluations`` of them: ``scratch`` trains
+    each by ``recipe`` (with ``halving`` most of them briefly), ``supernet`` uses shared weights,
+    ``table:FILE`` known accuracies, ``predictor:FILE`` predicted ones; null takes what the strategy
+    needs. ``batch`` networks are asked for at a time (null: all of random's and exhaustive's, else
+    up to 10).
+    ``prior`` macs makes evolution and rl better on few evaluations by the networks'
+    multiply-accumulates; with none they are the published algorithms (null: macs).
     ``surrogate`` spends evaluations where a predictor fitted on the way expects most.
     ``seed_archs`` are scored first: ``known`` (human-designed networks of the space), or an arch
-    file.
+    file. ``settings`` are those of a strategy outside the package.
     """
 
-    strategy: Strategy = "random"
-    evaluator: str | None = None
+    strategy: Annotated[str, NameOf(STRATEGIES)] = "random"
+    evaluator: EvaluatorSpec = EvaluatorSpec("scratch")
     evaluations: Count = 16
     batch: Count | None = None
+    prior: Literal["macs", "none"] | None = None
     surrogate: bool = False
     seed_archs: str | None = None
     halving: HalvingConfig | None = None
@@ -155,101 +115,109 @@ class SearchConfig(FileSchema):
     recipe: RecipeSchema = RecipeSchema(epochs=8)
     supernet: SupernetConfig = SupernetConfig()
     gates: GatesConfig = GatesConfig()
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _usual_evaluator(cls, value: Any) -> Any:
+        """Fill in the evaluator that the strategy needs, ``scratch`` where any will do."""
         if not isinstance(value, dict) or value.get("evaluator") is not None:
             return value
-        usual = "supernet" if value.get("strategy") in GATE_STRATEGIES else "scratch"
+        strategy = value.get("strategy", "random")
+        known = isinstance(strategy, str) and strategy in STRATEGIES
+        usual = STRATEGIES[strategy].usual_evaluator if known else "scratch"
         return {**value, "evaluator": usual}
-
-    @field_validator("evaluator")
-    @classmethod
-    def _known_evaluator(cls, value: str | None) -> str | None:
-        kind, _, file = (value or "scratch").partition(":")
-        if not (
-            (kind in ("scratch", "supernet") and ":" not in (value or ""))
-            or (kind in ("table", "predictor") and file)
-        ):
-            raise ValueError(f"must be {EVALUATORS}, got {value!r}")
-        return value
 
     @model_validator(mode="after")
     def _agreeing(self) -> SearchConfig:
-        problems = self._gate_problems() if self.trains_gates else []
-        if self.halving is not None and self.evaluator != "scratch":
+        problems = [
+            *self._strategy_problems(),
+            *self._evaluator_problems(),
+            *(self._gate_problems() if self.trains_gates else ()),
+            *self._without_effect(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def entry(self) -> StrategyEntry:
+        """The strategy's entry in the registry."""
+        return STRATEGIES[self.strategy]
+
+    @property
+    def trains_gates(self) -> bool:
+        """Whether the strategy trains a supernet and gates of its own for each budget."""
+        return "supernet" in self.entry.needs
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether the strategy is guided by multiply-accumulates."""
+        return self._takes("prior") and self.prior != "none"
+
+    @property
+    def warmup_epochs(self) -> int:
+        """How many epochs train weights only."""
+        asked = self.gates.warmup_epochs
+        return int(0.4 * self.supernet.recipe.epochs) if asked is None else asked
+
+    def strategy_settings(self) -> FileSchema | None:
+        """Return the settings of the strategy, checked by its schema; None where it has none.
+
+        Raises:
+            ValueError: lists what is wrong with them.
+        """
+        schema = self.entry.settings_schema()
+        if schema is None:
+            return None
+        given = getattr(self, self.entry.section)
+        if isinstance(given, schema):
+            return given
+        try:
+            return parse_model(schema, given, what=f"{self.entry.section} of {self.strategy}")
+        except InputError as error:
+            raise ValueError("; ".join(f"settings.{line}" for line in error.problems)) from None
+
+    def _strategy_problems(self) -> list[str]:
+        """Return what the strategy needs and is not given, by its entry."""
+        entry, evaluator = self.entry, self.evaluator.entry
+        problems = []
+        if "codes" in entry.needs and not evaluator.at_array_speed:
+            able = spellings(lambda other: other.at_array_speed)
             problems.append(
-                f"halving shortens trainings from scratch, but the evaluator is {self.evaluator}"
+                f"strategy {self.strategy} scores thousands of networks: its evaluator is {able}, "
+                f"not {self.evaluator}"
             )
+        if "supernet" in entry.needs and evaluator.trains != "supernet":
+            able = spellings(lambda other: other.trains == "supernet")
+            problems.append(
+                f"strategy {self.strategy} scores by the supernet it trains: its evaluator is "
+                f"{able}, not {self.evaluator}"
+            )
+        if self.evaluations < entry.min_evaluations:
+            problems.append(
+                f"strategy {self.strategy} needs {entry.min_evaluations} evaluations or more, got "
+                f"{self.evaluations}"
+            )
+        try:
+            self.strategy_settings()
+        except ValueError as error:
+            problems.append(str(error))
+        return problems
+
+    def _evaluator_problems(self) -> list[str]:
+        """Return what is wrong with the settings of the evaluator."""
+        problems = []
         if self.halving is not None and self.halving.least_epochs > self.recipe.epochs:
             problems.append(
                 f"halving.least_epochs must be at most recipe.epochs "
                 f"({self.recipe.epochs}), got {self.halving.least_epochs}"
             )
-        if self.surrogate and self.strategy not in ("evolution", "local", "rl"):
-            problems.append(
-                "surrogate guides a strategy that learns one objective (evolution, "
-                f"local, rl), not {self.strategy}"
-            )
-        if self.seed_archs is not None and self.strategy in (
-            "random",
-            "exhaustive",
-            "combined-moves",
-        ):
-            problems.append(f"seed_archs begin evolution, local, rl and nsga2, not {self.strategy}")
-        if self.strategy == "combined-moves":
-            if self.evaluator_file is None:
-                problems.append(
-                    "strategy combined-moves scores thousands of networks: its "
-                    f"evaluator is table:FILE or predictor:FILE, not {self.evaluator}"
-                )
-            if self.evaluations < MIN_MOVES:
-                problems.append(
-                    f"strategy combined-moves needs {MIN_MOVES} evaluations or more, "
-                    f"got {self.evaluations}; 60000 take seconds"
-                )
-        if self.supernet.init is not None and self.evaluator != "supernet":
-            problems.append(f"supernet.init needs evaluator supernet, not {self.evaluator}")
-        problems += self._without_effect()
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _without_effect(self) -> list[str]:
-        """Return what was changed of settings that this strategy or evaluator does not read."""
-        usual = type(self).model_fields
-        needs = (
-            (
-                "recipe",
-                self.evaluator == "scratch",
-                f"trains networks from scratch, but the evaluator is {self.evaluator}",
-            ),
-            (
-                "supernet",
-                self.evaluator == "supernet" or self.supernet.init is not None,
-                f"is of evaluator supernet, not of {self.evaluator}",
-            ),
-            (
-                "gates",
-                self.trains_gates,
-                f"is of strategies {' and '.join(GATE_STRATEGIES)}, not of {self.strategy}",
-            ),
-            ("controller", self.strategy == "rl", f"is of strategy rl, not of {self.strategy}"),
-        )
-        return [
-            f"{name} {why}: it would have no effect"
-            for name, is_read, why in needs
-            if not is_read and getattr(self, name) != usual[name].default
-        ]
+        return problems
 
     def _gate_problems(self) -> list[str]:
+        """Return what is wrong with the settings of gates and their supernet together."""
         problems = []
-        if self.evaluator != "supernet":
-            problems.append(
-                f"strategy {self.strategy} scores by the supernet it trains: its "
-                "evaluator is supernet; other evaluators go with other strategies"
-            )
         if self.supernet.copies > 1:
             problems.append(
                 f"supernet.copies must be 1 for strategy {self.strategy}, whose gates "
@@ -262,38 +230,48 @@ class SearchConfig(FileSchema):
             )
         if self.supernet.init is not None:
             problems.append(
-                f"supernet.init begins supernets that other strategies score by, not "
-                f"that of {self.strategy}"
+                "supernet.init goes with strategies that score by a supernet trained before, not "
+                f"with {self.strategy}"
             )
-        problems += [
-            f"{name} does not go with strategy {self.strategy}, whose gates ask for no "
-            "network before the end"
-            for name, given in (
-                ("surrogate", self.surrogate),
-                ("seed_archs", self.seed_archs is not None),
-            )
-            if given
-        ]
         return problems
 
-    @property
-    def trains_gates(self) -> bool:
-        """Whether the strategy trains a supernet and gates of its own for each budget."""
-        return self.strategy in GATE_STRATEGIES
+    def _without_effect(self) -> list[str]:
+        """Return what was changed of settings that the strategy or the evaluator does not read."""
+        problems = [
+            f"{option} goes with strategy {_listed(strategies_with(option))}, not with "
+            f"{self.strategy}: it would have no effect"
+            for option in OPTIONS
+            if self._is_changed(option) and not self._takes(option)
+        ]
+        sections = [PLUGIN_SECTION, *(entry.section for entry in STRATEGIES.values())]
+        for section in dict.fromkeys(sections):
+            readers = [e.name for e in STRATEGIES.values() if e.section == section and e.settings]
+            if self._is_changed(section) and self.strategy not in readers:
+                problems.append(
+                    f"{section} goes with strategy {_listed(readers)}, not with "
+                    f"{self.strategy}: it would have no effect"
+                )
+        for section in dict.fromkeys(s for entry in EVALUATORS.values() for s in entry.sections):
+            names = [entry.name for entry in EVALUATORS.values() if section in entry.sections]
+            if self._is_changed(section) and self.evaluator.name not in names:
+                problems.append(
+                    f"{section} goes with evaluator {_listed(names)}, not with "
+                    f"{self.evaluator}: it would have no effect"
+                )
+        return problems
 
-    @property
-    def evaluator_kind(self) -> str:
-        """What comes before the file's name: scratch, supernet, table or predictor."""
-        return str(self.evaluator).partition(":")[0]
+    def _takes(self, option: str) -> bool:
+        """Return whether the strategy reads one of OPTIONS; a surrogate is guided by the prior."""
+        return option in self.entry.takes or (option == "prior" and self.surrogate)
 
-    @property
-    def evaluator_file(self) -> Path | None:
-        """The file of known accuracies or of a predictor, as it was given."""
-        name = str(self.evaluator).partition(":")[2]
-        return Path(name) if name else None
+    def _is_changed(self, name: str) -> bool:
+        """Return whether a setting was given another value than its default."""
+        default = type(self).model_fields[name].get_default(call_default_factory=True)
+        return bool(getattr(self, name) != default)
 
-    @property
-    def warmup_epochs(self) -> int:
-        """How many epochs train weights only."""
-        asked = self.gates.warmup_epochs
-        return int(0.4 * self.supernet.recipe.epochs) if asked is None else asked
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as in ``evolution, rl or local``; ``of a plugin`` where there are none."""
+    if not names:
+        return "of a plugin"
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,51 +1,32 @@
-"""What scores networks in a run: trainings, supernets, a table of accuracies, a predictor."""
+"""The run's evaluator, built by the registry from what the run offers."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from hwnas.errors import InputError
 from hwnas.io.journal import Journal, write_whole
 from hwnas.pipeline.context import Run
 from hwnas.protocols import CodeEvaluator, Evaluation, Evaluator
-from hwnas.search.evaluators.halving import HalvingEvaluator, rungs
-from hwnas.search.evaluators.predictor import PredictorEvaluator
-from hwnas.search.evaluators.scratch import ScratchEvaluator
-from hwnas.search.evaluators.supernet import SupernetEvaluator
+from hwnas.search.evaluators.memo import Remembers
+from hwnas.search.evaluators.registry import EvaluatorContext
 from hwnas.search.evaluators.supernet_tasks import load_supernet
-from hwnas.search.evaluators.table import TableScores
-from hwnas.search.predictors.fitted import load_fitted_predictor
-from hwnas.search.predictors.ofa import load_ofa_predictor
 from hwnas.search.problem.warm_start import KNOWN
 from hwnas.search.records import evaluation_of
 
-logger = logging.getLogger(__name__)
-
 
 def search_evaluator(run: Run, journal: Journal) -> Evaluator:
-    """Return what a search that asks and is told scores by; it knows what the journal holds.
+    """Return what an ask/tell search scores by; it knows the journal's evaluations.
 
     Raises:
         InputError: the weights of a supernet, the table or the predictor are missing or broken.
     """
     config = run.config.search
-    if config.evaluator_file is not None:
-        return file_evaluator(run)
-    if config.evaluator == "supernet":
-        evaluator: ScratchEvaluator | SupernetEvaluator = supernet_evaluator(
-            run, range(config.supernet.copies)
-        )
-    elif config.halving is not None:
-        epochs = rungs(config.recipe.epochs, config.halving.eta, config.halving.least_epochs)
-        return HalvingEvaluator(
-            run.space, partial(scratch_evaluator, run), epochs, config.halving.eta, journal
-        )
-    else:
-        evaluator = scratch_evaluator(run)
-    evaluator.recall(_known(journal))
+    context = evaluator_context(run, range(config.supernet.copies), journal)
+    evaluator = config.evaluator.entry.evaluator(context)
+    if isinstance(evaluator, Remembers):
+        evaluator.recall(_known(journal))
     return evaluator
 
 
@@ -56,33 +37,42 @@ def _known(journal: Journal) -> Iterator[Evaluation]:
     return (evaluation for evaluation in found if evaluation.error is None)
 
 
-def scratch_evaluator(run: Run, epochs: int | None = None) -> ScratchEvaluator:
-    """Return the evaluator that trains networks from scratch, for ``epochs`` if given."""
-    recipe = run.config.search.recipe
-    if epochs is not None:
-        warmup = min(recipe.warmup_epochs, epochs)
-        recipe = recipe.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
-    return ScratchEvaluator(
+def evaluator_context(
+    run: Run, supernets: Sequence[int] = (), journal: Journal | None = None
+) -> EvaluatorContext:
+    """Return what the run offers to its evaluator; ``supernets`` are numbers of trained ones.
+
+    Raises:
+        InputError: the evaluator's file does not exist.
+    """
+    config = run.config.search
+    file = kept_file(run)
+    if file is not None and not file.is_file():
+        raise InputError(
+            f"evaluator {config.evaluator}",
+            [f"{file}: there is no such file"],
+            "give the path of an existing file",
+        )
+    trains = config.evaluator.entry.trains
+    return EvaluatorContext(
         run.space,
-        run.source,
-        recipe.recipe(),
-        seed=run.config.seed,
+        run.config.seed,
+        file=file,
+        source=run.source if config.evaluator.entry.needs_images else None,
+        recipe=config.recipe.recipe() if trains == "networks" else None,
+        halving=config.halving,
+        supernets=tuple(run.folder.supernet(n) for n in supernets if trains == "supernet"),
+        sharings=tuple(config.supernet.sharing_of(n) for n in supernets if trains == "supernet"),
+        calibration_images=config.supernet.calibration_images,
         torch_device=run.config.torch_device,
         workers=run.config.workers,
+        journal=journal,
     )
 
 
-def supernet_evaluator(run: Run, numbers: Sequence[int]) -> SupernetEvaluator:
+def supernet_evaluator(run: Run, numbers: Sequence[int]) -> Evaluator:
     """Return the evaluator by some of the run's supernets."""
-    return SupernetEvaluator(
-        run.space,
-        run.source,
-        [run.folder.supernet(n) for n in numbers],
-        torch_device=run.config.torch_device,
-        calibration_images=run.config.search.supernet.calibration_images,
-        workers=run.config.workers,
-        sharings=[run.config.search.supernet.sharing_of(n) for n in numbers],
-    )
+    return run.config.search.evaluator.entry.evaluator(evaluator_context(run, numbers))
 
 
 def saved_evaluator(run: Run) -> Evaluator:
@@ -92,10 +82,8 @@ def saved_evaluator(run: Run) -> Evaluator:
         InputError: the weights of a supernet are missing or broken.
     """
     config = run.config.search
-    if config.evaluator_file is not None:
-        return file_evaluator(run)
-    if config.evaluator == "scratch":
-        return scratch_evaluator(run)
+    if config.evaluator.entry.trains != "supernet":
+        return config.evaluator.entry.evaluator(evaluator_context(run))
     copies = 1 if config.trains_gates else config.supernet.copies
     for number in range(copies):
         load_supernet(
@@ -107,41 +95,24 @@ def saved_evaluator(run: Run) -> Evaluator:
     return supernet_evaluator(run, range(copies))
 
 
-def file_evaluator(run: Run) -> Evaluator:
-    """Return the evaluator of a table's or predictor's file: the run folder's copy of it."""
-    return PredictorEvaluator(run.space, code_evaluator(run))
-
-
 def code_evaluator(run: Run) -> CodeEvaluator:
-    """Return the table of accuracies or the predictor of the run.
+    """Return the run's evaluator at array speed (a table of accuracies, a predictor).
 
     Raises:
         InputError: there is no such file, or it is wrong: all its problems.
         UsageError: a predictor that cannot express the space.
     """
-    path = kept_file(run)
-    if not path.is_file():
-        raise InputError(
-            f"evaluator {run.config.search.evaluator}",
-            [f"{path}: there is no such file"],
-            "give the path of an existing file",
-        )
-    if run.config.search.evaluator_kind == "table":
-        return TableScores(path, run.space)
-    if path.suffix == ".json":
-        fitted = load_fitted_predictor(path, run.space)
-        logger.info(
-            f"{path.name}: fitted to {len(fitted.codes)} networks, Kendall tau "
-            f"{fitted.kendall_tau:.2f} by cross-validation"
-        )
-        return fitted
-    return load_ofa_predictor(path, run.space)
+    return run.config.search.evaluator.entry.code_evaluator(evaluator_context(run))
 
 
-def kept_file(run: Run) -> Path:
-    """Return where the run folder keeps its evaluator's file; before it does, the given file."""
-    given = run.config.search.evaluator_file
-    assert given is not None  # asked for only with such an evaluator
+def kept_file(run: Run) -> Path | None:
+    """Return where the run folder keeps its evaluator's file; before it does, the given file.
+
+    None where the evaluator has no file.
+    """
+    given = run.config.search.evaluator.file
+    if given is None:
+        return None
     kept = run.folder.file(f"evaluator{given.suffix}")
     return kept if kept.is_file() else given
 
@@ -155,12 +126,12 @@ def kept_seed_archs(run: Run) -> str | None:
 def keep_file(run: Run) -> None:
     """Copy the files of evaluator and ``seed_archs`` into the run folder, whole.
 
-    So a run explains itself, and goes on where they have changed meanwhile.
+    The run folder then explains itself, and the run resumes where the given files have changed.
     """
     seeds = kept_seed_archs(run)
     if seeds not in (None, KNOWN) and seeds == run.config.search.seed_archs:
         write_whole(run.folder.file("seed-archs.jsonl"), Path(str(seeds)).read_bytes())
-    given = run.config.search.evaluator_file
+    given = run.config.search.evaluator.file
     if given is None:
         return
     kept = run.folder.file(f"evaluator{given.suffix}")

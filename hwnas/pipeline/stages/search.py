@@ -1,9 +1,9 @@
-"""What each strategy does in a run: train what it needs, choose what to evaluate, evaluate it."""
+"""What each kind of strategy does in a run: train what it needs, choose networks, score them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,29 +11,36 @@ from hwnas.errors import HwnasError, UsageError
 from hwnas.io.journal import Journal, write_whole
 from hwnas.io.progress import report
 from hwnas.nn.supernet import Supernet
-from hwnas.pipeline.config.search import GatesConfig
 from hwnas.pipeline.context import Run
 from hwnas.pipeline.stages.evaluators import (
     code_evaluator,
-    file_evaluator,
     keep_file,
     search_evaluator,
     supernet_evaluator,
 )
 from hwnas.pipeline.stages.published import supernet_start
-from hwnas.pipeline.stages.searchers import Listed, random_search, searcher_of
+from hwnas.pipeline.stages.searchers import (
+    FixedList,
+    build_searcher,
+    random_search,
+    search_problem,
+)
 from hwnas.protocols import Evaluator, Searcher
 from hwnas.rng import derived_seed
+from hwnas.search.evaluators.memo import Remembers
+from hwnas.search.evaluators.predictor import PredictorEvaluator
 from hwnas.search.evaluators.supernet_tasks import SupernetTask, train_supernets
-from hwnas.search.gates.gate_search import GateRule, GateSearch, GateSettings
-from hwnas.search.gates.proxyless import FullGradient, TwoPaths
-from hwnas.search.gates.proxyless_rl import Reinforce
+from hwnas.search.gates.gate_search import GateSearch, GateSettings
 from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.search.loop import SearchLoop, to_repeat
-from hwnas.search.problem.feasible import AdditiveFeasible
 from hwnas.search.problem.limits import LimitedSpace
 from hwnas.search.records import evaluation_of, evaluation_record
-from hwnas.search.strategies.combined_moves import CombinedMoves
+from hwnas.search.strategies.registry import (
+    AskTellStrategy,
+    BatchStrategy,
+    GateStrategy,
+    StrategyEntry,
+)
 from hwnas.train.checkpoint import save_weights
 from hwnas.train.engine import EpochReport, TrainResult, fit
 from hwnas.train.recipe import Recipe
@@ -64,12 +71,7 @@ def run_search(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
         UsageError: the strategy found no network to ask for.
         HwnasError: every evaluation failed.
     """
-    if run.config.search.trains_gates:
-        found = _gates(run, searched)
-    elif run.config.search.strategy == "combined-moves":
-        found = _moved(run, searched)
-    else:
-        found = _asked(run, searched)
+    found = _DRIVERS[type(run.config.search.entry)](run, searched)
     if not any(found.records):
         raise UsageError("the searcher had no network to ask for")
     records = [record for own in found.records for record in own]
@@ -87,24 +89,27 @@ def run_search(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
     return found
 
 
-def _asked(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
-    """Let a strategy ask for networks below each budget, evaluate them, tell it.
+def _ask_tell(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
+    """Ask the strategy for networks below each budget, evaluate them, tell it their scores.
 
-    NSGA-II is asked once, below the largest budget: answers to all are taken from its front.
+    A strategy with ``one_front`` (NSGA-II) searches once, below the largest budget: the answers to
+    all budgets are taken from its front.
     """
-    config = run.config.search
+    config, entry = run.config.search, run.config.search.entry
+    assert isinstance(entry, AskTellStrategy)
     keep_file(run)
     # before any training: what a searcher cannot do ends the run
-    searchers = [searcher_of(run, limited, place) for place, limited in enumerate(searched)]
-    cost = _train_copies(run) if config.evaluator == "supernet" else Cost()
+    searchers = [build_searcher(run, limited, place) for place, limited in enumerate(searched)]
+    trains_supernets = config.evaluator.entry.trains == "supernet"
+    cost = _train_copies(run) if trains_supernets else Cost()
     records: list[list[Record]] = []
     baselines: list[list[Record]] = []
     loosest = max(range(len(searched)), key=lambda place: searched[place].limits[0].maximum)
     with run.folder.journal() as journal:
         evaluator = search_evaluator(run, journal)
         for place, (limited, asking) in enumerate(zip(searched, searchers, strict=True)):
-            if config.strategy == "nsga2" and place != loosest:
-                records.append([])  # its one front serves all budgets
+            if entry.one_front and place != loosest:
+                records.append([])
             else:
                 records.append(
                     _evaluate(
@@ -119,36 +124,39 @@ def _asked(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
                         batch=asking.batch,
                     )
                 )
-            if config.strategy == "random":
+            if entry.is_random:
                 baselines.append([])
             else:
                 baselines.append(_baseline(run, limited, evaluator, journal, place))
     return SearchOutcome(records, baselines, cost)
 
 
-def _moved(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
-    """Let combined moves search what the run's file scores; write down the best of each budget."""
-    config = run.config.search
+def _batch(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
+    """Let the strategy search at array speed; journal the best networks of each budget.
+
+    The search of a budget starts from the best networks of the budget before.
+    """
+    config, entry = run.config.search, run.config.search.entry
+    assert isinstance(entry, BatchStrategy)
     keep_file(run)
-    scores, evaluator = code_evaluator(run), file_evaluator(run)
+    scores = code_evaluator(run)
+    evaluator = PredictorEvaluator(run.space, scores)
     records: list[list[Record]] = []
     baselines: list[list[Record]] = []
     known, predicted = None, 0
     with run.folder.journal() as journal:
         for place, limited in enumerate(searched):
-            moves = CombinedMoves(
-                AdditiveFeasible(limited), scores, derived_seed(run.config.seed, "search", place)
+            best = entry.search(search_problem(run, limited, place, scores)).run(
+                config.evaluations, known
             )
-            found = moves.run(config.evaluations, known)
-            known, predicted = found.codes, predicted + found.num_evaluations
-            listed = Listed(run.space.decode(found.codes))
+            known, predicted = best.codes, predicted + best.num_evaluations
             records.append(
                 _evaluate(
                     run,
                     journal,
                     evaluator,
-                    listed,
-                    len(found.codes),
+                    FixedList(run.space.decode(best.codes)),
+                    len(best.codes),
                     first_index=sum(map(len, records)),
                     place=place,
                     places=len(searched),
@@ -168,7 +176,7 @@ def _gates(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
         cost = _sum(cost, spent)
         evaluator = supernet_evaluator(run, [place])
         with run.folder.journal() as journal:
-            searcher = Listed(search.candidates(config.evaluations))
+            searcher = FixedList(search.candidates(config.evaluations))
             records.append(
                 _evaluate(
                     run,
@@ -181,9 +189,18 @@ def _gates(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
                     places=len(searched),
                 )
             )
-            evaluator.recall(evaluation_of(record) for record in records[-1])
+            if isinstance(evaluator, Remembers):
+                evaluator.recall(evaluation_of(record) for record in records[-1])
             baselines.append(_baseline(run, limited, evaluator, journal, place))
     return SearchOutcome(records, baselines, cost)
+
+
+_DRIVERS: dict[type[StrategyEntry], Callable[[Run, Sequence[LimitedSpace]], SearchOutcome]] = {
+    AskTellStrategy: _ask_tell,
+    BatchStrategy: _batch,
+    GateStrategy: _gates,
+}
+"""How each kind of strategy is run."""
 
 
 def _baseline(
@@ -311,15 +328,11 @@ def _train_gates(run: Run, limited: LimitedSpace, number: int) -> tuple[GateSear
             f"only {steps * (recipe.epochs - config.warmup_epochs)} weight steps: "
             "nothing would be searched. Next: lower it, or train for more epochs"
         )
-    search = GateSearch(limited, problem, settings, _rule(config.strategy, config.gates))
+    assert isinstance(config.entry, GateStrategy)  # the other kinds train no gates
+    rule = config.entry.rule(config.strategy_settings())
+    search = GateSearch(limited, problem, settings, rule)
     result = _fit(run, supernet, search, recipe, seed, number, "searching")
     return search, _cost(result, search.macs)
-
-
-def _rule(strategy: str, gates: GatesConfig) -> GateRule:
-    if strategy == "proxyless-rl":
-        return Reinforce(gates.samples, gates.reward, gates.reward_weight)
-    return FullGradient() if gates.gradient == "full" else TwoPaths()
 
 
 def _fit(

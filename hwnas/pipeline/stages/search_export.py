@@ -108,7 +108,7 @@ def fit_accuracies(run: Run, records: Sequence[Mapping[str, Any]]) -> None:
     search = run.config.search
     good = [record for record in records if record["objectives"]]
     if (
-        search.evaluator_file is not None
+        search.evaluator.entry.at_array_speed
         or search.halving is not None
         or (search.trains_gates and len(run.budgets_ms) > 1)
         or len({record["network_id"] for record in good}) < MIN_NETWORKS

@@ -18,6 +18,7 @@ from typing import Any
 from hwnas.arch import Arch
 from hwnas.io.journal import Journal
 from hwnas.protocols import Evaluation, Evaluator, Objective, SearchSpace
+from hwnas.search.evaluators.memo import positions
 from hwnas.search.records import evaluation_of, evaluation_record, now
 from hwnas.search.result import rank_key
 
@@ -77,9 +78,7 @@ class HalvingEvaluator:
         ``cost`` is that of all its rungs, each of which counts once: 0 for a network that stands
         twice in ``archs``, and for what an earlier call trained.
         """
-        places: dict[str, list[int]] = {}
-        for place, arch in enumerate(archs):
-            places.setdefault(self.space.network_id(arch), []).append(place)
+        places = positions(archs, self.space.network_id)
         alive, reached = list(places), dict[str, list[Evaluation]]()
         for epochs in self.epochs:
             for network_id, found in self._rung(epochs, alive, archs, places):

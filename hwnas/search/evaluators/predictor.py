@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 
 from hwnas.arch import Arch
 from hwnas.protocols import CodeEvaluator, Codes, Evaluation, Objective, SearchSpace
+from hwnas.search.evaluators.registry import EvaluatorContext
+from hwnas.search.predictors.fitted import load_fitted_predictor
+from hwnas.search.predictors.ofa import load_ofa_predictor
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -68,3 +74,18 @@ class PredictorEvaluator:
                     float(deviations[place]), "fraction", "min", self.predictor.source
                 )
             yield place, Evaluation(arch, objectives, cost)
+
+
+def build(context: EvaluatorContext) -> CodeEvaluator:
+    """Return the predictor of a run's file: fitted by a search (.json), or Once-for-All's."""
+    assert context.file is not None  # the entry takes a file
+    if context.file.suffix == ".json":
+        fitted = load_fitted_predictor(context.file, context.space)
+        logger.info(
+            "%s: fitted to %d networks, Kendall tau %.2f by cross-validation",
+            context.file.name,
+            len(fitted.codes),
+            fitted.kendall_tau,
+        )
+        return fitted
+    return load_ofa_predictor(context.file, context.space)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
 from hwnas.executor.local import TaskError
-from hwnas.protocols import Evaluation, Objective, SearchSpace
+from hwnas.protocols import Evaluation, Evaluator, Objective, SearchSpace
 from hwnas.rng import derived_seed
+from hwnas.search.evaluators.halving import HalvingEvaluator, rungs
+from hwnas.search.evaluators.memo import Memo
+from hwnas.search.evaluators.registry import EvaluatorContext
 from hwnas.train.engine import DivergedError
 from hwnas.train.recipe import Recipe
 from hwnas.train.task import DataSource, TrainOutcome, TrainTask, train_all
@@ -44,7 +48,7 @@ class ScratchEvaluator:
         self.seed = seed
         self.torch_device = torch_device
         self.workers = workers
-        self._known: dict[str, Evaluation] = {}
+        self._memo = Memo(space.network_id)
         dataset = source.load().without_test()
         expected = (3, dataset.input_size, dataset.input_size)
         problems = []
@@ -74,24 +78,17 @@ class ScratchEvaluator:
         Raises:
             TaskError: after the others were yielded, naming each training that failed otherwise.
         """
-        places: dict[str, list[int]] = {}
-        for place, arch in enumerate(archs):
-            places.setdefault(self.space.network_id(arch), []).append(place)
-        tasks = {}
-        for network_id, same in places.items():
-            if network_id in self._known:
-                yield from self._repeated(network_id, archs, same)
-            else:
-                tasks[network_id] = self._task(archs[same[0]], network_id)
+        return self._memo.evaluate(archs, self._train)
+
+    def _train(self, new: Mapping[str, Arch]) -> Iterator[tuple[str, Evaluation]]:
+        """Train the networks of ``new`` (by network_id), several at a time."""
+        tasks = {network_id: self._task(arch, network_id) for network_id, arch in new.items()}
         for network_id, outcome in self._outcomes(tasks):
-            first, *others = places[network_id]
-            self._known[network_id] = (
-                Evaluation(archs[first], {}, {}, str(outcome))
-                if isinstance(outcome, DivergedError)
-                else _evaluation(archs[first], outcome)
-            )
-            yield first, self._known[network_id]
-            yield from self._repeated(network_id, archs, others)
+            arch = new[network_id]
+            if isinstance(outcome, DivergedError):
+                yield network_id, Evaluation(arch, {}, {}, str(outcome))
+            else:
+                yield network_id, _evaluation(arch, outcome)
 
     def _outcomes(
         self, tasks: Mapping[str, TrainTask]
@@ -109,15 +106,7 @@ class ScratchEvaluator:
 
     def recall(self, evaluations: Iterable[Evaluation]) -> None:
         """Take evaluations of an earlier session as known: their networks are not trained again."""
-        for evaluation in evaluations:
-            self._known.setdefault(self.space.network_id(evaluation.arch), evaluation)
-
-    def _repeated(
-        self, network_id: str, archs: Sequence[Arch], places: Sequence[int]
-    ) -> Iterator[tuple[int, Evaluation]]:
-        known = self._known[network_id]
-        for place in places:
-            yield place, replace(known, arch=archs[place], cost=dict.fromkeys(known.cost, 0.0))
+        self._memo.recall(evaluations)
 
     def _task(self, arch: Arch, network_id: str) -> TrainTask:
         return TrainTask(
@@ -139,4 +128,38 @@ def _evaluation(arch: Arch, outcome: TrainOutcome) -> Evaluation:
             "loss": Objective(outcome.val.loss, "nats", "min", SOURCE),
         },
         cost=outcome.cost,
+    )
+
+
+def build(context: EvaluatorContext) -> Evaluator:
+    """Return the evaluator of a run: with halving where the run halves."""
+    halving = context.halving
+    if halving is None:
+        return _scratch(context, None)
+    assert context.recipe is not None  # trains networks
+    assert context.journal is not None  # a search is going on
+    return HalvingEvaluator(
+        context.space,
+        partial(_scratch, context),
+        rungs(context.recipe.epochs, halving.eta, halving.least_epochs),
+        halving.eta,
+        context.journal,
+    )
+
+
+def _scratch(context: EvaluatorContext, epochs: int | None) -> ScratchEvaluator:
+    """Return the evaluator that trains from scratch, for ``epochs`` if given."""
+    recipe = context.recipe
+    assert recipe is not None  # trains networks
+    assert context.source is not None  # needs images
+    if epochs is not None:
+        warmup = min(recipe.warmup_epochs, epochs)
+        recipe = replace(recipe, epochs=epochs, warmup_epochs=warmup)
+    return ScratchEvaluator(
+        context.space,
+        context.source,
+        recipe,
+        seed=context.seed,
+        torch_device=context.torch_device,
+        workers=context.workers,
     )

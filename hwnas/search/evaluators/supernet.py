@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
@@ -14,6 +13,8 @@ import torch
 from hwnas.arch import Arch
 from hwnas.nn.supernet import Sharing
 from hwnas.protocols import Evaluation, Objective, SearchSpace
+from hwnas.search.evaluators.memo import Memo
+from hwnas.search.evaluators.registry import EvaluatorContext
 from hwnas.search.evaluators.supernet_tasks import CHUNK, ScoreTask, score_all, score_networks
 from hwnas.train.engine import Score
 from hwnas.train.task import DataSource
@@ -50,7 +51,7 @@ class SupernetEvaluator:
         self.calibration_images = calibration_images
         self.workers = workers
         self.sharings: tuple[Sharing, ...] = tuple(sharings or ["own"] * len(weights))
-        self._known: dict[str, Evaluation] = {}
+        self._memo = Memo(lambda arch: arch.arch_id)
 
     def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         """Yield ``(position, evaluation)`` as they are ready: ``top1`` (fraction), ``loss`` on val.
@@ -61,30 +62,17 @@ class SupernetEvaluator:
         Raises:
             InputError: a supernet's weights are missing, broken or of another space.
         """
-        places: dict[str, list[int]] = {}
-        for place, arch in enumerate(archs):
-            places.setdefault(arch.arch_id, []).append(place)
-        new = [archs[same[0]] for key, same in places.items() if key not in self._known]
+        return self._memo.evaluate(archs, self._new)
+
+    def _new(self, new: Mapping[str, Arch]) -> Iterator[tuple[str, Evaluation]]:
         # images are held at one size at a time
-        new.sort(key=lambda arch: self.space.layers(arch)[0].in_shape[1])
-        for key, same in places.items():
-            if key in self._known:
-                yield from self._repeated(key, same)
-        for arch, scores, seconds in self._scored(new):
-            self._known[arch.arch_id] = self._evaluation(arch, scores, seconds)
-            first, *others = places[arch.arch_id]
-            yield first, self._known[arch.arch_id]
-            yield from self._repeated(arch.arch_id, others)
+        archs = sorted(new.values(), key=lambda arch: self.space.layers(arch)[0].in_shape[1])
+        for arch, scores, seconds in self._scored(archs):
+            yield arch.arch_id, self._evaluation(arch, scores, seconds)
 
     def recall(self, evaluations: Iterable[Evaluation]) -> None:
         """Take evaluations of an earlier session as known."""
-        for evaluation in evaluations:
-            self._known.setdefault(evaluation.arch.arch_id, evaluation)
-
-    def _repeated(self, key: str, places: Sequence[int]) -> Iterator[tuple[int, Evaluation]]:
-        known = self._known[key]
-        for place in places:
-            yield place, replace(known, cost=dict.fromkeys(known.cost, 0.0))
+        self._memo.recall(evaluations)
 
     def _scored(self, archs: Sequence[Arch]) -> Iterator[tuple[Arch, list[Score], float]]:
         """Yield each architecture with its scores and the seconds it took."""
@@ -142,3 +130,17 @@ class SupernetEvaluator:
                 "wall_s": round(seconds, 3),
             },
         )
+
+
+def build(context: EvaluatorContext) -> SupernetEvaluator:
+    """Return the evaluator of a run by its trained supernets."""
+    assert context.source is not None  # needs_images
+    return SupernetEvaluator(
+        context.space,
+        context.source,
+        context.supernets,
+        torch_device=context.torch_device,
+        calibration_images=context.calibration_images,
+        workers=context.workers,
+        sharings=context.sharings,
+    )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hwnas.arch import SCHEMA, Arch
 from hwnas.errors import InputError
 from hwnas.protocols import Codes, SearchSpace
+from hwnas.search.evaluators.registry import EvaluatorContext
 
 MAX_PROBLEMS = 50  # problems of a file that are spelt out
 
@@ -49,6 +50,12 @@ class TableScores:
         """Return ``(num_archs,)`` fractions; NaN where the table lacks the network."""
         keys = self.space.network_keys(codes).tolist()
         return np.array([self._known.get(tuple(key), np.nan) for key in keys], dtype=np.float64)
+
+
+def build(context: EvaluatorContext) -> TableScores:
+    """Return the table of a run's file."""
+    assert context.file is not None  # the entry takes a file
+    return TableScores(context.file, context.space)
 
 
 def _read(

@@ -38,6 +38,7 @@ from hwnas.search.gates.binary_gates import (
     rescaled,
 )
 from hwnas.search.gates.gate_search import GateSearch
+from hwnas.search.settings import GatesConfig
 
 MAX_PULL = 3.0  # times the learning rate: the latency's step where the task's gradient is tiny
 
@@ -96,3 +97,8 @@ class TwoPaths:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take nothing."""
+
+
+def build(settings: GatesConfig) -> FullGradient | TwoPaths:
+    """Return the rule of strategy proxyless."""
+    return FullGradient() if settings.gradient == "full" else TwoPaths()

@@ -25,6 +25,7 @@ from hwnas.nn.supernet import Path
 from hwnas.rng import stream
 from hwnas.search.gates.binary_gates import Floats, draw, probabilities
 from hwnas.search.gates.gate_search import GateSearch
+from hwnas.search.settings import GatesConfig
 
 RewardForm = Literal["product", "absolute"]
 WEIGHT = 0.1
@@ -83,3 +84,8 @@ def reinforce_gradient(p: Floats, paths: list[Path], advantages: Floats) -> Floa
         gradient += advantage * p
         gradient[rows, list(path)] -= advantage
     return gradient / len(paths)
+
+
+def build(settings: GatesConfig) -> Reinforce:
+    """Return the rule of strategy proxyless-rl."""
+    return Reinforce(settings.samples, settings.reward, settings.reward_weight)

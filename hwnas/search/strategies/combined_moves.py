@@ -25,6 +25,7 @@ from hwnas.protocols import CodeEvaluator, Codes, SearchSpace
 from hwnas.rng import stream
 from hwnas.search.problem.feasible import Feasible
 from hwnas.search.strategies.population import Floats, crossover, mutate, neighbours, num_options
+from hwnas.search.strategies.registry import SearchProblem
 
 Ints = NDArray[np.int64]
 
@@ -51,7 +52,7 @@ class MoveSettings:
 
 
 @dataclass
-class Found:
+class EliteArchive:
     """The best networks so far, best first: ``codes`` (n, num_choices), ``scores`` (n,).
 
     Of the codes of one network one is kept, and of those with the same existing choices (stages as
@@ -186,7 +187,7 @@ class CombinedMoves:
     seed: int
     settings: MoveSettings = field(default_factory=MoveSettings)
 
-    def run(self, num_evaluations: int, known: Codes | None = None) -> Found:
+    def run(self, num_evaluations: int, known: Codes | None = None) -> EliteArchive:
         """Return the best networks of about ``num_evaluations`` scored ones (one step more).
 
         ``known`` (n, num_choices) are networks to begin with, such as those found under other
@@ -196,7 +197,7 @@ class CombinedMoves:
             InfeasibleError: no network meets the limits.
         """
         space, settings = self.feasible.space, self.settings
-        found = Found(
+        archive = EliteArchive(
             space, np.empty((0, len(space.choices)), dtype=np.int16), np.empty(0), hub(space)
         )
         starts = np.empty((0, len(space.choices)), dtype=np.int16)
@@ -205,30 +206,30 @@ class CombinedMoves:
         if len(starts) < settings.searches:
             drawn = self.feasible.sample(settings.starts, stream(self.seed, "starts"), 0.75)
             starts = np.concatenate([starts, drawn])
-        scores = self._score(starts, found)
-        found.add(starts, scores, settings.elite)
-        if len(found.codes) == 0:
-            return found  # the evaluator scores none
-        best = _spread(found.niches, settings.searches)
-        codes, values = found.codes[best], found.scores[best]
+        scores = self._score(starts, archive)
+        archive.add(starts, scores, settings.elite)
+        if len(archive.codes) == 0:
+            return archive  # the evaluator scores none
+        best = _spread(archive.niches, settings.searches)
+        codes, values = archive.codes[best], archive.scores[best]
         searches = Searches.begin(space, codes, values)
         step = 0
-        while found.num_evaluations < num_evaluations:
-            stuck = self._step(searches, found)
+        while archive.num_evaluations < num_evaluations:
+            stuck = self._step(searches, archive)
             if stuck.any():
-                fresh = self._children(int(stuck.sum()), found, stream(self.seed, "child", step))
-                searches.restart(stuck, fresh, self._score(fresh, found))
+                fresh = self._children(int(stuck.sum()), archive, stream(self.seed, "child", step))
+                searches.restart(stuck, fresh, self._score(fresh, archive))
             step += 1
-        return found
+        return archive
 
-    def _score(self, codes: Codes, found: Found) -> Floats:
-        found.num_evaluations += len(codes)
+    def _score(self, codes: Codes, archive: EliteArchive) -> Floats:
+        archive.num_evaluations += len(codes)
         return self.evaluator.score(codes)
 
-    def _children(self, count: int, found: Found, rng: np.random.Generator) -> Codes:
+    def _children(self, count: int, archive: EliteArchive, rng: np.random.Generator) -> Codes:
         """Return ``count`` starts within the limits: of the elite, random where it has none."""
-        space, parents = self.feasible.space, found.codes
-        mothers, fathers = _couples(found.niches, 64 * count, rng)
+        space, parents = self.feasible.space, archive.codes
+        mothers, fathers = _couples(archive.niches, 64 * count, rng)
         children = crossover(space, parents[mothers], parents[fathers], rng)
         changes = rng.integers(1, self.settings.mutations + 1, size=len(children))
         children = mutate(space, children, rng, changes)
@@ -238,13 +239,13 @@ class CombinedMoves:
             return children
         return np.concatenate([children, self.feasible.sample(missing, rng, 0.75)])
 
-    def _step(self, searches: Searches, found: Found) -> NDArray[np.bool_]:
+    def _step(self, searches: Searches, archive: EliteArchive) -> NDArray[np.bool_]:
         """Move every search to the best of its combinations; return which ones stand still."""
         space, codes, values = self.feasible.space, searches.codes, searches.values
         single, owner = neighbours(space, codes)
         stale = ~searches.current[owner]
         scores = np.full(len(single), np.nan)
-        scores[stale] = self._score(single[stale], found)
+        scores[stale] = self._score(single[stale], archive)
         gains = searches.gains(scores)
         both = self.feasible.metrics(np.concatenate([codes, single])) / self.feasible.maxima
         here, there = both[: len(codes)], both[len(codes) :]
@@ -260,8 +261,8 @@ class CombinedMoves:
         candidates, rows_of = space.repair(np.concatenate(proposals)), np.concatenate(rows)
         inside = self.feasible.within(candidates)
         candidates, rows_of = candidates[inside], rows_of[inside]
-        scores = self._score(candidates, found)
-        found.add(candidates, scores, self.settings.elite)
+        scores = self._score(candidates, archive)
+        archive.add(candidates, scores, self.settings.elite)
         scores = np.where(np.isfinite(scores), scores, -np.inf)
         order = np.lexsort((-scores, rows_of))
         first = order[np.unique(rows_of[order], return_index=True)[1]]
@@ -364,3 +365,9 @@ def _combined(code: NDArray[np.int16], moved: Codes, chosen: Ints) -> Codes:
         to = moved[chosen[rows, column]]
         out[rows] = np.where(to != code, to, out[rows])
     return out
+
+
+def build(problem: SearchProblem) -> CombinedMoves:
+    """Return the combined moves of a run, whose evaluator works at array speed."""
+    assert problem.evaluator is not None  # the entry needs codes
+    return CombinedMoves(problem.feasible, problem.evaluator, problem.seed)

@@ -8,6 +8,7 @@ from hwnas.errors import UsageError
 from hwnas.protocols import Codes
 from hwnas.search.problem.feasible import Feasible
 from hwnas.search.strategies.population import Floats, History
+from hwnas.search.strategies.registry import SearchProblem
 
 
 @dataclass
@@ -47,3 +48,8 @@ class Exhaustive:
 
     def tell_codes(self, codes: Codes, scores: Floats) -> None:
         """Take the scores; what is asked does not depend on them."""
+
+
+def build(problem: SearchProblem) -> Exhaustive:
+    """Return the exhaustive search of a run."""
+    return Exhaustive(problem.feasible, problem.evaluations)

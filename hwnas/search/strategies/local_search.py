@@ -28,7 +28,9 @@ from hwnas.search.strategies.population import (
     first_codes,
     mutate,
     neighbours,
+    population_size,
 )
+from hwnas.search.strategies.registry import SearchProblem
 
 TRADES = 8  # second changes tried for a neighbour that breaks a limit
 
@@ -94,3 +96,14 @@ class LocalSearch:
                 self._centre, self._centre_score = codes[best : best + 1], float(values[best])
         if len(self._centre) == 0:
             self._to_come = max(self._to_come, 1)  # all failed so far: more random ones
+
+
+def build(problem: SearchProblem) -> LocalSearch:
+    """Return the local search of a run."""
+    return LocalSearch(
+        problem.feasible,
+        problem.seed,
+        initial=population_size(problem.evaluations, 10),
+        low_share=problem.low_share,
+        start=problem.start,
+    )

@@ -29,7 +29,9 @@ from hwnas.search.strategies.population import (
     draw_new,
     first_codes,
     offspring,
+    population_size,
 )
+from hwnas.search.strategies.registry import SearchProblem
 
 BANDS = 8  # of the first limited metric, from which the first networks come in equal parts
 ATTEMPTS = 4  # rounds of parents before random networks take over
@@ -170,3 +172,14 @@ class Nsga2:
         """Return the non-dominated networks of the survivors and their objectives, minimised."""
         rows = self._rows[self._rank == 0]
         return self.history.codes[rows], self._values(rows)
+
+
+def build(problem: SearchProblem) -> Nsga2:
+    """Return the NSGA-II of a run: accuracy and the latencies of its targets."""
+    return Nsga2(
+        problem.feasible,
+        problem.seed,
+        population=population_size(problem.evaluations, 50),
+        metrics=problem.latencies,
+        start=problem.start,
+    )

@@ -25,10 +25,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LOW_SHARE = 0.75  # random networks are drawn from [0.75, 1] x budget, see random_search.py
-PROPOSALS = 48  # children each pair of parents proposes
+PROPOSALS = 48  # children that each pair of parents proposes
 ONE_CHANGE = 0.5  # the number of changes of a child is geometric with this parameter
-TURN = 10  # every so many-th network of a search is the top_by_macs not yet evaluated (work.py)
+MIN_BATCHES = 4  # a search that learns is told scores at least this often
 ROUNDS = 20  # rounds of proposals before a search looks for what is left in another way
+
+
+def population_size(evaluations: int, largest: int = 20) -> int:
+    """Return the population of a search of so many ``evaluations``: a quarter, 4 to ``largest``."""
+    return min(largest, max(4, evaluations // MIN_BATCHES))
 
 
 def num_options(space: SearchSpace) -> Ints:
@@ -212,19 +217,20 @@ def offspring(
     fathers: Codes,
     share: float,
     rng: np.random.Generator,
-    work: MacsPrior | None = None,
+    prior: MacsPrior | None = None,
     guided: float = 0.0,
 ) -> Codes:
     """Return up to one new child within the limits of each pair; fewer where a pair has none.
 
     Each pair proposes ``PROPOSALS`` children, a ``share`` of the pairs by crossover of both and
     the others from the mother alone, with a geometric number of changes (from 0 after a crossover,
-    else from 1). The child is one with the fewest changes of those within and not known: of a share
-    ``guided`` of the pairs the one that does most ``work``, else the first. A parent whose close
-    children are known or break a limit has children further away, which trade one choice for
-    another.
+    else from 1). The child is one with the fewest changes of those within the limits and new: the
+    first, or for a share ``guided`` of the pairs the one with the most MACs (``prior``). A parent
+    whose close children are known or break a limit has children further away, which trade one
+    choice for another.
     """
     space, count = feasible.space, len(mothers)
+    # all proposals as rows: (count * PROPOSALS, num_choices)
     first, second = (np.repeat(codes, PROPOSALS, axis=0) for codes in (mothers, fathers))
     has_two = np.repeat(rng.random(count) < share, PROPOSALS)
     base = np.where(has_two[:, None], crossover(space, first, second, rng), first)
@@ -232,27 +238,16 @@ def offspring(
     proposed = mutate(space, base, rng, changes)
     good = feasible.within(proposed)
     good[good] = history.unknown(proposed[good])
-    order = changes.astype(np.float64)
-    if work is not None and len(proposed):
-        macs = work.macs(proposed)
+    # the lowest rank wins: changes, less up to half a change by MACs; infinite: not allowed
+    rank = changes.astype(np.float64)
+    if prior is not None and len(proposed):
+        macs = prior.macs(proposed)
         is_guided = np.repeat(rng.random(count) < guided, PROPOSALS)
-        order -= is_guided * 0.5 * macs / max(float(macs.max()), 1.0)  # less than a change
-    order = np.where(good, order, np.inf).reshape(count, PROPOSALS)
-    chosen = order.argmin(axis=1) + np.arange(count) * PROPOSALS
+        rank -= is_guided * 0.5 * macs / max(float(macs.max()), 1.0)
+    rank = np.where(good, rank, np.inf).reshape(count, PROPOSALS)
+    chosen = rank.argmin(axis=1) + np.arange(count) * PROPOSALS
     children: Codes = proposed[chosen[good[chosen]]]
     return children[history.fresh(children)]
-
-
-def busiest_due(work: MacsPrior, history: History, count: int, room: int) -> Codes:
-    """Return the top_by_macs networks not asked for yet, ``room`` of them at most.
-
-    One in TURN of all networks of a search is such a one: as many are due among the next ``count``.
-    """
-    asked = history.num_asked
-    due = -(-(asked + count) // TURN) - -(-asked // TURN)
-    if min(due, room) <= 0:
-        return work.top_by_macs[:0]
-    return np.asarray(work.top_by_macs[history.fresh(work.top_by_macs)][: min(due, room)])
 
 
 def first_codes(feasible: Feasible, history: History, start: Codes | None, count: int) -> Codes:

@@ -16,6 +16,7 @@ from hwnas.protocols import Codes
 from hwnas.rng import stream
 from hwnas.search.problem.feasible import Feasible
 from hwnas.search.strategies.population import LOW_SHARE, Floats, History, draw_new
+from hwnas.search.strategies.registry import SearchProblem
 
 BLOCK = 64  # networks drawn at a time, so that asking in parts gives what asking at once does
 
@@ -50,3 +51,8 @@ class RandomSearch:
 
     def tell_codes(self, codes: Codes, scores: Floats) -> None:
         """Take the scores; random search does not use them."""
+
+
+def build(problem: SearchProblem) -> RandomSearch:
+    """Return the random search of a run."""
+    return RandomSearch(problem.feasible, problem.seed, problem.low_share)

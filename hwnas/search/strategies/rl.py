@@ -32,21 +32,20 @@ from numpy.typing import NDArray
 
 from hwnas.protocols import Codes
 from hwnas.rng import stream
-from hwnas.search.predictors.macs_prior import MacsPrior
+from hwnas.search.predictors.macs_prior import POOL, MacsPrior
 from hwnas.search.problem.feasible import Feasible
 from hwnas.search.strategies.population import (
     LOW_SHARE,
     History,
-    busiest_due,
     collect,
     draw_new,
     first_codes,
     num_options,
+    population_size,
 )
+from hwnas.search.strategies.registry import SearchProblem
 from hwnas.search.strategies.rl_controller import Adam, Controller, Floats
 from hwnas.space.codes import symbol_counts
-
-POOL = 4
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class PolicySearch:
         rng = stream(self.seed, "rl ask", self.history.num_asked)
         history = self.history
         start = first_codes(self.feasible, history, self.start, count)
-        busy = busiest_due(self._work, history, count, count - len(start))
+        busy = self._work.due(history, count, count - len(start))
         first = np.concatenate([history.ask(start), history.ask(busy[history.fresh(busy)])])
         missing = count - len(first)
         uniform = int(rng.binomial(missing, self.settings.uniform_share))
@@ -209,3 +208,19 @@ class PolicySearch:
             for name, grad in self.controller.gradient(imitated, equal).items():
                 grads[name] += grad
             self._optimiser.ascend(grads)
+
+
+def build(problem: SearchProblem) -> PolicySearch:
+    """Return the search of a run; its settings are ``search.controller``."""
+    settings = PolicySettings(
+        ppo=problem.settings.algorithm == "ppo",
+        reward_weight=problem.settings.reward_weight,
+        batch=population_size(problem.evaluations),
+    )
+    return PolicySearch(
+        problem.feasible,
+        problem.seed,
+        settings,
+        low_share=problem.low_share,
+        start=problem.start,
+    )

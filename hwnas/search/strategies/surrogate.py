@@ -7,10 +7,10 @@ are evaluated that a predictor with uncertainty ranks first by independent Thomp
 
 Departures: the predictor is a Gaussian process over codes and network keys
 (``gaussian_process.py``) instead of an ensemble of networks over path encodings, which only cells
-have; its mean is a line through the logarithm of a network's work (``work.py``), by which networks
-unlike all evaluated ones are judged; scores far below the median are clipped, since networks that
-do not train say nothing about the order of the good ones; candidates also come from the wrapped
-search and from the window.
+have; with a ``prior`` its mean is a line through the logarithm of a network's MACs
+(``macs_prior.py``), by which networks unlike all evaluated ones are judged; scores far below the
+median are clipped, since networks that do not train say nothing about the order of the good ones;
+candidates also come from the wrapped search and from the window.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ MAX_FITTED = 400  # scores the predictor is fitted to: the last ones and the bes
 class Surrogate:
     """Spends a search's evaluations where a predictor expects most.
 
-    Implements ``interfaces.CodeSearcher``. ``inner`` asks for the first ``initial`` networks and
-    for as many candidates as are asked for afterwards; it is told of every evaluation, also of
-    networks it did not ask for.
+    Implements ``protocols.CodeSearcher``. ``inner`` asks for the first ``initial`` networks and for
+    as many candidates as are asked for afterwards; it gets every evaluation, also of networks it
+    did not ask for.
     """
 
     feasible: Feasible
@@ -47,15 +47,14 @@ class Surrogate:
     seed: int
     initial: int = 20
     low_share: float = LOW_SHARE
+    prior: MacsPrior | None = None
     history: History = field(init=False, repr=False)
-    _work: MacsPrior = field(init=False, repr=False)
     _offered: Codes = field(init=False, repr=False)
     _kernel: Kernel | None = field(init=False, default=None, repr=False)
     _fitted: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.history = History(self.feasible.space)
-        self._work = MacsPrior(self.feasible)
         self._offered = np.empty((0, len(self.feasible.space.choices)), dtype=np.int16)
 
     def ask_codes(self, count: int) -> Codes:
@@ -93,7 +92,9 @@ class Surrogate:
             rows = np.union1d(best, rows[-(MAX_FITTED // 2) :])
         codes = self.history.codes[rows]
         values = clipped(scores[rows])
-        known, expected = trend(self._work.macs(codes), values, self._work.macs(candidates))
+        known, expected = np.zeros(len(codes)), np.zeros(len(candidates))
+        if self.prior is not None:
+            known, expected = trend(self.prior.macs(codes), values, self.prior.macs(candidates))
         model = GaussianProcess(
             codes,
             space.network_keys(codes),

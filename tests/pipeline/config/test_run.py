@@ -19,7 +19,8 @@ from hwnas.pipeline.config.run import (
     preset,
     require_same,
 )
-from hwnas.pipeline.config.search import GatesConfig, SupernetConfig
+from hwnas.pipeline.config.search import SupernetConfig
+from hwnas.search.settings import GatesConfig
 
 SMALL: dict[str, Any] = {
     "space": "tiny",

@@ -279,7 +279,9 @@ def test_an_evaluation_that_fails_is_told_in_its_line_and_the_others_are_kept(
             yield 0, evaluation_of(records[0])
             raise TaskError("the second training ended badly")
 
-    monkeypatch.setattr("hwnas.pipeline.stages.evaluators.scratch_evaluator", lambda run: Failing())
+    monkeypatch.setattr(
+        "hwnas.search.evaluators.scratch.ScratchEvaluator", lambda *_, **__: Failing()
+    )
     found = evaluate_run(finished, _write(tmp_path / "a.jsonl", [r["arch"] for r in records]))
     assert found[0]["top1"] == records[0]["objectives"]["top1"]["value"]
     assert found[1]["error"] == "the second training ended badly"

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from hwnas.rng import stream
-from hwnas.search.predictors.macs_prior import MacsPrior
+from hwnas.search.predictors.macs_prior import POOL, MacsPrior
 from hwnas.search.problem.feasible import AdditiveFeasible, ListedFeasible
 from hwnas.search.problem.limits import Limit, LimitedSpace
-from hwnas.search.strategies.evolution import POOL, Evolution
+from hwnas.search.strategies.evolution import Evolution
 from hwnas.search.strategies.population import (
     History,
-    busiest_due,
     offspring,
     random_codes,
     search_codes,
@@ -57,7 +56,8 @@ def test_a_child_has_the_fewest_changes_and_does_most_work(anything):
 
 
 def test_evolution_begins_with_the_busiest_of_several_times_as_many(anything):
-    first = np.concatenate([Evolution(anything, seed).ask_codes(20)[2:] for seed in range(20)])
+    searches = [Evolution(anything, seed, prior=MacsPrior(anything, seed)) for seed in range(20)]
+    first = np.concatenate([search.ask_codes(20)[2:] for search in searches])
     macs, every = MacsPrior(anything).macs(first), np.sort(MacsPrior(anything).macs(ALL_TINY))
     # the best 1 of POOL of a uniform sample are above the (1 - 1 / POOL) quantile, nearly all
     assert (macs > every[int(len(every) * (1 - 1 / POOL) * 0.8)]).mean() > 0.95
@@ -84,7 +84,7 @@ def test_a_guess_that_is_wrong_is_given_up(anything):
     place = {code.tobytes(): value for code, value in zip(ALL_TINY, scores, strict=True)}
     found = [
         search_codes(
-            Evolution(anything, seed),
+            Evolution(anything, seed, prior=MacsPrior(anything, seed)),
             lambda codes: np.array([place[code.tobytes()] for code in codes]),
             150,
             batch=10,
@@ -114,7 +114,7 @@ def test_every_tenth_network_is_the_busiest_not_yet_asked_for(anything, batch):
     work, history = MacsPrior(anything), History(TINY)
     every, found = ALL_TINY[stream(4, "test").permutation(len(ALL_TINY))], []
     while history.num_asked < 200:
-        due = history.ask(busiest_due(work, history, batch, batch))
+        due = history.ask(work.due(history, batch, batch))
         found.append(due)
         others = every[history.fresh(every)]
         history.ask(others[: batch - len(due)])
@@ -126,7 +126,7 @@ def test_every_tenth_network_is_the_busiest_not_yet_asked_for(anything, batch):
 
 
 def test_what_is_given_to_start_from_comes_first(anything):
-    asked = Evolution(anything, 0, start=ALL_TINY[:3]).ask_codes(20)
+    asked = Evolution(anything, 0, start=ALL_TINY[:3], prior=MacsPrior(anything)).ask_codes(20)
     np.testing.assert_array_equal(asked[:3], ALL_TINY[:3])
     macs = MacsPrior(anything).macs(ALL_TINY)
     np.testing.assert_array_equal(MacsPrior(anything).macs(asked[3:5]), np.sort(macs)[::-1][:2])

@@ -8,6 +8,7 @@ from scipy.stats import multivariate_normal, spearmanr
 
 from hwnas.rng import stream
 from hwnas.search.predictors.gaussian_process import GaussianProcess, Kernel, hamming
+from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import ListedFeasible
 from hwnas.search.strategies.evolution import Evolution
 from hwnas.search.strategies.population import random_codes, search_codes
@@ -110,9 +111,16 @@ def test_a_surrogate_finds_better_networks_than_its_search_alone_and_than_chance
             ]
         )
 
-    alone = regret(lambda seed: Evolution(feasible, seed))
+    alone = regret(lambda seed: Evolution(feasible, seed, prior=MacsPrior(feasible, seed)))
     chance = regret(lambda seed: RandomSearch(feasible, seed))
-    guided = regret(lambda seed: Surrogate(feasible, Evolution(feasible, seed), seed))
+    guided = regret(
+        lambda seed: Surrogate(
+            feasible,
+            Evolution(feasible, seed, prior=MacsPrior(feasible, seed)),
+            seed,
+            prior=MacsPrior(feasible, seed),
+        )
+    )
     assert guided < 0.5 * alone
     assert alone < chance
 
