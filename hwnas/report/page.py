@@ -1,17 +1,38 @@
-"""The report of a run: one HTML page that needs nothing beside it, and its drawings as files."""
+"""The report of a run: one HTML page that needs no other file, and its drawings as files."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from functools import cache
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from hwnas.io.journal import write_whole
-from hwnas.report.answer import answer_section
-from hwnas.report.facts import RunFacts, read_run, winner_slots
-from hwnas.report.figures import Drawing
-from hwnas.report.formats import plain
-from hwnas.report.markup import Html, element, join
-from hwnas.report.sections import SECTIONS
-from hwnas.report.theme import css_variables
+from hwnas.report.figures.style import SHADES
+from hwnas.report.figures.svg import Drawing
+from hwnas.report.model import RunFacts, read_run, winner_slots
+from hwnas.report.sections.account import (
+    configuration_blocks,
+    cost_blocks,
+    measuring_blocks,
+    practices_blocks,
+)
+from hwnas.report.sections.accuracy import accuracy_blocks
+from hwnas.report.sections.answer import answer_blocks
+from hwnas.report.sections.blocks import Section
+from hwnas.report.sections.latency import prediction_blocks, space_blocks, time_blocks
+from hwnas.report.sections.networks import (
+    baselines_blocks,
+    budgets_blocks,
+    finalists_blocks,
+    network_blocks,
+)
+from hwnas.report.sections.search import search_blocks
+from hwnas.report.sections.verdict import verdict
+from hwnas.report.text import plain, printable
 
 
 def write_report(run: Path) -> Path:
@@ -33,17 +54,37 @@ def write_report(run: Path) -> Path:
 
 def render(facts: RunFacts) -> tuple[str, tuple[Drawing, ...]]:
     """Return the page of a run and the drawings in it."""
-    slots = winner_slots(facts.winner, facts.table) if facts.winner else ()
-    bodies = [(name, title, make(facts, slots)) for name, title, make in SECTIONS]
-    links = [("answer", "Asked and got"), *((name, title) for name, title, _ in bodies)]
-    main = element(
-        "main",
-        _header(facts, links),
-        _section("answer", "Asked and got", answer_section(facts)),
-        *(_section(name, title, body.html) for name, title, body in bodies),
+    sections = sections_of(facts)
+    html = page_html(
+        "report.html.j2",
+        title=_title(facts),
+        subtitle=_subtitle(facts),
+        verdict=verdict(facts),
+        sections=sections,
     )
-    drawings = tuple(drawing for _, _, body in bodies for drawing in body.drawings)
-    return _document(_title(facts), main), drawings
+    return html, tuple(drawing for section in sections for drawing in section.drawings)
+
+
+def sections_of(facts: RunFacts) -> list[Section]:
+    """Return every section in the order of the page; the first holds the main figure."""
+    slots = winner_slots(facts.winner, facts.table) if facts.winner else ()
+    several = budgets_blocks(facts)
+    return [
+        Section("accuracy", "Accuracy against latency", accuracy_blocks(facts)),
+        Section("answer", "Asked and got", answer_blocks(facts)),
+        *([Section("budgets", "Budgets and devices", several)] if several else []),
+        Section("network", "The winning network", network_blocks(facts, slots)),
+        Section("search", "How the search went", search_blocks(facts)),
+        Section("finalists", "Finalists", finalists_blocks(facts)),
+        Section("baselines", "Against the baselines", baselines_blocks(facts)),
+        Section("prediction", "Predicted against measured", prediction_blocks(facts)),
+        Section("space", "The space and the budget", space_blocks(facts)),
+        Section("time", "Where the winner's time goes", time_blocks(facts, slots)),
+        Section("cost", "What it cost", cost_blocks(facts)),
+        Section("measuring", "How everything was measured", measuring_blocks(facts)),
+        Section("practices", "Best practices", practices_blocks(facts)),
+        Section("configuration", "Configuration and environment", configuration_blocks(facts)),
+    ]
 
 
 def _title(facts: RunFacts) -> str:
@@ -53,42 +94,51 @@ def _title(facts: RunFacts) -> str:
     return named if device is None else f"{named} on {plain(device)}"
 
 
-def _header(facts: RunFacts, links: list[tuple[str, str]]) -> Html:
+def _subtitle(facts: RunFacts) -> str:
     env = facts.env
     started = f", started {env.started[:16].replace('T', ' ')}" if env and env.started else ""
     version = f"hwnas {env.hwnas}" if env else "hwnas"
     strategy = facts.setting("search", "strategy")
     how = f", search by {plain(strategy)}" if strategy else ""
-    return element(
-        "header",
-        element("h1", _title(facts)),
-        element(
-            "p",
-            f"Report of the run {facts.run.name}: {version}{how}{started}.",
-            attrs={"class": "muted"},
-        ),
-        element(
-            "nav",
-            *(element("a", title, attrs={"href": f"#{name}"}) for name, title in links),
-            attrs={"aria-label": "Sections"},
-        ),
+    return f"Report of the run {facts.run.name}: {version}{how}{started}."
+
+
+def page_html(template: str, **values: object) -> str:
+    """Return a template of this package as a page; every text in ``values`` is escaped."""
+    environment = _environment()
+    script = _source("page.js").strip()
+    # the page may run this script and no other, and load nothing
+    digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
+    return environment.get_template(template).render(
+        style=Markup(_source("page.css")),
+        script=Markup(f"\n{script}\n"),
+        script_digest=digest,
+        shades=SHADES,
+        **values,
     )
 
 
-def _section(name: str, title: str, body: Html) -> Html:
-    return element("section", element("h2", title), body, attrs={"id": name})
+def _source(name: str) -> str:
+    """Return a file of the templates as it is."""
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
 
 
-def _document(title: str, main: Html) -> str:
-    style = css_variables() + Path(__file__).with_name("page.css").read_text()
-    head = join(
-        [
-            Html('<meta charset="utf-8">'),
-            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            element("title", title),
-            element("style", Html(style)),
-        ],
-        "\n",
+@cache
+def _environment() -> Environment:
+    """Return the templates, with escaping on for every file."""
+    return Environment(
+        loader=PackageLoader("hwnas.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    whole = element("html", element("head", head), element("body", main), attrs={"lang": "en"})
-    return f"<!doctype html>\n{whole}\n"
+
+
+def _printable(value: object) -> object:
+    """Replace the characters of a text that HTML forbids; markup is passed on."""
+    return printable(value) if type(value) is str else value

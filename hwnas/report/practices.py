@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwnas.report.facts import RunFacts
-from hwnas.report.formats import percent, plain, seconds, signed_percent
+from hwnas.artifacts.training import RecipePart
+from hwnas.report.model import RunFacts
+from hwnas.report.sections.verdict import init_words
+from hwnas.report.text import percent, plain, seconds, signed_percent
 
 RELEASE, COMPARE, REPORT = "Releasing code", "Comparing methods", "Reporting details"
 
@@ -57,8 +59,8 @@ def _release(facts: RunFacts) -> list[Practice]:
             RELEASE,
             "Are the hyperparameters and seeds of the final training given?",
             "yes" if retrained else "no",
-            f"Recipe {plain(retrained.recipe)}, seed {retrained.seed}, in retrained.json."
-            + (f" They were {retrained.init.words}." if retrained.init else "")
+            f"Recipe {_recipe(retrained.recipe)}, seed {retrained.seed}, in retrained.json."
+            + (f" They were {init_words(retrained.init)}." if retrained.init else "")
             if retrained
             else "No finalist has been trained yet.",
         ),
@@ -81,20 +83,25 @@ def _release(facts: RunFacts) -> list[Practice]:
     ]
 
 
+def _recipe(recipe: RecipePart) -> str:
+    """Return the settings of a recipe in words."""
+    return ", ".join(f"{name} {plain(value)}" for name, value in recipe.to_json().items())
+
+
 def _comparison(facts: RunFacts) -> list[Practice]:
-    shelf = facts.winner.shelf if facts.winner else ()
-    trained = [model for model in shelf if model.val_top1 is not None]
+    baselines = facts.winner.baselines if facts.winner else ()
+    trained = [model for model in baselines if model.val_top1 is not None]
     kinds = {row.kind for row in facts.bench.rows} if facts.bench else set()
-    timed_together = {"finalist", "shelf"} <= kinds
+    timed_together = {"finalist", "baseline"} <= kinds
     return [
         Practice(
             COMPARE,
             "Do all compared methods share data, splits, space and training code?",
             "partly" if trained else "not applicable",
-            f"One search method ran; {len(trained)} of {len(shelf)} shelf models have "
+            f"One search method ran; {len(trained)} of {len(baselines)} baselines have "
             "accuracies on the same splits, their notes say how they were trained."
             if trained
-            else "One search method ran, and nothing was trained beside it.",
+            else "One search method ran, and nothing was trained for comparison.",
         ),
         _confounders(facts),
         Practice(COMPARE, "Were ablations run?", "no", "A run holds one configuration."),
@@ -102,9 +109,9 @@ def _comparison(facts: RunFacts) -> list[Practice]:
             COMPARE,
             "Was the evaluation protocol the same for all that is compared?",
             "yes" if timed_together else "no",
-            "Finalists and shelf models were timed in one session by one protocol."
+            "Finalists and baselines were timed in one session by one protocol."
             if timed_together
-            else "No session timed finalists and shelf models together.",
+            else "No session timed finalists and baselines together.",
         ),
         Practice(
             COMPARE,
@@ -130,17 +137,17 @@ def _confounders(facts: RunFacts) -> Practice:
         f"All on {bench.device} with {bench.runtime} {bench.runtime_version}".rstrip()
         + f", {plain(bench.threads)} thread(s)"
     )
-    ratio = bench.drift.ratio if bench.drift else None
-    if ratio is None:
+    if bench.drift is None:
         return Practice(
             COMPARE, question, "partly", f"{where}; drift since profiling was not measured."
         )
+    ratio = bench.drift.ratio
     small = abs(ratio - 1) <= 0.05
     return Practice(
         COMPARE,
         question,
         "yes" if small else "partly",
-        f"{where}; sentinels drifted by {signed_percent(ratio - 1)} since profiling.",
+        f"{where}; anchors drifted by {signed_percent(ratio - 1)} since profiling.",
     )
 
 
@@ -172,7 +179,7 @@ def _seeds(facts: RunFacts) -> Practice:
         COMPARE,
         "Were experiments repeated, and their seeds given?",
         "no",
-        f"One seed ({plain(seed)}): nothing here tells how results vary with it.",
+        f"One seed ({plain(seed)}): nothing here shows how results vary with it.",
     )
 
 
@@ -182,7 +189,7 @@ def _benchmark(facts: RunFacts) -> Practice:
     kind = evaluator.partition(":")[0]
     if kind in ("table", "predictor"):
         return Practice(
-            COMPARE, question, "partly", f"The search scored by {evaluator}; it ran once on it."
+            COMPARE, question, "partly", f"The search took its scores from {evaluator}, once."
         )
     return Practice(COMPARE, question, "no", "The search scored networks that it trained.")
 
@@ -195,24 +202,24 @@ def _reporting(facts: RunFacts) -> list[Practice]:
     }
     absent = [name for name, there in present.items() if not there]
     stages = {stage.stage for stage in facts.stages}
-    lacking = [
+    absent_stages = [
         name for name in ("profile", "search", "retrain", "export", "bench") if name not in stages
     ]
     total = sum(stage.wall_s for stage in facts.stages)
     return [
         Practice(
             REPORT,
-            "Is it told how hyperparameters were tuned, and at what cost?",
+            "Is it reported how hyperparameters were tuned, and at what cost?",
             "no",
             "The run used its recipe as given; how that was chosen is not recorded.",
         ),
         Practice(
             REPORT,
             "Is the time of the whole method given, not of the search alone?",
-            "yes" if not lacking else "partly" if stages else "no",
+            "yes" if not absent_stages else "partly" if stages else "no",
             f"{seconds(total)} in all, by stage in the cost ledger."
-            if not lacking
-            else f"The ledger lacks {', '.join(lacking)}.",
+            if not absent_stages
+            else f"Not in the ledger: {', '.join(absent_stages)}.",
         ),
         Practice(
             REPORT,

@@ -15,7 +15,7 @@ from hwnas.pipeline.commands.runs import cross_runs, whole_run
 from hwnas.pipeline.commands.single import _predictions, export_arch
 from hwnas.pipeline.config.run import load_config
 from hwnas.pipeline.folder import RunFolder
-from hwnas.report.facts import read_run
+from hwnas.report.model import read_run
 from hwnas.report.page import render
 from tests.fuzzing import survives
 

@@ -24,6 +24,22 @@ from hwnas.space.catalogue import load_space
 
 SCALE_MS = 4e-6  # made-up milliseconds per MAC
 SCALE, CONSTANT_MS = 0.94, 0.01
+RECIPE = {
+    "epochs": 20,
+    "batch_size": 64,
+    "lr": 0.2,
+    "weight_decay": 4e-5,
+    "label_smoothing": 0.1,
+    "grad_clip": 5.0,
+    "warmup_epochs": 1.0,
+    "augment": True,
+    "randaugment": 0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "ema": 0.0,
+    "amp": False,
+    "compile": False,
+}
 PROTOCOL = {"rounds": 12, "min_runs": 5, "statistic": "p25 of round medians", "interleaved": True}
 
 WriteRun = Callable[..., Path]
@@ -280,7 +296,7 @@ class FakeRun:
             "retrained.json",
             {
                 "schema": 1,
-                "recipe": "small",
+                "recipe": RECIPE,
                 "seed": 3,
                 "splits": ["train", "arch"],
                 "finalists": [
@@ -290,6 +306,7 @@ class FakeRun:
                         "network_id": self.space.network_id(arch),
                         "latency_ms": self.predicted(arch),
                         "search_top1": self.accuracy(arch) - 0.08,
+                        "search_source": "supernet",
                         "val": {
                             "top1": self.accuracy(arch),
                             "loss": 0.2,
@@ -311,20 +328,28 @@ class FakeRun:
         self.json(
             f"{folder}/export.json",
             {
+                "schema": 1,
+                "arch_id": self.winner.arch_id,
+                "content_id": "0" * 16,
+                "weights_sha256": "0" * 64,
                 "formats": {
                     "onnx": {
-                        "file": f"{folder}/model.onnx",
+                        "file": "model.onnx",
                         "bytes": 261_400,
                         "sha256": "0" * 64,
+                        "precision": "fp32",
+                        "layout": "nchw",
                         "parity": parity,
                     },
                     "tflite": {
-                        "file": f"{folder}/model.tflite",
+                        "file": "model.tflite",
                         "bytes": 268_120,
                         "sha256": "1" * 64,
+                        "precision": "fp32",
+                        "layout": "nhwc",
                         "parity": parity,
                     },
-                }
+                },
             },
         )
         (self.run / folder / "model.onnx").write_bytes(b"x")
@@ -337,6 +362,10 @@ class FakeRun:
                 "name": arch.arch_id,
                 "kind": "finalist",
                 "arch_id": arch.arch_id,
+                "network_id": self.space.network_id(arch),
+                "val_top1": self.accuracy(arch),
+                "macs": 1,
+                "params": 1,
                 "model": "m",
                 "measurement": measurement(ms),
                 "predicted_ms": self.predicted(arch),
@@ -345,7 +374,7 @@ class FakeRun:
             for arch, ms in zip(self.ranked, measured, strict=True)
         ]
         layers = self.space.layers(self.winner)
-        shelf = [
+        baselines = [
             {
                 "name": f"MobileNetV2 x{mult}",
                 "width_mult": mult,
@@ -361,14 +390,18 @@ class FakeRun:
         rows += [
             {
                 "name": s["name"],
-                "kind": "shelf",
+                "kind": "baseline",
+                "network_id": f"{number:016x}",
+                "val_top1": s["val_top1"],
+                "macs": s["macs"],
+                "params": s["params"],
                 "arch_id": None,
                 "model": "m",
                 "measurement": measurement(s["measured_ms"]),
                 "predicted_ms": None,
                 "within_budget": s["measured_ms"] <= self.budget,
             }
-            for s in shelf
+            for number, s in enumerate(baselines)
         ]
         self.json(
             "bench/host-litert-fp32.json",
@@ -391,7 +424,7 @@ class FakeRun:
                     "governor": "performance",
                     "frequency_mhz": {"cpu0": 2095.0},
                 },
-                "drift": {"ratio": 1.013, "sentinels": []},
+                "drift": {"ratio": 1.013, "anchors": {}},
                 "rows": rows,
             },
         )
@@ -422,10 +455,40 @@ class FakeRun:
                     "onnx": f"export/{self.winner.arch_id}/model.onnx",
                     "tflite": f"export/{self.winner.arch_id}/model.tflite",
                 },
-                "shelf": shelf,
+                "baselines": baselines,
             },
         )
         self.stage("bench", 61.0, device_s=55.0, core_s=60.0)
+
+    def gates(self, num_budgets: int, epochs: int = 12) -> None:
+        """Journal searches by gates that settle on the first ranked networks."""
+        sizes = [len(choice.options) for choice in self.space.choices]
+        for number in range(num_budgets):
+            code = self.space.encode([self.ranked[number]])[0].tolist()
+            for epoch in range(1, epochs + 1):
+                sure = (epoch - 1) / epochs
+                self.journal(
+                    {
+                        "event": "supernet_epoch",
+                        "number": number,
+                        "epoch": epoch,
+                        "loss": 2.3 - 1.8 * sure,
+                        "lr": 0.1,
+                        "entropy": 1.386 * (1 - sure),
+                        "expected_ms": self.budget * (1.3 - 0.35 * sure),
+                        "argmax_ms": self.budget * (1.1 - 0.15 * sure),
+                        "target_ms": self.budget * (1 - 0.2 * number),
+                        "multiplier": 0.1,
+                        "num_arch_steps": 10 * epoch,
+                        "gates": [
+                            [
+                                (1 - sure) / size + sure * (option == chosen)
+                                for option in range(size)
+                            ]
+                            for size, chosen in zip(sizes, code, strict=True)
+                        ],
+                    }
+                )
 
 
 STAGES = ("profile", "search", "retrain", "export", "bench")
@@ -433,12 +496,16 @@ STAGES = ("profile", "search", "retrain", "export", "bench")
 
 @pytest.fixture(scope="session")
 def write_run() -> WriteRun:
-    """Return ``write(folder, until="bench", space="tiny")``: the run as it is after a stage."""
+    """Return ``write(folder, until="bench", space="tiny", gates=0)``: a run after a stage.
 
-    def write(folder: Path, until: str = "bench", space: str = "tiny") -> Path:
+    ``gates`` is the number of budgets that gates were trained for.
+    """
+
+    def write(folder: Path, until: str = "bench", space: str = "tiny", gates: int = 0) -> Path:
         fake = FakeRun(folder, load_space(space))
         for stage in STAGES[: STAGES.index(until) + 1]:
             getattr(fake, stage)()
+        fake.gates(gates)
         return folder
 
     return write

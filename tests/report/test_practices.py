@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.report.facts import RunFacts, read_run
-from hwnas.report.outcomes import Drift
+from hwnas.artifacts.benched import DriftPart
+from hwnas.report.model import RunFacts, read_run
 from hwnas.report.practices import practices
 
 WriteRun = Callable[..., Path]
@@ -55,8 +55,8 @@ def test_answers_follow_the_files_of_the_run(
 def test_drift_decides_whether_confounders_were_controlled(
     ratio: float | None, expected: str, facts: RunFacts
 ) -> None:
-    drift = None if ratio is None else Drift(ratio)
-    bench = dataclasses.replace(facts.benches[0], drift=drift)
+    drift = None if ratio is None else DriftPart(ratio=ratio)
+    bench = facts.benches[0].model_copy(update={"drift": drift})
     assert answer(dataclasses.replace(facts, benches=(bench,)), "confounders") == expected
 
 
@@ -69,5 +69,5 @@ def test_a_random_search_is_not_asked_to_beat_itself(facts: RunFacts) -> None:
 
 def test_a_space_from_a_file_is_only_partly_released(facts: RunFacts) -> None:
     assert facts.result is not None
-    result = dataclasses.replace(facts.result, space="mine@12345678")
+    result = facts.result.model_copy(update={"space": "mine@12345678"})
     assert answer(dataclasses.replace(facts, result=result), "search space") == "partly"

@@ -347,38 +347,61 @@ def bench(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="A run folder; with --cross several.")],
+    runs: Annotated[list[Path], typer.Argument(help="A run folder; several are compared.")],
     cross: Annotated[
-        bool, typer.Option("--cross", help="Set the network of each run on the devices of all.")
+        bool,
+        typer.Option("--cross", help="Predict the network of each run on the devices of all."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="With --cross: an HTML page to write.")
+        Path | None, typer.Option("--out", help="Of several runs: an HTML page to write.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the run's report: one self-contained HTML page, and its figures as SVG."""
+    """Write the run's report: one self-contained HTML page, and its figures as SVG.
+
+    Several runs are compared: a table, and with --out a page.
+    """
     if cross:
         _report_cross(runs, out, as_json)
+        return
+    if len(runs) > 1:
+        _report_comparison(runs, out, as_json)
         return
     from hwnas.pipeline.folder import RunFolder
     from hwnas.report.page import write_report
 
-    if len(runs) > 1 or out is not None or as_json:
+    if out is not None or as_json:
         raise UsageError(
-            "a report is of one run folder and lies in it; several run folders, --out "
-            "and --json go with --cross"
+            "--out and --json are for several run folders, got one: its report is written to "
+            "report.html in it. Next: hwnas report RUN, or hwnas report RUN RUN --out FILE"
         )
     print_text(str(write_report(RunFolder.existing(runs[0]).path)))
+
+
+def _report_comparison(runs: list[Path], out: Path | None, as_json: bool) -> None:
+    from hwnas.io.journal import write_whole
+    from hwnas.pipeline.commands.runs import compare_runs
+    from hwnas.report.compare import comparison_page, comparison_rows
+
+    comparison = compare_runs(runs)
+    if out is not None:
+        write_whole(out, comparison_page(comparison))
+        logger.info(f"written: {out}")
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        print_table(*comparison_rows(comparison))
 
 
 def _report_cross(runs: list[Path], out: Path | None, as_json: bool) -> None:
     from hwnas.io.journal import write_whole
     from hwnas.pipeline.commands.runs import cross_runs
-    from hwnas.report.cross import page, rows_of
+    from hwnas.report.compare import matrix_page
+    from hwnas.report.cross import rows_of
 
     matrix = cross_runs(runs)
     if out is not None:
-        write_whole(out, page(matrix))
+        write_whole(out, matrix_page(matrix))
         logger.info(f"written: {out}")
     if as_json:
         print_json(matrix.to_json())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hwnas.errors import UsageError
+from hwnas.errors import InputError, MissingRowError, UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.io.journal import read_json
 from hwnas.io.schemas import parse_model
@@ -26,9 +26,11 @@ from hwnas.pipeline.stages import retrain as retraining
 from hwnas.pipeline.stages import search_export as stages
 from hwnas.pipeline.stages import select as verdict
 from hwnas.protocols import SearchSpace
-from hwnas.report.cross import Matrix, cross
-from hwnas.report.page import write_report
 from hwnas.space.catalogue import load_space
+
+if TYPE_CHECKING:
+    from hwnas.report.compare import Comparison
+    from hwnas.report.cross import Matrix
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +175,8 @@ def cross_runs(paths: Sequence[Path]) -> Matrix:
         UsageError: fewer than two runs, or one is no run folder.
         InputError: a run has no answer, or they cannot be compared.
     """
+    from hwnas.report.cross import cross
+
     folders = {path: RunFolder.existing(path) for path in paths}
 
     def load(path: Path, name: str) -> SearchSpace:
@@ -184,6 +188,24 @@ def cross_runs(paths: Sequence[Path]) -> Matrix:
     return cross(paths, load, lambda space, table: predictor_of(space, table).predict_arch_ms)
 
 
+def compare_runs(paths: Sequence[Path]) -> Comparison:
+    """Return several runs side by side; with each network on each device, where they allow it.
+
+    Raises:
+        UsageError: fewer than two runs, or one is no run folder.
+        InputError: a file of a run is broken.
+    """
+    from hwnas.report.compare import compare  # loads matplotlib
+
+    for path in paths:
+        RunFolder.existing(path)
+    try:
+        matrix = cross_runs(paths)
+    except (InputError, MissingRowError):  # other spaces, no answer yet, or a table without rows
+        matrix = None
+    return compare(paths, matrix)
+
+
 def whole_run(
     config: RunConfig,
     out: Path,
@@ -191,6 +213,8 @@ def whole_run(
     resume: bool = False,
 ) -> dict[str, Any]:
     """Carry out every stage that is missing; return the winner and the report's path."""
+    from hwnas.report.page import write_report  # loads matplotlib
+
     run = begin(config, out, resume=resume, benches=True)
     stages.search(run)
     run = with_trained_data(with_training_data(run))

@@ -20,7 +20,7 @@ from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.context import Run
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.stages import search as searching
-from hwnas.report.facts import read_run
+from hwnas.report.model import read_run
 from hwnas.report.page import render
 from hwnas.search.records import evaluation_of
 from hwnas.space.catalogue import load_space

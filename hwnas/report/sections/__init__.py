@@ -1,0 +1,1 @@
+"""The sections of the report: each turns the facts of a run into blocks, without HTML."""
