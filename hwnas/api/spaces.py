@@ -18,7 +18,6 @@ from hwnas.ops import OpSpec, Shape
 from hwnas.protocols import Codes, SearchSpace
 from hwnas.rng import stream
 from hwnas.search.problem.limits import counted_terms
-from hwnas.search.strategies.random_search import RandomSearch
 from hwnas.space import catalogue
 from hwnas.space.zoo.archs import known_archs
 
@@ -231,6 +230,8 @@ class Space:
         problem = make_problem(self, asked)
         problem.check()
         if distinct:
+            from hwnas.search.strategies.random_search import RandomSearch  # scipy takes a while
+
             return self.decode(RandomSearch(problem.feasible, seed, low_share=0.0).ask_codes(count))
         return self.decode(problem.feasible.sample(count, stream(seed, "sample")))
 
