@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from hwnas.api.problem import Limits
+from hwnas.api.problem import Limits, Problem, make_problem
 from hwnas.api.results import SearchResult
 from hwnas.api.spaces import Space, SpaceLike, as_space
-from hwnas.api.strategies import usual_batch
-from hwnas.api.study import Study, evaluation_of
+from hwnas.api.strategies import Prior, StrategyOptions, search_problem, usual_batch
+from hwnas.api.study import Study, evaluation_of, make_trials
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, UsageError
+from hwnas.io.progress import report
 from hwnas.protocols import CodeEvaluator, Evaluation, Evaluator
+from hwnas.search.evaluators.predictor import PredictorEvaluator
+from hwnas.search.evaluators.registry import (
+    EvaluatorContext,
+    EvaluatorEntry,
+    EvaluatorSpec,
+    spellings,
+)
+from hwnas.search.strategies.registry import BatchStrategy
 
 Function: TypeAlias = Callable[[Arch], "float | Mapping[str, float] | None"]
 """Scores an architecture: a number (more is better), a mapping with ``score``, None: failed."""
@@ -66,7 +75,10 @@ def search(
     evaluations: int = 100,
     batch: int | None = None,
     surrogate: bool = False,
+    prior: Prior = "macs",
     low_share: float = 0.75,
+    start: Sequence[Arch] = (),
+    settings: Mapping[str, object] | None = None,
     seed: int = 0,
     path: str | Path | None = None,
 ) -> SearchResult:
@@ -74,12 +86,14 @@ def search(
 
     ``evaluate`` is a function from an architecture to a score (more is better; a mapping with
     ``score`` keeps further values; None or an exception is a failed evaluation), an object that
-    implements the Protocol ``Evaluator`` or ``CodeEvaluator``, or ``table:FILE`` of known
-    accuracies or ``predictor:FILE``. ``hwnas.build`` makes the network of an architecture.
+    implements the Protocol ``Evaluator`` or ``CodeEvaluator``, or the name of an evaluator with a
+    file: ``table:FILE`` of known accuracies, ``predictor:FILE``. ``hwnas.build`` makes the network
+    of an architecture.
 
-    The strategy proposes ``batch`` networks at a time (by default up to 10). ``low_share`` is where
-    random draws begin, as a share of the first limit. With ``path``, a journal, a search that was
-    stopped goes on when it is called again; evaluations on record are not repeated.
+    The strategy proposes ``batch`` networks at a time (by default up to 10); the other options are
+    those of :class:`~hwnas.Study`. With ``path``, a journal, a search that was stopped goes on when
+    it is called again; evaluations on record are not repeated. ``combined-moves`` scores networks
+    itself, thousands at a time, by a ``CodeEvaluator`` or a file; its trials are the best of them.
 
     Limits are kept for predicted latencies, exactly. Predictions err, so leave some of the budget.
 
@@ -101,18 +115,26 @@ def search(
         4.0
     """
     found = as_space(space)
-    evaluator = make_evaluator(found, evaluate)
+    evaluator = make_evaluator(found, evaluate, seed)
+    options = StrategyOptions(
+        strategy, evaluations, seed, low_share, surrogate, prior, start, settings or {}
+    )
+    if evaluations >= 1 and isinstance(options.entry, BatchStrategy):
+        return _finished(_batch_search(make_problem(found, limits), options, evaluator, path))
     study = Study(
         found,
         limits,
         strategy=strategy,
         evaluations=evaluations,
         surrogate=surrogate,
+        prior=prior,
         low_share=low_share,
+        start=start,
+        settings=settings,
         seed=seed,
         path=path,
     )
-    size = batch or usual_batch(strategy, evaluations)
+    size = batch or usual_batch(options)
     try:
         while (left := evaluations - study.num_evaluated) > 0:
             archs = study.ask_batch(min(size, left))
@@ -120,9 +142,41 @@ def search(
                 break
             for _, evaluation in evaluator.evaluate(archs):
                 study.tell_evaluation(evaluation)
+                report("evaluating", study.num_evaluated, evaluations)
     finally:
         study.close()
-    result = study.result()
+    return _finished(study.result())
+
+
+def _batch_search(
+    problem: Problem, options: StrategyOptions, evaluator: Evaluator, path: str | Path | None
+) -> SearchResult:
+    """Return the best networks of a strategy that scores thousands of them itself."""
+    options.check()
+    if not isinstance(evaluator, PredictorEvaluator):
+        raise UsageError(
+            f"strategy {options.strategy} scores thousands of networks at a time: evaluate must be "
+            "a CodeEvaluator, table:FILE or predictor:FILE. Next: give one, or another strategy"
+        )
+    if path is not None:
+        raise UsageError(f"strategy {options.strategy} keeps no journal. Next: leave out path")
+    problem.check()
+    entry = options.entry
+    assert isinstance(entry, BatchStrategy)  # the caller's condition
+    batch = entry.search(search_problem(problem, options, evaluator.predictor))
+    archs = problem.space.decode(batch.run(options.evaluations).codes)
+    evaluations = [evaluation for _, evaluation in evaluator.evaluate(archs)]
+    return SearchResult(
+        problem.space,
+        tuple(problem.describe()),
+        options.strategy,
+        options.seed,
+        tuple(make_trials(problem, evaluations)),
+    )
+
+
+def _finished(result: SearchResult) -> SearchResult:
+    """Return ``result``; HwnasError where every evaluation failed."""
     if result.trials and len(result.failures) == len(result.trials):
         raise HwnasError(
             f"all {len(result.trials)} evaluations failed, the first with: "
@@ -132,17 +186,17 @@ def search(
     return result
 
 
-def make_evaluator(space: Space, evaluate: Function | Evaluator | CodeEvaluator | str) -> Evaluator:
-    """Return what scores architectures, of a function, an object or a file.
+def make_evaluator(
+    space: Space, evaluate: Function | Evaluator | CodeEvaluator | str, seed: int
+) -> Evaluator:
+    """Return what scores architectures, of a function, an object or a name.
 
     Raises:
-        UsageError: it is none of these; ``scratch`` and ``supernet`` need a run.
+        UsageError: it is none of these, or an evaluator that trains, which needs a run.
         InputError: the file is missing or wrong; lists all problems.
     """
-    from hwnas.search.evaluators.predictor import PredictorEvaluator
-
     if isinstance(evaluate, str):
-        return PredictorEvaluator(space.definition, _of_file(space, evaluate))
+        return _named(space, evaluate, seed)
     if isinstance(evaluate, _IsEvaluator):
         return evaluate
     if isinstance(evaluate, _IsCodeEvaluator):
@@ -150,25 +204,24 @@ def make_evaluator(space: Space, evaluate: Function | Evaluator | CodeEvaluator 
     if callable(evaluate):
         return FunctionEvaluator(evaluate)
     raise UsageError(
-        "evaluate must be a function from an architecture to a score, an evaluator, table:FILE or "
-        f"predictor:FILE, got {evaluate!r}"
+        "evaluate must be a function from an architecture to a score, an evaluator, or one of "
+        f"{spellings(_needs_no_run)}, got {evaluate!r}"
     )
 
 
-def _of_file(space: Space, spec: str) -> CodeEvaluator:
-    from hwnas.search.evaluators.table import TableScores
-    from hwnas.search.predictors.fitted import load_fitted_predictor
-    from hwnas.search.predictors.ofa import load_ofa_predictor
+def _needs_no_run(entry: EvaluatorEntry) -> bool:
+    """Return whether an evaluator trains nothing and sees no images."""
+    return entry.trains == "nothing" and not entry.needs_images
 
-    kind, _, name = spec.partition(":")
-    if kind not in ("table", "predictor") or not name:
+
+def _named(space: Space, name: str, seed: int) -> Evaluator:
+    try:
+        spec = EvaluatorSpec.parse(name)
+    except ValueError:
+        spec = None
+    if spec is None or not _needs_no_run(spec.entry):
         raise UsageError(
-            f"evaluate {spec!r} is not table:FILE or predictor:FILE. Next: evaluators that train "
-            "(scratch, supernet) need images and a run folder: hwnas.run"
+            f"evaluate {name!r} is not one of {spellings(_needs_no_run)}. Next: choose one; "
+            "evaluators that train need images and a run folder: hwnas.run"
         )
-    path = Path(name)
-    if kind == "table":
-        return TableScores(path, space.definition)
-    if path.suffix == ".json":
-        return load_fitted_predictor(path, space.definition)
-    return load_ofa_predictor(path, space.definition)
+    return spec.entry.evaluator(EvaluatorContext(space.definition, seed, spec.file))

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from hwnas.api.problem import Limits, Problem, make_problem
 from hwnas.api.results import SearchResult, Trial, rank_key
 from hwnas.api.spaces import SpaceLike, as_space
-from hwnas.api.strategies import make_searcher
+from hwnas.api.strategies import Prior, StrategyOptions, make_searcher
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, InputError, UsageError
 from hwnas.io.journal import Journal
@@ -41,8 +41,11 @@ class StudyHeader(FileSchema):
     strategy: str
     seed: int
     evaluations: int
-    surrogate: bool
-    low_share: float
+    surrogate: bool = False
+    prior: str = "macs"
+    low_share: float = 0.75
+    start: tuple[str, ...] = ()
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class AskEvent(FileSchema):
@@ -80,13 +83,16 @@ class _Group:
 class Study:
     """A search by ask and tell, of networks within ``limits``.
 
-    ``strategy`` proposes architectures: random, evolution, nsga2, rl, local or exhaustive.
-    ``evaluations`` is how many are planned; strategies choose the size of their population by it.
-    With ``surrogate`` a predictor, fitted on the way, chooses among the proposals of a strategy
-    that learns. ``path`` is a journal (JSON lines) from which the same study resumes: proposals
-    that were not evaluated are returned again first.
+    ``strategy`` proposes architectures: random, evolution, nsga2, rl, local, exhaustive, or one
+    that a plugin added; ``settings`` are its own. ``evaluations`` is how many are planned:
+    strategies choose the size of their population by it. ``start`` are architectures to propose
+    first. With ``surrogate`` a predictor, fitted on the way, chooses among the proposals of a
+    strategy that learns; ``prior="none"`` switches off its preference for many MACs. ``low_share``
+    is where random draws begin, as a share of the first limit.
 
-    Several proposals may be open at a time, to evaluate them in parallel.
+    ``path`` is a journal (JSON lines) from which the same study resumes: proposals that were not
+    evaluated are returned again first. Several proposals may be open at a time, to evaluate them in
+    parallel.
 
     Raises:
         InputError: wrong limits, or the journal at ``path`` is of another study; lists what
@@ -114,15 +120,23 @@ class Study:
         strategy: str = "evolution",
         evaluations: int = 100,
         surrogate: bool = False,
+        prior: Prior = "macs",
         low_share: float = 0.75,
+        start: Sequence[Arch] = (),
+        settings: Mapping[str, object] | None = None,
         seed: int = 0,
         path: str | Path | None = None,
     ) -> None:
         if evaluations < 1:
             raise UsageError(f"evaluations must be 1 or more, got {evaluations}")
+        options = StrategyOptions(
+            strategy, evaluations, seed, low_share, surrogate, prior, start, settings or {}
+        )
         self.space = as_space(space)
         self.problem: Problem = make_problem(self.space, limits)
         self.problem.check()
+        self._searcher = make_searcher(self.problem, options)
+        parsed = options.parsed_settings()
         self._header = StudyHeader(
             space=self.space.name,
             limits=tuple(self.problem.describe()),
@@ -130,20 +144,14 @@ class Study:
             seed=seed,
             evaluations=evaluations,
             surrogate=surrogate,
+            prior=prior,
             low_share=low_share,
-        )
-        self._searcher = make_searcher(
-            strategy,
-            self.problem,
-            seed=seed,
-            evaluations=evaluations,
-            surrogate=surrogate,
-            low_share=low_share if self.problem.limits else 0.0,
+            start=tuple(arch.arch_id for arch in start),
+            settings={} if parsed is None else parsed.model_dump(mode="json"),
         )
         self._open: dict[str, _Group] = {}  # by arch_id of what is not evaluated
         self._again: list[Arch] = []  # proposals of an earlier process without an evaluation
-        self._evaluations: list[Evaluation] = []
-        self._metrics: list[Mapping[str, float]] = []
+        self._trials: list[Trial] = []
         self._told: set[str] = set()
         self._synced = time.monotonic()
         self._journal = Journal(Path(path)) if path is not None else None
@@ -164,7 +172,7 @@ class Study:
     @property
     def num_evaluated(self) -> int:
         """The number of evaluations so far, failed ones included."""
-        return len(self._evaluations)
+        return len(self._trials)
 
     def ask(self) -> Arch:
         """Return an architecture to evaluate.
@@ -246,10 +254,8 @@ class Study:
     def _take(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; tell the strategy where it completes its group."""
         arch = evaluation.arch
-        [values] = self.problem.metrics([arch]).tolist()
         self._told.add(arch.arch_id)
-        self._evaluations.append(evaluation)
-        self._metrics.append(dict(zip(self.problem.metric_names, values, strict=True)))
+        self._trials += make_trials(self.problem, [evaluation], first=self.num_evaluated)
         group = self._open.pop(arch.arch_id, None) or _Group([arch])
         group.done[arch.arch_id] = evaluation
         if not group.missing:
@@ -315,21 +321,7 @@ class Study:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All evaluations so far, in the order of telling."""
-        return tuple(
-            Trial(
-                number=number,
-                arch=evaluation.arch,
-                network_id=self.space.network_id(evaluation.arch),
-                score=evaluation.objectives[SCORE].value if evaluation.objectives else None,
-                metrics=metrics,
-                values={k: o.value for k, o in evaluation.objectives.items() if k != SCORE},
-                cost=evaluation.cost,
-                error=evaluation.error,
-            )
-            for number, (evaluation, metrics) in enumerate(
-                zip(self._evaluations, self._metrics, strict=True)
-            )
-        )
+        return tuple(self._trials)
 
     @property
     def best(self) -> Trial:
@@ -363,6 +355,26 @@ class Study:
             f"Study({self.strategy} on {self.space.name}, seed {self.seed}, {limits}, "
             f"{self.num_evaluated} evaluated)"
         )
+
+
+def make_trials(problem: Problem, evaluations: Sequence[Evaluation], first: int = 0) -> list[Trial]:
+    """Return evaluations as trials, numbered from ``first``, with the metrics of ``problem``."""
+    metrics = problem.metrics([evaluation.arch for evaluation in evaluations])
+    return [
+        Trial(
+            number=first + place,
+            arch=evaluation.arch,
+            network_id=problem.space.network_id(evaluation.arch),
+            score=evaluation.objectives[SCORE].value if evaluation.objectives else None,
+            metrics=dict(zip(problem.metric_names, values, strict=True)),
+            values={k: o.value for k, o in evaluation.objectives.items() if k != SCORE},
+            cost=evaluation.cost,
+            error=evaluation.error,
+        )
+        for place, (evaluation, values) in enumerate(
+            zip(evaluations, metrics.tolist(), strict=True)
+        )
+    ]
 
 
 def _event(record: Mapping[str, Any], what: str) -> StudyHeader | AskEvent | TellEvent:

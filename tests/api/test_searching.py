@@ -32,6 +32,57 @@ def test_a_search_is_that_of_the_command_line(space, latency, scores, shop, stra
     assert by_function.best.latency_ms == pytest.approx(best["latency_ms"])
 
 
+def test_combined_moves_are_those_of_the_command_line(space, latency, shop):
+    where = ["--space", "tiny", "--lut", "table.json", "--budget-ms", "0.08", "--headroom", "0"]
+    how = ["--strategy", "combined-moves", "--evaluator", "table:scores.jsonl"]
+    out = ["--evaluations", "1000", "--seed", "7", "--out", "r", "--json"]
+    done = CliRunner().invoke(app, ["search", *where, *how, *out])
+    assert done.exit_code == 0, done.output
+    result = hwnas.search(
+        space,
+        {"latency_ms": (latency, 0.08)},
+        strategy="combined-moves",
+        evaluate="table:scores.jsonl",
+        evaluations=1000,
+        seed=7,
+    )
+    recorded = [event.arch_id for event in hwnas.open_run("r").evaluations]
+    assert [trial.arch.arch_id for trial in result.trials] == recorded
+
+
+def test_a_search_starts_from_given_networks(space, latency, scores):
+    limits: hwnas.Limits = {"latency_ms": (latency, 0.08)}
+    start = space.sample(3, limits=limits, distinct=True)
+    options = {"evaluate": lambda arch: scores[arch.arch_id], "evaluations": 20}
+    result = hwnas.search(space, limits, start=start, **options)
+    assert [trial.arch for trial in result.trials[:3]] == start
+    slow = max(space.sample(1000, distinct=True), key=lambda arch: latency.predict([arch])[0])
+    with pytest.raises(hwnas.UsageError, match="cannot start from these networks"):
+        hwnas.search(space, limits, start=[slow], **options)
+
+
+def test_settings_and_prior_change_what_is_proposed(space, latency, scores):
+    def proposed(**options: object) -> list[hwnas.Arch]:
+        study = hwnas.Study(space, {"latency_ms": (latency, 0.08)}, strategy="rl", **options)
+        return study.ask_batch(20)
+
+    assert proposed() == proposed(prior="macs", settings={"algorithm": "reinforce"})
+    with pytest.raises(hwnas.InputError, match="algorithm"):
+        proposed(settings={"algorithm": "sgd"})
+    evolution = {
+        prior: hwnas.Study(space, {"latency_ms": (latency, 0.08)}, prior=prior).ask_batch(10)
+        for prior in ("macs", "none")
+    }
+    assert evolution["macs"] != evolution["none"]
+
+
+def test_progress_is_reported(space):
+    seen = []
+    with hwnas.reporting(lambda stage, done, total: seen.append((stage, done, total))):
+        hwnas.search(space, {}, evaluate=lambda arch: 1.0, evaluations=4, strategy="random")
+    assert seen[-1] == ("evaluating", 4, 4)
+
+
 def test_failed_evaluations_are_recorded_and_do_not_end_the_search(space, latency):
     def fragile(arch):
         if arch.choices["layer1"] == "identity":
@@ -84,9 +135,15 @@ def test_evaluators_are_objects_too(space):
     ("options", "words"),
     [
         ({"strategy": "proxyless"}, r"hwnas\.run"),
-        ({"strategy": "magic"}, "evolution"),
-        ({"strategy": "random", "surrogate": True}, "surrogate"),
+        ({"strategy": "combined-moves", "evaluations": 1000}, "must be a CodeEvaluator"),
+        ({"strategy": "combined-moves"}, "needs 1000 evaluations or more"),
+        ({"strategy": "evolutoin"}, "did you mean 'evolution'"),
+        ({"strategy": "random", "surrogate": True}, "goes with evolution, rl, local"),
+        ({"strategy": "random", "settings": {"a": 1}}, "has no settings"),
+        ({"prior": "flops"}, "prior must be macs or none"),
+        ({"low_share": 1.0}, "low_share must be"),
         ({"evaluate": "scratch"}, r"hwnas\.run"),
+        ({"evaluate": "tables:x"}, "table:FILE"),
         ({"evaluate": 3}, "evaluate must be a function"),
         ({"evaluations": 0}, "evaluations must be 1 or more"),
     ],

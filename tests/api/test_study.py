@@ -115,7 +115,7 @@ def test_another_study_is_refused_with_what_differs(space, latency, scores, tmp_
     drive(hwnas.Study(space, {"latency_ms": (latency, 0.08)}, path=path), scores, 3)
     with pytest.raises(hwnas.InputError) as error:
         hwnas.Study(space, {"latency_ms": (latency, 0.09)}, strategy="rl", seed=1, path=path)
-    assert "3 problems" in str(error.value)
+    assert "4 problems" in str(error.value)
     assert "strategy: the study was begun with 'evolution', now it is 'rl'" in str(error.value)
 
 
