@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -283,8 +284,23 @@ class Runner(Protocol):
     def unload(self, model_id: str) -> None:
         """Free a loaded model."""
 
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What the target says of itself: ``runtime_version``, ``cpu``, ``cpus``, ``system``..."""
+
     def state(self) -> dict[str, Any]:
         """Return the target's state now: frequencies, temperatures, load."""
 
     def close(self) -> None:
         """Release the target; safe to call twice."""
+
+    def __enter__(self) -> Runner:
+        """Return the runner itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the runner."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwnas.api.html import rows_html
 from hwnas.arch import Arch
 from hwnas.artifacts.exported import ExportFile, NetworkFile, ParityPart
-from hwnas.device.device import MODEL_FORMAT
+from hwnas.device.runtimes import RUNTIMES, usual_runtimes
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.rng import stream
@@ -272,9 +272,10 @@ def bench(
         paths = [Path(model) for model in models]
     rows: list[BenchRow] = []
     name = device
-    for kind, suffix in MODEL_FORMAT.items():
-        some = [path for path in paths if path.suffix == f".{suffix}"]
-        if not some or runtime not in (None, kind):
+    kinds = usual_runtimes().values() if runtime is None else (runtime,)
+    for kind in kinds:
+        some = [path for path in paths if path.suffix == f".{RUNTIMES[kind].format}"]
+        if not some:
             continue
         found = bench_models(
             some, device, kind, threads, affinity, rounds=rounds, spread_s=min_seconds
@@ -284,7 +285,7 @@ def bench(
     if not rows:
         raise UsageError(
             f"there is nothing to measure in {', '.join(map(str, paths)) or 'no files'} for "
-            f"runtime {runtime or ' or '.join(MODEL_FORMAT)}. Next: give .onnx or .tflite files"
+            f"runtime {' or '.join(kinds)}. Next: give .onnx or .tflite files"
         )
     return Benchmark(name, tuple(rows))
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,4 +181,4 @@ def _free_name(name: str, taken: Mapping[str, LatencyModel]) -> str:
 def _file_precision(models: Sequence[LatencyModel]) -> Precision:
     """Return the precision of the largest file among the models' targets, which size_mb limits."""
     precisions = {model.precision for model in models}
-    return "int8" if precisions == {"int8"} else get_args(Precision)[0]
+    return "int8" if precisions == {"int8"} else "fp32"

@@ -4,13 +4,17 @@ It is copied to boards and phones as it is, so it imports nothing of hwnas and r
 It speaks JSON lines: one request a line on standard input, one answer a line on standard output
 (whatever libraries print goes to standard error). Requests:
 
-    {"cmd": "hello", "runtime": "litert"|"onnxruntime", "threads": 1, "affinity": [4, 5] or null}
+    {"cmd": "hello", "runtime": "litert"|"onnxruntime"|..., "threads": 1,
+     "affinity": [4, 5] or null, "module": "runtime.py" or null}
     {"cmd": "load", "id": "...", "path": "..."}
     {"cmd": "time", "id": "...", "min_runs": 3, "min_ms": 4.0, "warmup_runs": 1, "flush_mb": 16}
     {"cmd": "infer", "id": "...", "input": "in.npy", "output": "out.npy"}
     {"cmd": "unload", "id": "..."}   {"cmd": "state"}   {"cmd": "quit"}
 
 Answers carry "ok"; where it is false, "error" says why. Times are nanoseconds, one per run.
+
+A runtime that is not built in comes in a file of its own, "module": it defines ``Model`` and
+``version``, and may import what is defined here from ``hwnas_agent``.
 """
 
 from __future__ import annotations
@@ -129,6 +133,24 @@ class OnnxModel:
 
 
 MODELS: dict[str, Callable[[str, int], Model]] = {"litert": LitertModel, "onnxruntime": OnnxModel}
+VERSIONS: dict[str, Callable[[], str]] = {}  # of runtimes that come in a file of their own
+
+
+def add_runtime(name: str, path: str) -> None:
+    """Add the runtime that the file at ``path`` defines by ``Model`` and ``version``."""
+    import importlib.util
+
+    sys.modules["hwnas_agent"] = sys.modules[__name__]
+    spec = importlib.util.spec_from_file_location("hwnas_runtime", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["hwnas_runtime"] = module
+    spec.loader.exec_module(module)
+    for wanted in ("Model", "version"):
+        if not hasattr(module, wanted):
+            raise ValueError(f"{path} defines no {wanted}, which a runtime's file must")
+    MODELS[name], VERSIONS[name] = module.Model, module.version
 
 
 def litert() -> tuple[Any, str]:
@@ -157,6 +179,8 @@ def package_version(name: str, module: Any) -> str:
 
 def runtime_version(runtime: str) -> str:
     """Return the name and version of the runtime that will execute models."""
+    if runtime in VERSIONS:
+        return VERSIONS[runtime]()
     if runtime == "litert":
         return litert()[1]
     import onnxruntime
@@ -278,6 +302,8 @@ def scaled(text: str | None, factor: float) -> float | None:
 
 def hello(request: dict[str, Any]) -> dict[str, Any]:
     """Pin the process and name the runtime."""
+    if request.get("module"):
+        add_runtime(request["runtime"], request["module"])
     if request["runtime"] not in MODELS:
         raise ValueError(f"unknown runtime {request['runtime']!r}; known: {', '.join(MODELS)}")
     if request.get("affinity"):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.device.device import MODEL_FORMAT
 from hwnas.device.measurement import Measurement, disturbance, summarise
 from hwnas.device.rounds import timed_in_rounds
-from hwnas.device.runner import LocalRunner, Target
+from hwnas.device.runner import Target
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError
+from hwnas.protocols import Runner
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class BenchResult:
 
 def check_models(models: Mapping[str, Path], target: Target) -> None:
     """Raise InputError unless every model is a file of the format that the runtime executes."""
-    suffix = f".{MODEL_FORMAT[target.runtime]}"
+    suffix = f".{RUNTIMES[target.runtime].format}"
     problems = []
     for path in models.values():
         if not path.is_file():
@@ -69,7 +70,7 @@ def check_models(models: Mapping[str, Path], target: Target) -> None:
 def bench(
     models: Mapping[str, Path],
     target: Target,
-    runner: LocalRunner,
+    runner: Runner,
     *,
     anchors: Mapping[str, tuple[Path, float]] | None = None,
     rounds: int | None = None,

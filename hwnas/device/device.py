@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from hwnas.device.runtimes import Runtime
+from hwnas.device.transports import Transport
 from hwnas.errors import InputError
-from hwnas.export.formats import Format, Layout
 from hwnas.io.schemas import FileSchema, load_model
-
-Runtime = Literal["litert", "onnxruntime"]
-MODEL_FORMAT: Mapping[str, Format] = {"litert": "tflite", "onnxruntime": "onnx"}
-LAYOUT: Mapping[str, Layout] = {"litert": "nhwc", "onnxruntime": "nchw"}
 
 DEVICE_NAME = r"[a-z0-9][a-z0-9.-]{0,40}"
 # numbers of four digits at most: a range is written out
@@ -110,7 +106,7 @@ class Device(FileSchema):
     schema_: Literal[1] = Field(alias="schema")
     name: Annotated[str, Field(pattern=f"^{DEVICE_NAME}$")]
     description: str
-    transport: Literal["local", "ssh", "adb"]
+    transport: Transport
     tested: bool
     abi: Literal["x86_64", "aarch64", "armv7l", "any"]
     cores: tuple[Cluster, ...] = ()

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from hwnas.errors import HwnasError
+from hwnas.plugins.loading import load_plugins, loaded_files
 
 Result = TypeVar("Result")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -37,6 +38,12 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _begin_worker(plugins: tuple[str, ...]) -> None:
+    """Load the plugin files of the parent, which tasks may hold objects of."""
+    _end_with_parent()
+    load_plugins(plugins)
 
 
 def _end_with_parent() -> None:
@@ -82,8 +89,9 @@ def run_tasks(
             raise TaskError(_failure_text(failures), failures)
         return
     context = multiprocessing.get_context("spawn")
+    plugins = tuple(origin.place for origin in loaded_files())
     with ProcessPoolExecutor(
-        max_workers=workers, mp_context=context, initializer=_end_with_parent
+        max_workers=workers, mp_context=context, initializer=_begin_worker, initargs=(plugins,)
     ) as pool:
         pending: dict[Future[Result], str] = {
             pool.submit(function, *arguments): key for key, arguments in tasks.items()

@@ -16,7 +16,7 @@ from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, FileWeights
 from hwnas.export.convert.onnx_file import with_metadata
 from hwnas.export.formats import (
-    LAYOUTS,
+    FORMATS,
     Format,
     Precision,
     converter_versions,
@@ -123,7 +123,7 @@ def write_bundle(
         **({} if wiring is None else {"wiring": [list(sources) for sources in wiring]}),
         "preprocessing": {
             **_checked_preprocessing(preprocessing, layers).model_dump(mode="json"),
-            "layout": {name: LAYOUTS[name][0] for name in formats},
+            "layout": {name: FORMATS[name].layouts[0] for name in formats},
         },
     }
     target = folder / arch_id

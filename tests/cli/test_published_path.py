@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 
 from hwnas.data import load_dataset
+from hwnas.device.local import LocalRunner
 from hwnas.device.measurement import Measurement
-from hwnas.device.runner import LocalRunner
 from hwnas.latency.table.scoped import load_tables
 from hwnas.latency.table.table import LatencyTable, TableHeader, save_table
 from hwnas.nn.supernet import calibrate

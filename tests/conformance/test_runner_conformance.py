@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.device.device import MODEL_FORMAT, load_device
-from hwnas.device.runner import LocalRunner, make_target
+from hwnas.device.device import load_device
+from hwnas.device.local import LocalRunner
+from hwnas.device.runner import make_target
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import DeviceError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, InitWeights
@@ -58,7 +60,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def model(kind: str, model_files: dict[str, Path]) -> Path:
-    return model_files[MODEL_FORMAT[RUNNERS[kind][1]]]
+    return model_files[RUNTIMES[RUNNERS[kind][1]].format]
 
 
 def test_a_loaded_model_is_run_as_often_as_asked(runner, model):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from hwnas.device import agent as agent_module
-from hwnas.device.runner import AGENT
+from hwnas.device.local import AGENT
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, InitWeights
 from hwnas.export.verify.session import open_session

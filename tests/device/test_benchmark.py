@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hwnas.device.benchmark import BenchResult, bench, check_models
+from hwnas.device.local import LocalRunner
 from hwnas.device.measurement import summarise
-from hwnas.device.runner import LocalRunner, make_target
+from hwnas.device.runner import make_target
 from hwnas.errors import InputError, UsageError
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from hwnas.device.device import (
-    LAYOUT,
-    MODEL_FORMAT,
     TimingProtocol,
     cpu_list,
     cpu_numbers,
     list_devices,
     load_device,
 )
+from hwnas.device.runtimes import RUNTIMES, usual_runtimes
 from hwnas.errors import InputError
+from hwnas.export.formats import FORMATS
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,6 @@ def test_devices_are_listed_by_name_and_found_by_it():
 
 
 def test_every_runtime_has_a_format_and_a_layout():
-    assert set(MODEL_FORMAT) == set(LAYOUT) == {"litert", "onnxruntime"}
+    for runtime in RUNTIMES.values():
+        assert runtime.layout in FORMATS[runtime.format].layouts
+    assert usual_runtimes() == {"tflite": "litert", "onnx": "onnxruntime"}

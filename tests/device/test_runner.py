@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.device import runner as runner_module
+from hwnas.device import local as runner_module
 from hwnas.device.device import load_device
-from hwnas.device.runner import LocalRunner, make_target, open_runner
+from hwnas.device.local import LocalRunner
+from hwnas.device.runner import make_target, open_runner
 from hwnas.errors import DeviceError, UsageError
 
 FAKE_AGENT = """

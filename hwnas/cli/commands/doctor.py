@@ -58,6 +58,7 @@ def _carried_out(checks: Iterable[tuple[str, Callable[[], str]]]) -> list[Check]
 def _device_checks(name: str) -> list[tuple[str, Callable[[], str]]]:
     from hwnas.device.device import load_device
     from hwnas.device.runner import make_target, open_runner
+    from hwnas.device.transports import TRANSPORTS
 
     device = load_device(name)  # no such device is a wrong use, told as such
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -69,9 +70,8 @@ def _device_checks(name: str) -> list[tuple[str, Callable[[], str]]]:
             ),
         )
     ]
-    client = {"ssh": "ssh", "adb": "adb"}.get(device.transport)
-    if client is not None:
-        checks.append((client, partial(_client, client)))
+    transport = TRANSPORTS[device.transport]
+    checks += [(name, partial(_program, name, transport.install)) for name in transport.needs]
     for runtime in device.runtimes:
 
         def reached(runtime: str = runtime) -> str:
@@ -86,11 +86,10 @@ def _device_checks(name: str) -> list[tuple[str, Callable[[], str]]]:
     return checks
 
 
-def _client(name: str) -> str:
+def _program(name: str, package: str) -> str:
     found = shutil.which(name)
     if found is None:
-        package = {"ssh": "openssh-client", "adb": "adb (Android platform tools)"}[name]
-        raise OSError(f"{name} is not installed. Next: install {package}")
+        raise OSError(f"{name} is not installed. Next: install {package or name}")
     return found
 
 
@@ -153,7 +152,7 @@ def _quantizers() -> str:
     """Quantise one small operation for ONNX Runtime; LiteRT's takes seconds to be imported."""
     from hwnas.export.convert.cache import ConversionCache
     from hwnas.export.convert.conversion import Conversion, InitWeights
-    from hwnas.export.formats import LAYOUTS, quantizer_versions
+    from hwnas.export.formats import FORMATS, quantizer_versions
     from hwnas.export.quantize.float_ops import float_operations
     from hwnas.ops import OpSpec
 
@@ -167,7 +166,7 @@ def _quantizers() -> str:
         + ", ".join(
             f"{name} {version}" for name, version in quantizer_versions(model_format).items()
         )
-        for model_format in LAYOUTS
+        for model_format in FORMATS
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +20,7 @@ from hwnas.errors import HwnasError
 from hwnas.executor.local import TaskError, available_cores, run_tasks
 from hwnas.export.convert.conversion import Conversion
 from hwnas.export.convert.convert import model_bytes, settle_worker
-from hwnas.export.formats import PRECISIONS, ConversionError, Format, Precision
+from hwnas.export.formats import FORMATS, PRECISIONS, ConversionError, Format, Precision
 from hwnas.io.journal import write_json, write_whole
 from hwnas.io.schemas import FileSchema
 
@@ -109,14 +109,12 @@ class ConversionCache:
                 yield conversion, cached
         # int8 files are made from fp32 ones, which then are in the cache as well
         sources = {
-            conversion: conversion.float_form
-            for conversion in missing
-            if conversion.precision != "fp32"
+            conversion: conversion.float_form for conversion in missing if conversion.is_quantised
         }
         floats = [
             c
             for c in dict.fromkeys([*missing, *sources.values()])
-            if c.precision == "fp32" and (c in missing or self.path(c) is None)
+            if not c.is_quantised and (c in missing or self.path(c) is None)
         ]
         failed = {}
         for conversion, outcome in self._make(floats, workers):
@@ -154,7 +152,6 @@ class ConversionCache:
             yield by_task[name], outcome
 
 
-_LAYER_SECONDS: Mapping[Format, float] = {"onnx": 0.02, "tflite": 1.0}
 _QUANTIZE_SECONDS = 0.02
 _POOL_SECONDS = 4.0  # starting processes that import torch and a converter once more
 
@@ -162,7 +159,7 @@ _POOL_SECONDS = 4.0  # starting processes that import torch and a converter once
 def _seconds(conversion: Conversion) -> float:
     """Estimate how long a conversion takes; the graph's size decides, not the tensors'."""
     per_layer = (
-        _LAYER_SECONDS[conversion.format] if conversion.precision == "fp32" else _QUANTIZE_SECONDS
+        _QUANTIZE_SECONDS if conversion.is_quantised else FORMATS[conversion.format].layer_seconds
     )
     return len(conversion.layers) * per_layer
 
@@ -175,7 +172,7 @@ def _pays_off(conversions: Sequence[Conversion], workers: int) -> bool:
 
 
 def _convert_in_worker(root: Path, conversion: Conversion) -> Path | str:
-    if conversion.precision == "fp32":  # quantising needs none of what is imported
+    if not conversion.is_quantised:  # quantising needs none of what is imported
         settle_worker(conversion.format)
     return _convert(root, conversion)
 
@@ -183,7 +180,7 @@ def _convert_in_worker(root: Path, conversion: Conversion) -> Path | str:
 def _convert(root: Path, conversion: Conversion) -> Path | str:
     """Convert, add the entry, and return its file, or the reason (text crosses processes)."""
     source = None
-    if conversion.precision != "fp32":
+    if conversion.is_quantised:
         source = ConversionCache(root).path(conversion.float_form)
     try:
         payload = model_bytes(conversion, source)

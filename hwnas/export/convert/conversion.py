@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from hwnas.errors import InputError
 from hwnas.export.formats import (
-    LAYOUTS,
-    ONNX_OPSET,
+    FORMATS,
     PRECISIONS,
     Format,
     Layout,
@@ -102,35 +101,40 @@ class Conversion:
         layers, problems = tuple(layers), []
         if not layers:
             problems.append("layers: at least one operation is needed, got none")
-        if model_format not in LAYOUTS:
-            problems.append(f"format must be one of {', '.join(LAYOUTS)}, got {model_format!r}")
-        elif layout is not None and layout not in LAYOUTS[model_format]:
+        if model_format not in FORMATS:
+            problems.append(f"format must be one of {', '.join(FORMATS)}, got {model_format!r}")
+        elif layout is not None and layout not in FORMATS[model_format].layouts:
             problems.append(
                 f"layout of {model_format} must be one of "
-                f"{', '.join(LAYOUTS[model_format])}, got {layout!r}"
+                f"{', '.join(FORMATS[model_format].layouts)}, got {layout!r}"
             )
         if precision not in PRECISIONS:
             problems.append(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if precision == "fp32" and calibration is not None:
-            problems.append(f"calibration is for int8, got {calibration} for fp32")
+        else:
+            problems += _quantising_problems(model_format, precision, calibration)
         if problems:
             raise InputError("conversion", problems)
-        if precision == "int8" and calibration is None:
+        if PRECISIONS[precision].quantised and calibration is None:
             calibration = NormalData()
         return Conversion(
             layers,
             weights,
             model_format,
             precision,
-            layout or LAYOUTS[model_format][0],
+            layout or FORMATS[model_format].layouts[0],
             wiring,
             calibration,
         )
 
     @property
+    def is_quantised(self) -> bool:
+        """Whether it is made from an fp32 file, :attr:`float_form`."""
+        return PRECISIONS[self.precision].quantised
+
+    @property
     def float_form(self) -> Conversion:
         """The fp32 file that this one is made from; itself if it is fp32."""
-        if self.precision == "fp32":
+        if not self.is_quantised:
             return self
         return replace(self, precision="fp32", calibration=None)
 
@@ -143,13 +147,13 @@ class Conversion:
     def key(self) -> str:
         """64 hex digits: SHA-256 of all that decides the content, versions of converters too."""
         content: dict[str, Any]
-        if self.precision == "int8":
+        if self.is_quantised:
             content = {
                 "quantization": QUANTIZATION,
                 "float": self.float_form.key,
                 "precision": self.precision,
                 "calibration": str(self.calibration),
-                "quantizer": dict(quantizer_versions(self.format)),
+                "quantizer": dict(quantizer_versions(self.format, self.precision)),
             }
             return hashlib.sha256(canonical_json(content).encode()).hexdigest()
         content = {
@@ -159,7 +163,7 @@ class Conversion:
             "format": self.format,
             "precision": self.precision,
             "layout": self.layout,
-            "opset": ONNX_OPSET if self.format == "onnx" else None,
+            "opset": FORMATS[self.format].opset,
             "converter": dict(converter_versions(self.format)),
         }
         if self.wiring is not None:  # a chain's key is what it was before there were others
@@ -175,6 +179,19 @@ class Conversion:
             f"{what}, weights {str(self.weights)[:16]}, as {self.format} {self.precision} "
             f"{self.layout}{ranges}"
         )
+
+
+def _quantising_problems(
+    model_format: str, precision: str, calibration: CalibrationData | None
+) -> list[str]:
+    """Return what is wrong with asking for this precision of this format."""
+    if not PRECISIONS[precision].quantised:
+        if calibration is None:
+            return []
+        return [f"calibration is for int8, got {calibration} for {precision}"]
+    if model_format in FORMATS and precision not in FORMATS[model_format].quantizers:
+        return [f"format {model_format} has no {precision} files"]
+    return []
 
 
 def read_weights(path: Path) -> bytes:

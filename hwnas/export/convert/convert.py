@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from hwnas.errors import InputError
 from hwnas.export.convert.conversion import Conversion, InitWeights, read_weights
-from hwnas.export.formats import ConversionError, Format
+from hwnas.export.formats import FORMATS, ConversionError, Format
 from hwnas.export.quantize.calibration import CalibrationData
+from hwnas.plugins.registry import resolved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,10 +31,9 @@ def settle_worker(model_format: Format) -> None:
     import torch
 
     torch.set_num_threads(1)  # the processes are as many as the cores
-    if model_format == "tflite":
-        from hwnas.export.convert.tflite import load_converter
-
-        load_converter()
+    warm_up = FORMATS[model_format].warm_up
+    if warm_up is not None:
+        resolved(warm_up)()
     gc.freeze()
 
 
@@ -46,14 +46,13 @@ def model_bytes(conversion: Conversion, float_file: Path | None) -> bytes:
     if conversion.calibration is not None:
         return _quantized_bytes(conversion, float_file, conversion.calibration)
     network = _network(conversion)
-    in_shape, num_inputs = conversion.layers[0].in_shape, conversion.num_inputs
-    if conversion.format == "onnx":
-        from hwnas.export.convert.onnx import onnx_bytes
-
-        return onnx_bytes(network, in_shape, num_inputs=num_inputs)
-    from hwnas.export.convert.tflite import tflite_bytes
-
-    return tflite_bytes(network, in_shape, layout=conversion.layout, num_inputs=num_inputs)
+    payload: bytes = resolved(FORMATS[conversion.format].convert)(
+        network,
+        conversion.layers[0].in_shape,
+        layout=conversion.layout,
+        num_inputs=conversion.num_inputs,
+    )
+    return payload
 
 
 def _quantized_bytes(
@@ -63,13 +62,9 @@ def _quantized_bytes(
         raise ConversionError("its fp32 file has gone from the cache since it was put there")
     payload = float_file.read_bytes()
     samples = calibration.samples(conversion.layers[0].in_shape, conversion.num_inputs)
-    if conversion.format == "onnx":
-        from hwnas.export.quantize.onnx import quantized_onnx
-
-        return quantized_onnx(payload, samples)
-    from hwnas.export.quantize.tflite import quantized_tflite
-
-    return quantized_tflite(payload, samples, layout=conversion.layout)
+    quantizer = FORMATS[conversion.format].quantizers[conversion.precision]
+    quantised: bytes = resolved(quantizer.quantize)(payload, samples, layout=conversion.layout)
+    return quantised
 
 
 def _network(conversion: Conversion) -> nn.Module:

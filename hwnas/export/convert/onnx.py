@@ -13,7 +13,7 @@ from torch import nn
 
 from hwnas.export.convert.onnx_file import check_onnx
 from hwnas.export.convert.prepare import inference_copy, traced_output
-from hwnas.export.formats import FOREIGN_ERRORS, ONNX_OPSET, ConversionError
+from hwnas.export.formats import FOREIGN_ERRORS, ONNX_OPSET, ConversionError, Layout
 from hwnas.io.journal import write_whole
 from hwnas.ops import Shape
 
@@ -29,7 +29,9 @@ def to_onnx(network: nn.Module, in_shape: Shape, path: Path) -> None:
     write_whole(path, onnx_bytes(network, in_shape))
 
 
-def onnx_bytes(network: nn.Module, in_shape: Shape, *, num_inputs: int = 1) -> bytes:
+def onnx_bytes(
+    network: nn.Module, in_shape: Shape, *, layout: Layout = "nchw", num_inputs: int = 1
+) -> bytes:
     """Return ``network`` as ONNX for one image: input ``image``, float32 (1, C, H, W).
 
     A network of several inputs, all of this shape, has ``image1``, ``image2``... The output is
@@ -39,6 +41,7 @@ def onnx_bytes(network: nn.Module, in_shape: Shape, *, num_inputs: int = 1) -> b
     Raises:
         ConversionError: the network has no ONNX form; holds the exporter's reason.
     """
+    assert layout == "nchw", layout
     prepared = inference_copy(network)
     output = traced_output(prepared, in_shape, num_inputs)
     names = [f"image{place + 1}" for place in range(num_inputs)] if num_inputs > 1 else ["image"]

@@ -6,7 +6,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from hwnas.export.formats import format_of
+from hwnas.export.formats import FORMATS, format_of
+from hwnas.plugins.registry import resolved
 
 _CASTS = {"QuantizeLinear", "DequantizeLinear", "QUANTIZE", "DEQUANTIZE"}
 
@@ -17,11 +18,12 @@ def float_operations(model: Path) -> dict[str, int]:
     Conversions between int8 and float are not counted. ONNX Runtime decides when it loads a model
     which operations become integer kernels, so its optimised graph is what is looked at.
     """
-    kinds = _onnx(model) if format_of(model) == "onnx" else _tflite(model)
+    listed = FORMATS[format_of(model)].float_kinds
+    kinds = [] if listed is None else resolved(listed)(model)
     return dict(sorted(Counter(kind for kind in kinds if kind not in _CASTS).items()))
 
 
-def _onnx(model: Path) -> list[str]:
+def onnx_float_kinds(model: Path) -> list[str]:
     """Return the operations that read a float computed on the way: from a DequantizeLinear on."""
     import onnx
     import onnxruntime
@@ -49,7 +51,7 @@ def _onnx(model: Path) -> list[str]:
     return found
 
 
-def _tflite(model: Path) -> list[str]:
+def tflite_float_kinds(model: Path) -> list[str]:
     """Return the operators with a float tensor among their inputs and outputs."""
     from ai_edge_litert.tools import flatbuffer_utils
 

@@ -23,13 +23,15 @@ from onnx import numpy_helper
 
 from hwnas.export.convert.onnx_file import check_onnx
 from hwnas.export.convert.quiet import held_back_output
-from hwnas.export.formats import FOREIGN_ERRORS, QUANTIZATION_KEY, ConversionError
+from hwnas.export.formats import FOREIGN_ERRORS, QUANTIZATION_KEY, ConversionError, Layout
 from hwnas.io.journal import canonical_json
 
 Array = NDArray[Any]
 
 
-def quantized_onnx(payload: bytes, samples: Iterable[Sequence[Array]]) -> bytes:
+def quantized_onnx(
+    payload: bytes, samples: Iterable[Sequence[Array]], *, layout: Layout = "nchw"
+) -> bytes:
     """Return the serialised ONNX model ``payload`` in int8, inputs and output uint8.
 
     An activation's range spans the least to the greatest value over ``samples`` (the model's
@@ -40,6 +42,7 @@ def quantized_onnx(payload: bytes, samples: Iterable[Sequence[Array]]) -> bytes:
     Raises:
         ConversionError: the model cannot be quantised; holds the quantiser's reason.
     """
+    assert layout == "nchw", layout
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     feeds = list(samples)

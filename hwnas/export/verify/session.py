@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field, RootModel, ValidationError
 
 from hwnas.errors import InputError
-from hwnas.export.formats import QUANTIZATION_KEY, Precision, format_of
+from hwnas.export.formats import FORMATS, QUANTIZATION_KEY, Precision, format_of
 from hwnas.io.schemas import FileSchema
+from hwnas.plugins.registry import resolved
 
 Array = NDArray[Any]
 
@@ -67,15 +68,16 @@ class Session:
 
 
 def open_session(model: Path) -> Session:
-    """Load ``model`` with ONNX Runtime or LiteRT, as its suffix says.
+    """Load ``model`` with the runtime of its format, as its suffix says.
 
     Raises:
         InputError: no such file, an unknown suffix, or a file its runtime cannot load.
     """
-    opener = _open_onnx if format_of(model) == "onnx" else _open_tflite
+    opener = resolved(FORMATS[format_of(model)].open_session)
     if not model.is_file():
         raise InputError(str(model), ["there is no such file"])
-    return opener(model)
+    session: Session = opener(model)
+    return session
 
 
 def model_io(model: Path) -> dict[str, list[dict[str, Any]]]:
@@ -101,7 +103,8 @@ def file_precision(model: Path) -> Precision:
     return "int8" if kinds <= {"int8", "uint8"} else "fp32"
 
 
-def _open_onnx(model: Path) -> Session:
+def open_onnx(model: Path) -> Session:
+    """Load an ONNX file with ONNX Runtime; InputError where it cannot."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as reasons
 
@@ -164,7 +167,8 @@ def _onnx_info(node: Any, meanings: Mapping[str, MeaningSchema]) -> TensorInfo:
     return TensorInfo(node.name, tuple(node.shape), dtype, found.scale, found.zero_point)
 
 
-def _open_tflite(model: Path) -> Session:
+def open_tflite(model: Path) -> Session:
+    """Load a TFLite file with LiteRT; InputError where it cannot."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:

@@ -20,7 +20,7 @@ from hwnas.arch import Arch
 from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement, disturbance, summarise
 from hwnas.device.rounds import timed_in_rounds
-from hwnas.device.runner import LocalRunner, Target
+from hwnas.device.runner import Target
 from hwnas.errors import InputError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.io.progress import report
@@ -198,7 +198,7 @@ def check_table(
     table: Tables,
     space: SearchSpace,
     target: Target,
-    runner: LocalRunner,
+    runner: Runner,
     *,
     num_anchors: int = ANCHORS,
     spread_s: float = 0.0,

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from hwnas.device.measurement import Measurement
 from hwnas.device.rounds import SampleLog, visit_in_rounds
-from hwnas.device.runner import LocalRunner, Target, open_runner
+from hwnas.device.runner import Target, open_runner
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.profile.profiler import ProfilePlan, conversion_of, make_header, op_id
 from hwnas.latency.table.scoped import ScopedTables, Tables, parts
 from hwnas.latency.table.table import LatencyTable, TableHeader
 from hwnas.ops import OpSpec
-from hwnas.protocols import SearchSpace
+from hwnas.protocols import Runner, SearchSpace
 from hwnas.space.codes import distinct_ops
 
 
@@ -87,7 +87,7 @@ class MissingHeads:
         return added[0] if isinstance(self.tables, LatencyTable) else ScopedTables(added)
 
     @contextmanager
-    def _runner(self) -> Iterator[tuple[LocalRunner, TableHeader]]:
+    def _runner(self) -> Iterator[tuple[Runner, TableHeader]]:
         try:
             runner = open_runner(self.target)
         except HwnasError as error:
@@ -116,7 +116,7 @@ def _measured(
     heads: Mapping[OpSpec, OpSpec],
     target: Target,
     log: SampleLog,
-    runner: LocalRunner,
+    runner: Runner,
     cache: ConversionCache,
 ) -> dict[OpSpec, Measurement]:
     conversions = {op_id(op): conversion_of((op,), target) for op in heads}

@@ -22,10 +22,10 @@ import numpy as np
 
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
-from hwnas.device.device import LAYOUT, MODEL_FORMAT
 from hwnas.device.measurement import Measurement
 from hwnas.device.rounds import SampleLog, replicas_of, visit_in_rounds
-from hwnas.device.runner import LocalRunner, Target, open_runner
+from hwnas.device.runner import Target, open_runner
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, InitWeights
@@ -52,7 +52,7 @@ from hwnas.latency.table.table import (
     save_table,
 )
 from hwnas.ops import OpSpec
-from hwnas.protocols import SearchSpace, Wiring
+from hwnas.protocols import Runner, SearchSpace, Wiring
 
 PILOT_ROUND = -1
 CHOICE_ROUNDS = (-4, -3, -2)
@@ -109,9 +109,9 @@ def conversion_of(
     return Conversion.make(
         layers,
         InitWeights(),
-        MODEL_FORMAT[target.runtime],
+        RUNTIMES[target.runtime].format,
         precision=target.precision,
-        layout=LAYOUT[target.runtime],
+        layout=RUNTIMES[target.runtime].layout,
         wiring=wiring,
     )
 
@@ -171,7 +171,7 @@ def _require_same_target(header: TableHeader, earlier: LatencyTable, out: Path) 
         )
 
 
-def make_header(plan: ProfilePlan, runner: LocalRunner) -> TableHeader:
+def make_header(plan: ProfilePlan, runner: Runner) -> TableHeader:
     """Return the provenance of a table measured now through ``runner``."""
     target, info = plan.target, runner.info
     host = {key: info[key] for key in ("cpu", "machine", "system", "python", "cpus")}
@@ -182,7 +182,7 @@ def make_header(plan: ProfilePlan, runner: LocalRunner) -> TableHeader:
         precision=target.precision,
         threads=target.threads,
         affinity=target.affinity,
-        layout=LAYOUT[target.runtime],
+        layout=RUNTIMES[target.runtime].layout,
         protocol=target.device.protocol,
         host=host,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -203,7 +203,7 @@ class Role:
 @dataclass(frozen=True)
 class _Session:
     plan: ProfilePlan
-    runner: LocalRunner
+    runner: Runner
     log: SampleLog
     cache: ConversionCache
 

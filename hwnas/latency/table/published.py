@@ -28,8 +28,9 @@ from typing import Any
 
 import yaml
 
-from hwnas.device.device import DEVICE_NAME, LAYOUT, cpu_list
+from hwnas.device.device import DEVICE_NAME, cpu_list
 from hwnas.device.measurement import Measurement
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import PRECISIONS
 from hwnas.io.schemas import read_text
@@ -387,8 +388,8 @@ def published_header(
     problems = []
     if not re.fullmatch(DEVICE_NAME, device):
         problems.append(f"--device {device!r} must be a name of a-z, 0-9, dots and hyphens")
-    if runtime not in LAYOUT:
-        problems.append(f"--runtime {runtime!r} must be one of {', '.join(LAYOUT)}")
+    if runtime not in RUNTIMES:
+        problems.append(f"--runtime {runtime!r} must be one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         problems.append(f"--precision {precision!r} must be one of {', '.join(PRECISIONS)}")
     try:
@@ -404,7 +405,7 @@ def published_header(
         precision=precision,
         threads=threads,
         affinity=affinity,
-        layout=LAYOUT[runtime],
+        layout=RUNTIMES[runtime].layout,
         protocol=None,
         host={},
         date="at a time not recorded",

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from hwnas.device.benchmark import bench, check_models
-from hwnas.device.device import MODEL_FORMAT, load_device
+from hwnas.device.device import load_device
 from hwnas.device.runner import Target, make_target, open_runner
+from hwnas.device.runtimes import usual_runtimes
 from hwnas.errors import InputError, UsageError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.convert.cache import ConversionCache
@@ -158,7 +159,7 @@ def bench_models(
 
 def _runtime_of(models: Sequence[Path]) -> str:
     suffixes = {path.suffix for path in models}
-    for runtime, name in MODEL_FORMAT.items():
+    for name, runtime in usual_runtimes().items():
         if suffixes == {f".{name}"}:
             return runtime
     raise UsageError(

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from hwnas.device.device import Runtime
+from hwnas.device.runtimes import Runtime
 from hwnas.errors import InputError, UsageError
-from hwnas.export.formats import Precision
+from hwnas.export.formats import Format, Precision
 from hwnas.io.schemas import FileSchema, load_model, parse_model
 from hwnas.latency.models import model_name
 from hwnas.pipeline.config.search import SearchConfig, require_init
@@ -138,7 +138,7 @@ class RunConfig(FileSchema):
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
     bench: BenchConfig = BenchConfig()
-    formats: Annotated[tuple[Literal["onnx", "tflite"], ...], Field(min_length=1)] = (
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = (
         "onnx",
         "tflite",
     )

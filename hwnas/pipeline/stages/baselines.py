@@ -9,10 +9,11 @@ import numpy as np
 
 from hwnas.device.measurement import summarise
 from hwnas.device.rounds import timed_in_rounds
-from hwnas.device.runner import LocalRunner, Target
+from hwnas.device.runner import Target
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.profile.profiler import conversion_of
 from hwnas.ops import OpSpec
+from hwnas.protocols import Runner
 from hwnas.space.chain import network_id
 from hwnas.space.zoo.layers import KNOWN
 
@@ -99,7 +100,7 @@ def scale_to_budget(
     num_classes: int,
     macs: int,
     target: Target,
-    runner: LocalRunner,
+    runner: Runner,
     cache: ConversionCache,
 ) -> list[Baseline]:
     """Return each known network at the largest width whose measured latency is within the budget.
@@ -127,7 +128,7 @@ def scale_to_budget(
 def _measure(
     wanted: Mapping[tuple[str, float], tuple[OpSpec, ...]],
     target: Target,
-    runner: LocalRunner,
+    runner: Runner,
     cache: ConversionCache,
 ) -> dict[tuple[str, float], float]:
     conversions = {key: conversion_of(layers, target) for key, layers in wanted.items()}

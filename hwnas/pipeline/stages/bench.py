@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.device.benchmark import BenchedModel, BenchResult, bench
-from hwnas.device.device import MODEL_FORMAT
-from hwnas.device.runner import LocalRunner, Target, open_runner
+from hwnas.device.runner import Target, open_runner
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.export.bundle import file_key, file_name
 from hwnas.export.convert.conversion import Conversion, FileWeights
 from hwnas.export.formats import PRECISIONS
@@ -26,7 +26,7 @@ from hwnas.pipeline.stages.baselines import Baseline, scale_to_budget
 from hwnas.pipeline.stages.quantised import calibration_data
 from hwnas.pipeline.stages.retrain import RETRAIN_SPLITS, train_networks
 from hwnas.pipeline.stages.search_export import EXPORTED, RETRAINED, Content
-from hwnas.protocols import Wiring
+from hwnas.protocols import Runner, Wiring
 from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
 from hwnas.train.recipe import Recipe
@@ -87,7 +87,7 @@ def bench_finalists(run: Run) -> bool:
 
 
 def _scale_shelf(
-    run: Run, first: Mapping[str, Any], budget_ms: float, target: Target, runner: LocalRunner
+    run: Run, first: Mapping[str, Any], budget_ms: float, target: Target, runner: Runner
 ) -> list[Baseline]:
     names = run.config.bench.shelf
     report("scaling shelf models", 0, len(names))
@@ -136,7 +136,7 @@ def _model_files(
     run: Run, rows: Sequence[Mapping[str, Any]], shelf: Sequence[Baseline], target: Target
 ) -> dict[str, Path]:
     """Return the trained models by name, converted where they were not exported."""
-    model_format = MODEL_FORMAT[target.runtime]
+    model_format = RUNTIMES[target.runtime].format
     files: dict[str, Path] = {}
     conversions: dict[str, Conversion] = {}
     for row in rows:
@@ -170,7 +170,7 @@ def _trained(
     return Conversion.make(
         layers,
         weights,
-        MODEL_FORMAT[target.runtime],
+        RUNTIMES[target.runtime].format,
         wiring=wiring,
         precision=target.precision,
         calibration=ranges,
@@ -179,7 +179,7 @@ def _trained(
 
 def _other_files(run: Run, rows: Sequence[Mapping[str, Any]], target: Target) -> dict[str, Path]:
     """Return the finalists' exported files of other precisions, measured beside: by their names."""
-    model_format = MODEL_FORMAT[target.runtime]
+    model_format = RUNTIMES[target.runtime].format
     found = {}
     for precision in PRECISIONS:
         for row in rows if precision != target.precision else ():
@@ -202,7 +202,7 @@ def _also(arch_id: str, measured: Mapping[str, BenchedModel]) -> dict[str, Any]:
 
 def _int8_val(exported: Sequence[Mapping[str, Any]], target: Target) -> dict[str, float]:
     """Return the finalists' top-1 on ``val`` of the int8 file that the target's runtime takes."""
-    key = file_key(MODEL_FORMAT[target.runtime], "int8")
+    key = file_key(RUNTIMES[target.runtime].format, "int8")
     return {
         network["arch_id"]: network["formats"][key]["val"]["top1"]
         for network in exported
@@ -211,7 +211,7 @@ def _int8_val(exported: Sequence[Mapping[str, Any]], target: Target) -> dict[str
 
 
 def _sessions(
-    run: Run, models: Mapping[str, Path], target: Target, runner: LocalRunner
+    run: Run, models: Mapping[str, Path], target: Target, runner: Runner
 ) -> list[BenchResult]:
     """Measure until the table's sentinels say the device is as it was when profiled.
 

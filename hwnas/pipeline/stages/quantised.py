@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.data import Dataset
-from hwnas.export.formats import LAYOUTS, format_of
+from hwnas.export.formats import FORMATS, format_of
 from hwnas.export.quantize.calibration import ImageData
 from hwnas.export.verify.session import open_session
 
@@ -28,7 +28,7 @@ def file_score(model: Path, dataset: Dataset, split: str) -> dict[str, Any]:
 
     The file has its format's usual layout.
     """
-    session, layout = open_session(model), LAYOUTS[format_of(model)][0]
+    session, layout = open_session(model), FORMATS[format_of(model)].layouts[0]
     correct, num_images = 0, 0
     for images, labels in dataset.batches((split,), batch_size=64):
         values = images.permute(0, 2, 3, 1) if layout == "nhwc" else images

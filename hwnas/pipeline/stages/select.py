@@ -9,8 +9,8 @@ from scipy.stats import beta
 from torch import nn
 
 from hwnas.arch import Arch
-from hwnas.device.device import MODEL_FORMAT
 from hwnas.device.runner import Target
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError
 from hwnas.export.bundle import file_key
 from hwnas.export.formats import PRECISIONS
@@ -120,7 +120,7 @@ def _precisions(
     """
     found: dict[str, Any] = {}
     for precision in PRECISIONS:
-        entry = formats.get(file_key(MODEL_FORMAT[target.runtime], precision))
+        entry = formats.get(file_key(RUNTIMES[target.runtime].format, precision))
         measured = (
             winner["measurement"]
             if precision == target.precision

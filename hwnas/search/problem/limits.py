@@ -22,17 +22,13 @@ from hwnas.additive.optimum import best_distinct, cheapest, dearest, ranked
 from hwnas.additive.window import Window, Windows
 from hwnas.arch import Arch
 from hwnas.errors import InfeasibleError, UsageError
-from hwnas.export.formats import Precision
+from hwnas.export.formats import PRECISIONS, Precision
 from hwnas.ops import OpSpec
 from hwnas.protocols import AdditiveLatencyModel, Restriction, SearchSpace
 from hwnas.space.codes import symbol_counts, to_codes
 
 COUNTED = ("params", "macs", "size_mb")
 MAX_SPELT = 8  # choices of a network that a message names
-BYTES_PER_PARAM: Mapping[Precision, float] = {"fp32": 4.0, "int8": 1.15}
-"""Of a model file. fp32 files have a few kB of structure beside; int8 ones hold scales and 32-bit
-biases of each channel, together 1.09 to 1.15 bytes a parameter in networks of 3 million, and 50 kB
-of structure, which is as much again where there are few parameters."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,9 @@ def counted(op: OpSpec, metric: str, precision: Precision = "fp32") -> float:
     """Return what ``op`` adds to a counted metric, size_mb of files of ``precision``."""
     if metric == "macs":
         return float(op.macs)
-    return float(op.params) * (1.0 if metric == "params" else BYTES_PER_PARAM[precision] / 1e6)
+    if metric == "params":
+        return float(op.params)
+    return float(op.params) * PRECISIONS[precision].bytes_per_param / 1e6
 
 
 def counted_terms(

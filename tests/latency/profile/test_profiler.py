@@ -18,9 +18,10 @@ import pytest
 import hwnas.io.journal as journal_module
 import hwnas.latency.profile.profiler as profiler_module
 from hwnas.device.device import load_device
+from hwnas.device.local import LocalRunner
 from hwnas.device.measurement import summarise
 from hwnas.device.rounds import replicas_of
-from hwnas.device.runner import LocalRunner, make_target
+from hwnas.device.runner import make_target
 from hwnas.errors import InputError, StorageError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.io.journal import Journal
