@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 logging.getLogger("hwnas").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from hwnas import plot as plot
     from hwnas.api.bundles import Bundle as Bundle
     from hwnas.api.bundles import bench as bench
     from hwnas.api.bundles import export as export
@@ -95,7 +96,7 @@ _HOMES = {
     "search": "hwnas.api.searching",
 }
 # public names that are folders of this package; those in _HOMES are also functions
-_ROOMS = ("export", "search")
+_ROOMS = ("export", "plot", "search")
 
 __all__ = [
     "Arch",
@@ -128,6 +129,7 @@ __all__ = [
     "load_space",
     "load_table",
     "open_run",
+    "plot",
     "profile",
     "reporting",
     "run",

@@ -13,6 +13,7 @@ from hwnas.api.html import rows_html
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, UsageError
 from hwnas.search.pareto import non_dominated
+from hwnas.search.problem.limits import Limit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +95,15 @@ class SearchResult:
     """
 
     space: Space
-    limits: tuple[str, ...]
+    limits: tuple[Limit, ...]
     strategy: str
     seed: int
     trials: tuple[Trial, ...]
+
+    @property
+    def budgets_ms(self) -> tuple[float, ...]:
+        """The limits on latency, one a device."""
+        return tuple(limit.maximum for limit in self.limits if limit.table is not None)
 
     @cached_property
     def finalists(self) -> tuple[Trial, ...]:
@@ -157,7 +163,7 @@ class SearchResult:
 
     def _title(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        limits = " and ".join(self.limits) or "no limit"
+        limits = " and ".join(map(str, self.limits)) or "no limit"
         return (
             f"{self.strategy} on {self.space.name}, seed {self.seed}, {limits}: "
             f"{len(self.trials)} evaluations{failed}"

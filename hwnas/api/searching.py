@@ -168,7 +168,7 @@ def _batch_search(
     evaluations = [evaluation for _, evaluation in evaluator.evaluate(archs)]
     return SearchResult(
         problem.space,
-        tuple(problem.describe()),
+        problem.limits,
         options.strategy,
         options.seed,
         tuple(make_trials(problem, evaluations)),

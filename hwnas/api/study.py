@@ -340,9 +340,7 @@ class Study:
 
     def result(self) -> SearchResult:
         """Return what was found so far."""
-        return SearchResult(
-            self.space, tuple(self.problem.describe()), self.strategy, self.seed, self.trials
-        )
+        return SearchResult(self.space, self.problem.limits, self.strategy, self.seed, self.trials)
 
     def close(self) -> None:
         """Close the journal; the study can go on, and opens it again."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hwnas.api.html import facts_html
 from hwnas.api.spaces import SpaceLike, as_space
+from hwnas.arch import Arch
 from hwnas.errors import UsageError
 from hwnas.latency.table.library import find_table
 from hwnas.latency.table.scoped import Tables, load_tables, parts, scope_text, store
@@ -82,6 +83,13 @@ class Table:
     def scopes(self) -> Mapping[str, Table]:
         """The single tables by scope; one ``every network`` where a table has no scope."""
         return {scope_text(part.header.scope): Table(part) for part in parts(self.tables)}
+
+    def of(self, arch: Arch) -> Table | None:
+        """Return the table with the scope that ``arch`` is of; None: no scope covers it."""
+        if isinstance(self.tables, LatencyTable):
+            return self
+        part = self.tables.of(arch.choices)
+        return None if part is None else Table(part)
 
     @property
     def calibration(self) -> Mapping[str, Calibration]:

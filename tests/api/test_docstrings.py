@@ -16,7 +16,7 @@ MODULES = [
     importlib.import_module(name)
     for name in sorted(
         {f"hwnas.api.{module.name}" for module in pkgutil.iter_modules(hwnas.api.__path__)}
-        | set(hwnas._HOMES.values())
+        | {*hwnas._HOMES.values(), "hwnas.plot", "hwnas.plot.figures"}
     )
 ]
 EXAMPLES = [
