@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 # the environment is made anew when pyproject.toml changes
 $(VENV)/.installed: pyproject.toml
@@ -32,9 +32,15 @@ lint: $(VENV)/.installed-test
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+# the documentation site, strictly: a broken link or a warning is an error
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # what the project claims about itself, measured on this machine
 bench: $(VENV)/.installed-test
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	for name in latency/predict_speed exact_answers step_cost; do \
+		$(BIN)/python benchmarks/record.py $$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
 
+import hwnas.artifacts
+from hwnas.artifacts.base import Artifact
 from hwnas.cli import app
+from hwnas.device.device import list_devices
+from hwnas.device.runtimes import RUNTIMES
+from hwnas.device.transports import TRANSPORTS
+from hwnas.export.formats import FORMATS, PRECISIONS
+from hwnas.latency.models import LATENCY_MODELS
+from hwnas.latency.table.library import bundled_tables
+from hwnas.ops.kind import OPS
 from hwnas.pipeline.config.run import RunConfig
+from hwnas.plugins import Registry
+from hwnas.search.evaluators.registry import EVALUATORS
+from hwnas.search.strategies.registry import STRATEGIES
+from hwnas.space.catalogue import SPACES
+
+REGISTRIES: tuple[tuple[str, str, Registry[Any]], ...] = (
+    ("Strategies", "`--strategy`, `search.strategy`", STRATEGIES),
+    ("Evaluators", "`--evaluator`, `search.evaluator`", EVALUATORS),
+    ("Spaces", "`--space NAME[:key=value,...]`", SPACES),
+    ("Operations", "rows of tables, options of a space's YAML", OPS),
+    ("Latency models", "`--predictor`", LATENCY_MODELS),
+    ("Runtimes", "`--runtime`", RUNTIMES),
+    ("Precisions", "`--precision`", PRECISIONS),
+    ("Export formats", "`--format`", FORMATS),
+    ("Transports", "`transport` of a device file", TRANSPORTS),
+)
 
 
 def cell(text: str) -> str:
@@ -62,19 +89,19 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def type_text(schema: Mapping[str, Any]) -> str:
+def type_text(schema: Mapping[str, Any], *, link: bool = True) -> str:
     """Return the type of a JSON schema's property in a few words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return f"[{name}](#{name.lower()})" if link else name
     if "enum" in schema:
         return " \\| ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:
         return f"`{schema['const']}`"
     if "anyOf" in schema:
-        return " or ".join(type_text(part) for part in schema["anyOf"])
+        return " or ".join(type_text(part, link=link) for part in schema["anyOf"])
     if schema.get("type") == "array":
-        return f"list of {type_text(schema.get('items', {}))}"
+        return f"list of {type_text(schema.get('items', {}), link=link)}"
     bounds = [
         f"{sign} {schema[key]}"
         for key, sign in (
@@ -123,9 +150,83 @@ def configuration_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def registries_page() -> str:
+    """Return the reference of everything that is chosen by name."""
+    lines = [
+        "# Choices by name",
+        "",
+        "Each list is a registry. [Plugins](../guides/plugins.md) add "
+        "entries from outside the package.",
+        "",
+    ]
+    for title, where, registry in REGISTRIES:
+        lines += [f"## {title}", "", f"Used by {where}.", "", "| name | | needs |", "|---|---|---|"]
+        lines += [
+            f"| `{entry.name}` | {cell(entry.help)} | {cell(', '.join(entry.needs))} |"
+            for entry in registry.values()
+        ]
+        lines.append("")
+    lines += [
+        "## Devices",
+        "",
+        "| name | description | reached by | runtimes |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{d.name}` | {cell(d.description)} | {d.transport} | {', '.join(d.runtimes)} |"
+        for d in list_devices()
+    ]
+    lines += [
+        "",
+        "## Tables",
+        "",
+        "Used by `--lut NAME`.",
+        "",
+        "| name | rows | space | source |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{table.name}` | {table.num_rows} | `{table.space}` | {cell(table.source)} |"
+        for table in bundled_tables()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def artifacts_of_runs() -> list[type[Artifact]]:
+    """Return the schemas of all files of a run folder and of a bundle, by file name."""
+    for module in pkgutil.iter_modules(hwnas.artifacts.__path__):
+        importlib.import_module(f"hwnas.artifacts.{module.name}")
+    found = [kind for kind in Artifact.__subclasses__() if hasattr(kind, "FILE")]
+    return sorted(found, key=lambda kind: kind.FILE)
+
+
+def files_page() -> str:
+    """Return the reference of the files of a run folder."""
+    lines = [
+        "# Files",
+        "",
+        "Every file appears whole (written under another name, then renamed). "
+        "Only `journal.jsonl` grows. Keys that a newer version added are ignored.",
+        "",
+    ]
+    for kind in artifacts_of_runs():
+        about = " ".join((kind.__doc__ or "").split()).replace("``", "`")
+        schema = kind.model_json_schema()
+        lines += [f"## {kind.FILE}", "", f"{about} Written by `{kind.WRITTEN_BY}`.", ""]
+        lines += ["| key | type |", "|---|---|"]
+        lines += [
+            f"| `{name}` | {cell(type_text(part, link=False))} |"
+            for name, part in schema.get("properties", {}).items()
+        ]
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[str, str]:
     """Return the generated pages by their path below ``docs/``."""
     return {
         "reference/cli.md": cli_page(),
         "reference/configuration.md": configuration_page(),
+        "reference/files.md": files_page(),
+        "reference/registries.md": registries_page(),
     }

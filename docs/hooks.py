@@ -18,5 +18,6 @@ def on_pre_build(config: Any) -> None:
     pages = runpy.run_path(str(HERE / "generate.py"))["pages"]()
     for name, text in pages.items():
         path = HERE / name
+        path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
