@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from hwnas.artifacts.base import JsonObject
 from hwnas.artifacts.winner import ScorePart
@@ -72,12 +74,12 @@ class Comparison:
 
     def to_json(self) -> JsonObject:
         """Return the object that ``hwnas report RUN RUN --json`` prints."""
-        runs = [
-            {key: list(value) if isinstance(value, tuple) else value for key, value in one.items()}
-            for one in map(asdict, self.summaries)
-        ]
-        on_devices = self.matrix.to_json()["networks"] if self.matrix else None
-        return {"schema": 1, "runs": runs, "on_devices": on_devices}  # type: ignore[dict-item]
+        as_plain = TypeAdapter(Summary)
+        return {
+            "schema": 1,
+            "runs": [as_plain.dump_python(one, mode="json") for one in self.summaries],
+            "on_devices": self.matrix.to_json()["networks"] if self.matrix else None,
+        }
 
 
 def compare(runs: Sequence[Path], matrix: Matrix | None = None) -> Comparison:

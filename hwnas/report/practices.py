@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hwnas.artifacts.training import RecipePart
 from hwnas.report.model import RunFacts
 from hwnas.report.sections.verdict import init_words
-from hwnas.report.text import percent, plain, seconds, signed_percent
+from hwnas.report.text import percent, plain, runtime_text, seconds, signed_percent
 
 RELEASE, COMPARE, REPORT = "Releasing code", "Comparing methods", "Reporting details"
 
@@ -134,8 +134,8 @@ def _confounders(facts: RunFacts) -> Practice:
     if bench is None:
         return Practice(COMPARE, question, "no", "Nothing was measured on the device yet.")
     where = (
-        f"All on {bench.device} with {bench.runtime} {bench.runtime_version}".rstrip()
-        + f", {plain(bench.threads)} thread(s)"
+        f"All on {bench.device} with {runtime_text(bench.runtime, bench.runtime_version)}, "
+        f"{plain(bench.threads)} thread(s)"
     )
     if bench.drift is None:
         return Practice(

@@ -103,3 +103,11 @@ def plain(value: object) -> str:
 def printable(text: str) -> str:
     """Return ``text`` with the replacement character for every character that XML forbids."""
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def runtime_text(runtime: object, version: str | None) -> str:
+    """Return a runtime with its version, which may begin with the runtime's own name."""
+    name = plain(runtime)
+    if not version:
+        return name
+    return version if version.startswith(name) else f"{name} {version}"

@@ -94,3 +94,16 @@ def test_plain_values_of_files_are_written_for_people() -> None:
 def test_an_absent_value_is_a_dash_in_every_format() -> None:
     for write in (formats.ms, formats.percent, formats.integer, formats.size, formats.tiny):
         assert write(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("2.1.0", "litert 2.1.0"),
+        ("litert 2.1.0", "litert 2.1.0"),
+        ("", "litert"),
+        (None, "litert"),
+    ],
+)
+def test_a_runtime_is_named_once(version, said):
+    assert formats.runtime_text("litert", version) == said

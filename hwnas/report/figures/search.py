@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hwnas.report.figures.style import (
     NARROW,
@@ -58,6 +59,7 @@ def _loss(axes: Axes, search: Curve) -> None:
         label="entropy of a gate (nats)",
     )
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     label(axes, "epoch", "loss, entropy")
 
 
@@ -76,6 +78,7 @@ def _latency(axes: Axes, search: Curve) -> None:
         drawstyle="steps-mid",
         label="likeliest network",
     )
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     label(axes, "epoch", "predicted latency (ms)")
 
 

@@ -22,7 +22,7 @@ from hwnas.report.sections.blocks import (
     Text,
     table,
 )
-from hwnas.report.text import count, plain, seconds, signed_percent
+from hwnas.report.text import count, plain, runtime_text, seconds, signed_percent
 
 
 def cost_blocks(facts: RunFacts) -> tuple[Block, ...]:
@@ -108,7 +108,7 @@ def measuring_blocks(facts: RunFacts) -> tuple[Block, ...]:
             drift = f"{signed_percent(bench.drift.ratio - 1)} on the anchors since profiling"
         pairs = [
             ("device", bench.device),
-            ("runtime", f"{bench.runtime} {bench.runtime_version}"),
+            ("runtime", runtime_text(bench.runtime, bench.runtime_version)),
             ("precision", bench.precision),
             ("threads", plain(bench.threads)),
             ("affinity", plain(bench.affinity)),

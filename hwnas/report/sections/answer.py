@@ -30,6 +30,7 @@ from hwnas.report.text import (
     ms,
     percent,
     plain,
+    runtime_text,
     signed_percent,
     size,
     tiny,
@@ -57,7 +58,7 @@ def _target(facts: RunFacts) -> Text:
     target = facts.target
     words = [
         f"Device {plain(target['device'])}",
-        f"runtime {plain(target['runtime'])} {target['runtime_version'] or ''}".strip(),
+        f"runtime {runtime_text(target['runtime'], target['runtime_version'])}",
         f"precision {plain(target['precision'])}",
         f"threads {plain(target['threads'])}",
         "batch 1",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+
+from matplotlib.figure import Figure as MplFigure
 
 from hwnas.artifacts.events import SupernetEpochEvent
 from hwnas.report.figures.search import curves, gate_heatmap
+from hwnas.report.figures.style import Form
 from hwnas.report.figures.svg import draw
 from hwnas.report.figures.values import Curve
 from hwnas.report.model import RunFacts, gate_names
@@ -84,9 +88,7 @@ def _heat_maps(facts: RunFacts, searches: Sequence[Curve]) -> list[Figure]:
         drawing = draw(
             name,
             "The gates over time",
-            lambda form, search=search: gate_heatmap(  # type: ignore[misc]
-                search, layers, options, form=form
-            ),
+            partial(_gates_in_form, search, layers, options),
             description=f"Probability of each option by layer. Likeliest at the end: {final}.",
             caption=(
                 f"Probability of each option of each layer{of}; the darker, the likelier. "
@@ -95,6 +97,12 @@ def _heat_maps(facts: RunFacts, searches: Sequence[Curve]) -> list[Figure]:
         )
         figures.append(Figure(drawing))
     return figures
+
+
+def _gates_in_form(
+    search: Curve, layers: Sequence[str], options: Sequence[Sequence[str]], form: Form
+) -> MplFigure:
+    return gate_heatmap(search, layers, options, form=form)
 
 
 def _epochs(epochs: Sequence[SupernetEpochEvent]) -> Table:
