@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from hwnas.artifacts.base import JsonObject
 from hwnas.artifacts.winner import ScorePart
@@ -113,12 +113,12 @@ def summary(facts: RunFacts) -> Summary:
     measured = winner.measured_ms if winner else None
     return Summary(
         run=str(facts.run),
-        space=result.space if result else facts.setting("space"),
-        strategy=result.strategy if result else facts.setting("search", "strategy"),
-        seed=result.seed if result else facts.setting("seed"),
-        device=target["device"],
-        runtime=target["runtime"],
-        precision=target["precision"],
+        space=result.space if result else _text(facts.setting("space")),
+        strategy=result.strategy if result else _text(facts.setting("search", "strategy")),
+        seed=result.seed if result else None,
+        device=target.device,
+        runtime=target.runtime,
+        precision=target.precision,
         budgets_ms=facts.budgets_ms,
         winner=winner.arch_id if winner else None,
         predicted_ms=winner.predicted_ms if winner else None,
@@ -135,6 +135,10 @@ def summary(facts: RunFacts) -> Summary:
         wall_s=sum(one.wall_s for one in ledger(facts.stages)),
         images_trained=cost.get("images_trained"),
     )
+
+
+def _text(value: JsonValue) -> str | None:
+    return None if value is None else plain(value)
 
 
 def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -214,7 +218,7 @@ def matrix_blocks(matrix: Matrix) -> tuple[Block, ...]:
     titles, rows = rows_of(matrix)
     return (
         Text(
-            "Each row is the network found for one device; latencies are predicted by each "
+            "Each row is the network of the run for one device; latencies are predicted by each "
             f"device's table, accuracies are of source {matrix.networks[0].source}. Regret is how "
             "much more accurate the device's own network is."
         ),

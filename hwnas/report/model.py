@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import JsonValue
+
 from hwnas.arch import Arch
 from hwnas.artifacts.base import Artifact, Cost
 from hwnas.artifacts.benched import BenchFile, BenchRow
@@ -40,11 +42,22 @@ from hwnas.latency.table.scoped import ScopedTables, Tables, load_tables, stored
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.report.figures.values import NetworkPair, Slot
-from hwnas.report.text import printable
+from hwnas.report.text import plain, printable
 from hwnas.space.catalogue import load_space
 
 File = TypeVar("File", bound=Artifact)
 Line = TypeVar("Line", bound=Event)
+
+
+@dataclass(frozen=True)
+class RunTarget:
+    """What a run is for, as text; None where no file of the run has it."""
+
+    device: str | None
+    runtime: str | None
+    precision: str | None
+    threads: str | None
+    runtime_version: str | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class RunFacts:
 
     run: Path
     config_text: str
-    config: Mapping[str, Any]
+    config: Mapping[str, JsonValue]
     evaluations: tuple[EvaluationEvent, ...]
     stages: tuple[StageEvent, ...]
     num_resumes: int
@@ -69,49 +82,51 @@ class RunFacts:
     retrained: RetrainedFile | None = None
     winner: WinnerFile | None = None
 
-    def setting(self, *keys: str) -> Any:
+    def setting(self, *keys: str) -> JsonValue:
         """Return the value at ``keys`` of the configuration, None where there is none."""
-        value: Any = self.config
+        value: JsonValue = dict(self.config)
         for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
+            value = value.get(key) if isinstance(value, dict) else None
         return value
 
     @property
-    def _configured_target(self) -> Mapping[str, Any]:
+    def _configured_target(self) -> Mapping[str, JsonValue]:
         """The configuration's first target: keys ``device``, ``runtime``, ... where it has them."""
         targets = self.setting("targets")
         first = targets[0] if isinstance(targets, list) and targets else self.setting("device")
-        if not isinstance(first, Mapping):
+        if not isinstance(first, dict):
             return {"device": first}
         return {**first, "device": first.get("device", first.get("name"))}
 
     @property
-    def target(self) -> dict[str, Any]:
-        """Device, runtime, precision, threads of the run; None where no file has them."""
+    def target(self) -> RunTarget:
+        """The run's first target: as configured, else as its table says."""
         configured = self._configured_target
-        header = self.table.header.model_dump() if self.table else {}
-        found = {
+        header: Mapping[str, object] = self.table.header.model_dump() if self.table else {}
+        values = {
             key: configured[key] if configured.get(key) is not None else header.get(key)
             for key in ("device", "runtime", "precision", "threads")
         }
         version = self.bench.runtime_version if self.bench else header.get("runtime_version")
-        return {**found, "runtime_version": version}
+        values["runtime_version"] = version or None
+        return RunTarget(**{key: None if v is None else plain(v) for key, v in values.items()})
 
     @property
     def budgets_ms(self) -> tuple[float, ...]:
         """Every latency budget the run searched under, increasing."""
-        found: set[float] = set()
-        if self.result:
-            found = {
-                limit.max
-                for answer in self.result.answers
-                for limit in answer.limits
-                if limit.metric == "latency_ms"
-            }
-        asked_ms = self._configured_target.get("budget_ms", self.setting("budget_ms"))
-        asked = asked_ms if isinstance(asked_ms, list) else [asked_ms]
-        found = found or {float(b) for b in asked if isinstance(b, (int, float))}
-        return tuple(sorted(found or ({self.winner.budget_ms} if self.winner else set())))
+        limits = {
+            limit.max
+            for answer in (self.result.answers if self.result else ())
+            for limit in answer.limits
+            if limit.metric == "latency_ms"
+        }
+        if not limits:
+            value = self._configured_target.get("budget_ms", self.setting("budget_ms"))
+            values = value if isinstance(value, list) else [value]
+            limits = {float(one) for one in values if isinstance(one, (int, float))}
+        if not limits and self.winner:
+            limits = {self.winner.budget_ms}
+        return tuple(sorted(limits))
 
     @property
     def bench(self) -> BenchFile | None:
@@ -348,7 +363,7 @@ def choices_text(arch: ArchPart, length: int = 110) -> str:
 
 
 def network_pairs(table: Tables) -> tuple[NetworkPair, ...]:
-    """Return predicted beside measured latency of the table's networks.
+    """Return predicted and measured latency of the table's networks.
 
     Left out are those of a space that cannot be loaded here, or with an operation without a row.
 

@@ -90,7 +90,7 @@ def sections_of(facts: RunFacts) -> list[Section]:
 def _title(facts: RunFacts) -> str:
     space = facts.result.space if facts.result else facts.setting("space")
     named = facts.run.name if space is None else plain(space)
-    device = facts.target["device"]
+    device = facts.target.device
     return named if device is None else f"{named} on {plain(device)}"
 
 

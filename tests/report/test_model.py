@@ -12,6 +12,7 @@ from hwnas.artifacts.events import StageEvent
 from hwnas.artifacts.networks import ObjectivePart
 from hwnas.errors import InputError
 from hwnas.report.model import (
+    RunTarget,
     choices_text,
     cleaned,
     gate_names,
@@ -50,13 +51,7 @@ def test_a_whole_run_is_read_and_unknown_events_are_ignored(whole_run: Path) -> 
     assert facts.winner is not None
     assert facts.exports[facts.winner.arch_id].formats["onnx"].bytes == 261_400
     assert facts.budgets_ms == (facts.winner.budget_ms,)
-    assert facts.target == {
-        "device": "host",
-        "runtime": "litert",
-        "precision": "fp32",
-        "threads": 1,
-        "runtime_version": "2.1.0",
-    }
+    assert facts.target == RunTarget("host", "litert", "fp32", "1", "2.1.0")
     row = facts.measured(facts.winner.arch_id)
     assert row is not None
     assert row.measurement.latency_ms == facts.winner.measured_ms
@@ -66,7 +61,7 @@ def test_files_that_are_not_there_yet_are_none(write_run: WriteRun, tmp_path: Pa
     facts = read_run(write_run(tmp_path / "run", until="profile"))
     assert facts.table is not None
     assert (facts.env, facts.result, facts.front, facts.winner, facts.bench) == (None,) * 5
-    assert facts.target["device"] == "host"  # from the table's header
+    assert facts.target.device == "host"  # from the table's header
 
 
 @pytest.mark.parametrize("make", ["nothing", "empty"])
@@ -240,6 +235,6 @@ def test_a_configuration_tells_target_and_budgets_before_anything_ran(tmp_path: 
         "space: tiny\ntargets:\n- {device: pixel, runtime: litert, budget_ms: [20, 10.5]}\n"
     )
     facts = read_run(tmp_path)
-    assert facts.target["device"] == "pixel"
-    assert facts.target["threads"] is None
+    assert facts.target.device == "pixel"
+    assert facts.target.threads is None
     assert facts.budgets_ms == (10.5, 20.0)

@@ -22,7 +22,7 @@ STYLES = {  # of a network's role: words, colour, marker
     "validate": ("networks kept for validation", "blue", "o"),
     "winner": ("of these, such as searches find", "green", "s"),
     "calibrate": ("networks the calibration saw", "sky", "D"),
-    "sentinel": ("sentinel networks", "purple", "v"),
+    "sentinel": ("anchor networks", "purple", "v"),
     "bench": ("finalists and baselines, measured later", "red", "s"),
 }
 

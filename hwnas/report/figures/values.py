@@ -12,8 +12,8 @@ from hwnas.ops import OpSpec
 class Point:
     """One network: latency in ms, top-1 as a fraction, and the 95 % interval of top-1.
 
-    ``name`` stands beside the point, ``lines`` in its tooltip; ``anchor`` is the id of its row or
-    drawing on the page.
+    ``name`` is written next to the point, ``lines`` in its tooltip; ``anchor`` is the id of its
+    row or drawing on the page.
     """
 
     latency_ms: float

@@ -57,10 +57,10 @@ def answer_blocks(facts: RunFacts) -> tuple[Block, ...]:
 def _target(facts: RunFacts) -> Text:
     target = facts.target
     words = [
-        f"Device {plain(target['device'])}",
-        f"runtime {runtime_text(target['runtime'], target['runtime_version'])}",
-        f"precision {plain(target['precision'])}",
-        f"threads {plain(target['threads'])}",
+        f"Device {plain(target.device)}",
+        f"runtime {runtime_text(target.runtime, target.runtime_version)}",
+        f"precision {plain(target.precision)}",
+        f"threads {plain(target.threads)}",
         "batch 1",
     ]
     return Text(", ".join(words) + ".", muted=True)

@@ -205,6 +205,6 @@ def no_table(facts: RunFacts) -> Missing:
     """Return what stands where there is no latency table yet."""
     return Missing(
         "table.json",
-        f"hwnas profile --device {plain(facts.target['device'])} --space "
+        f"hwnas profile --device {plain(facts.target.device)} --space "
         f"{plain(facts.setting('space'))} --out {facts.run}/table.json",
     )

@@ -318,5 +318,5 @@ def _rivals(winner: WinnerFile, test: float | None) -> Table:
         columns,
         rows,
         f"{trained}; the random networks are drawn from the window below the budget that the "
-        "search used, as many as there are finalists.",
+        "search used; their number is that of the finalists.",
     )

@@ -19,11 +19,11 @@ from hwnas.report.text import integer, ms, percent, signed_percent
 
 def search_curves(facts: RunFacts) -> list[Curve]:
     """Return the epochs of each search by gates, one per budget."""
-    found = []
+    searches = []
     for number in dict.fromkeys(one.number for one in facts.epochs):
         epochs = [one for one in facts.epochs if one.number == number]
         gates = [one.gates for one in epochs]
-        found.append(
+        searches.append(
             Curve(
                 f"budget {number + 1}: target {ms(epochs[0].target_ms)}",
                 [one.epoch for one in epochs],
@@ -35,7 +35,7 @@ def search_curves(facts: RunFacts) -> list[Curve]:
                 gates if all(gates) else (),
             )
         )
-    return found
+    return searches
 
 
 def search_blocks(facts: RunFacts) -> tuple[Block, ...]:

@@ -145,7 +145,7 @@ def _against_baselines(winner: WinnerFile) -> list[str]:
 
 
 def _against_random(winner: WinnerFile) -> list[str]:
-    """Compare with random search that trained as many networks by the same recipe."""
+    """Compare with the best of the random networks, trained by the same recipe."""
     drawn = winner.random_baseline
     if drawn is None or winner.test is None:
         return []
