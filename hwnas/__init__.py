@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from hwnas.api.tables import profile as profile
     from hwnas.arch import Arch as Arch
     from hwnas.arch import Choice as Choice
+    from hwnas.device.runtimes import register_runtime as register_runtime
+    from hwnas.device.transports import register_transport as register_transport
     from hwnas.errors import DeviceError as DeviceError
     from hwnas.errors import HwnasError as HwnasError
     from hwnas.errors import InfeasibleError as InfeasibleError
@@ -56,8 +58,14 @@ if TYPE_CHECKING:
     from hwnas.errors import StorageError as StorageError
     from hwnas.errors import UsageError as UsageError
     from hwnas.export.formats import ConversionError as ConversionError
+    from hwnas.export.formats import register_format as register_format
     from hwnas.export.verify.parity import ParityError as ParityError
     from hwnas.io.progress import reporting as reporting
+    from hwnas.ops.kind import register_operation as register_operation
+    from hwnas.plugins.loading import load_plugin as load_plugin
+    from hwnas.search.evaluators.registry import register_evaluator as register_evaluator
+    from hwnas.search.strategies.registry import register_strategy as register_strategy
+    from hwnas.space.catalogue import register_space as register_space
 
 # public name -> the module it is defined in
 _HOMES = {
@@ -87,10 +95,18 @@ _HOMES = {
     "export": "hwnas.api.bundles",
     "latency_model": "hwnas.api.latency",
     "load_bundle": "hwnas.api.bundles",
+    "load_plugin": "hwnas.plugins.loading",
     "load_space": "hwnas.api.spaces",
     "load_table": "hwnas.api.tables",
     "open_run": "hwnas.api.runs",
     "profile": "hwnas.api.tables",
+    "register_evaluator": "hwnas.search.evaluators.registry",
+    "register_format": "hwnas.export.formats",
+    "register_operation": "hwnas.ops.kind",
+    "register_runtime": "hwnas.device.runtimes",
+    "register_space": "hwnas.space.catalogue",
+    "register_strategy": "hwnas.search.strategies.registry",
+    "register_transport": "hwnas.device.transports",
     "reporting": "hwnas.io.progress",
     "run": "hwnas.api.runs",
     "search": "hwnas.api.searching",
@@ -126,11 +142,19 @@ __all__ = [
     "export",
     "latency_model",
     "load_bundle",
+    "load_plugin",
     "load_space",
     "load_table",
     "open_run",
     "plot",
     "profile",
+    "register_evaluator",
+    "register_format",
+    "register_operation",
+    "register_runtime",
+    "register_space",
+    "register_strategy",
+    "register_transport",
     "reporting",
     "run",
     "search",

@@ -17,6 +17,7 @@ from hwnas.arch import Arch
 from hwnas.artifacts.base import Artifact
 from hwnas.artifacts.benched import BenchFile
 from hwnas.artifacts.events import JOURNAL, EvaluationEvent, read_events
+from hwnas.artifacts.exported import ExportIndexFile
 from hwnas.artifacts.search import FinalistsFile, FrontFile, ResultFile
 from hwnas.artifacts.training import RetrainedFile
 from hwnas.artifacts.winner import WinnerFile
@@ -26,6 +27,7 @@ from hwnas.pipeline.config.run import RunConfig, load_config, preset
 from hwnas.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
+    from hwnas.api.bundles import Bundle
     from hwnas.api.networks import Network
 
 File = TypeVar("File", bound=Artifact)
@@ -161,6 +163,30 @@ class Run:
 
         retrain_run(self.path, top=top, epochs=epochs)
         return self.retrained
+
+    def export(
+        self,
+        *,
+        formats: Sequence[str] = ("onnx", "tflite"),
+        precisions: Sequence[str] | None = None,
+    ) -> tuple[Bundle, ...]:
+        """Convert the trained finalists; return their bundles.
+
+        ``precisions`` None are fp32 and what the run's targets execute.
+        """
+        from hwnas.api.bundles import load_bundle
+        from hwnas.pipeline.commands.runs import export_run
+
+        export_run(self.path, formats=formats, precisions=precisions)
+        networks = self._read(ExportIndexFile).networks
+        return tuple(load_bundle(self.path / "export" / network.arch_id) for network in networks)
+
+    def bench(self) -> WinnerFile:
+        """Measure the exported finalists on the first target; return the winner."""
+        from hwnas.pipeline.commands.runs import bench_run
+
+        bench_run(self.path)
+        return self.winner
 
     def report(self) -> Path:
         """Write the report of the run, one HTML file, and return its path."""

@@ -65,6 +65,8 @@ def test_a_whole_run_ends_with_a_winner(shop, settings, space):
     }
     run = hwnas.run(config, out="runs/mine")
     assert run.winner.measured_ms > 0
+    assert [path.name for path in run.export()[0].files.values()] == ["model.onnx"]
+    assert run.bench() == run.winner
     assert run.network().arch.arch_id == run.winner.arch_id
     assert run.report().is_file()
     with pytest.raises(hwnas.UsageError, match="resume"):
