@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwnas.api.html import rows_html
 from hwnas.arch import Arch
 from hwnas.artifacts.exported import ExportFile, NetworkFile, ParityPart
 from hwnas.device.runtimes import RUNTIMES, usual_runtimes
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import formats_of, precision_of
+from hwnas.io.html import rows_html
 from hwnas.rng import stream
 
 if TYPE_CHECKING:
@@ -130,11 +130,7 @@ def export(
         >>> [path.name for path in bundle.files.values()]
         ['model.onnx']
     """
-    import torch
-
     from hwnas.api.networks import Network
-    from hwnas.export.bundle import write_bundle
-    from hwnas.export.convert.cache import ConversionCache
 
     if not isinstance(network, Network):
         raise UsageError(
@@ -142,30 +138,48 @@ def export(
             "network = hwnas.build(space, arch), then network.load_state_dict(...)"
         )
     names = [precision] if isinstance(precision, str) else list(precision)
-    wanted = tuple(precision_of(name) for name in names)
-    folder, definition = Path(out), network.space.definition
-    weights = folder / network.arch.arch_id / "weights.safetensors"
-    network.save_weights(weights)
+    preprocessing = {
+        "input_size": list(network.input_shape[1:]),
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "class_names": list(class_names or map(str, range(network.space.num_classes))),
+    }
+    shown = _parity_images(network, images, calibration)
+    return _write(network, Path(out), formats, names, calibration, shown, preprocessing)
+
+
+def _write(
+    network: Network,
+    out: Path,
+    formats: Sequence[str],
+    precisions: Sequence[str],
+    calibration: Images | Literal["noise"] | None,
+    images: NDArray[np.float32],
+    preprocessing: dict[str, object],
+) -> Bundle:
+    import torch
+
+    from hwnas.export.bundle import write_bundle
+    from hwnas.export.convert.cache import ConversionCache
+
+    wanted = tuple(precision_of(name) for name in precisions)
+    folder = out / network.arch.arch_id
+    network.save_weights(folder / "weights.safetensors")
     write_bundle(
-        folder,
+        out,
         network=network,
         layers=network.layers,
-        wiring=definition.wiring(network.arch),
+        wiring=network.space.definition.wiring(network.arch),
         arch_json=network.arch.to_json(),
-        weights=weights,
-        images=torch.from_numpy(_parity_images(network, images, calibration)),
-        preprocessing={
-            "input_size": list(network.input_shape[1:]),
-            "mean": [float(value) for value in mean],
-            "std": [float(value) for value in std],
-            "class_names": list(class_names or map(str, range(definition.num_classes))),
-        },
+        weights=folder / "weights.safetensors",
+        images=torch.from_numpy(images),
+        preprocessing=preprocessing,
         cache=ConversionCache(),
         formats=formats_of(list(formats)),
         precisions=wanted,
         calibration=_calibration(calibration) if "int8" in wanted else None,
     )
-    return load_bundle(folder / network.arch.arch_id)
+    return load_bundle(folder)
 
 
 def _float_images(images: Images, what: str) -> NDArray[np.float32]:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas import protocols
-from hwnas.api.html import facts_html
 from hwnas.api.spaces import Space, SpaceLike, as_space
 from hwnas.api.tables import Table, TableLike, as_table
 from hwnas.arch import Arch
 from hwnas.errors import UsageError
 from hwnas.export.formats import Precision, precision_of
+from hwnas.io.html import facts_html
 from hwnas.latency.few_shot.data import NEW_DEVICE, read_measured, read_sources
 from hwnas.latency.few_shot.feature_space import Measured
 from hwnas.latency.few_shot.predictor import FewShotPredictor

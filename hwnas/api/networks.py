@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.api.html import rows_html
 from hwnas.api.spaces import Space, SpaceLike, as_space
 from hwnas.arch import Arch
+from hwnas.io.html import rows_html
 from hwnas.nn.build import build_network
 from hwnas.nn.cells import WiredNetwork
 from hwnas.ops import OpSpec

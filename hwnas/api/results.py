@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,16 +10,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from hwnas.api.html import rows_html
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, UsageError
+from hwnas.io.html import rows_html
+from hwnas.protocols import Evaluation, Objective
 from hwnas.search.pareto import non_dominated
 from hwnas.search.problem.limits import Limit
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hwnas.api.problem import Problem
     from hwnas.api.spaces import Space
+
+SCORE = "top1"  # what strategies call the objective they maximise
 
 Cell: TypeAlias = str | int | float | None
 SHOWN = 5  # finalists that a repr lists
@@ -193,3 +198,59 @@ class SearchResult:
 def cost_of(trial: Trial) -> float:
     """Return what a front trades score against: the first latency, or MACs without one."""
     return trial.metrics["macs"] if trial.latency_ms is None else trial.latency_ms
+
+
+def make_trials(problem: Problem, evaluations: Sequence[Evaluation], first: int = 0) -> list[Trial]:
+    """Return evaluations as trials, numbered from ``first``, with the metrics of ``problem``."""
+    metrics = problem.metrics([evaluation.arch for evaluation in evaluations])
+    return [
+        Trial(
+            number=first + place,
+            arch=evaluation.arch,
+            network_id=problem.space.network_id(evaluation.arch),
+            score=evaluation.objectives[SCORE].value if evaluation.objectives else None,
+            metrics=dict(zip(problem.metric_names, values, strict=True)),
+            values={k: o.value for k, o in evaluation.objectives.items() if k != SCORE},
+            cost=evaluation.cost,
+            error=evaluation.error,
+        )
+        for place, (evaluation, values) in enumerate(
+            zip(evaluations, metrics.tolist(), strict=True)
+        )
+    ]
+
+
+def evaluation_of(
+    arch: Arch,
+    score: float | Mapping[str, float] | None,
+    *,
+    error: str | None = None,
+    cost: Mapping[str, float],
+) -> Evaluation:
+    """Return what a user says of an architecture as an evaluation; no finite score: a failure.
+
+    Raises:
+        UsageError: a mapping without ``score``, or a value that is no number.
+    """
+    values = dict(score) if isinstance(score, Mapping) else {"score": score}
+    if "score" not in values:
+        raise UsageError(
+            f"a mapping of values needs the key 'score', got {', '.join(map(str, values)) or '{}'}"
+        )
+    if score is None or error is not None:
+        return Evaluation(arch, {}, cost, error or "the evaluation returned None")
+    try:
+        numbers = {name: float(value) for name, value in values.items() if value is not None}
+    except (TypeError, ValueError) as problem:
+        raise UsageError(f"a score and its other values are numbers, got {values!r}") from problem
+    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if bad or "score" not in numbers:
+        what = ", ".join(f"{name}={numbers[name]}" for name in bad) or "score=None"
+        return Evaluation(arch, {}, cost, f"the evaluation returned {what}")
+    objectives = {SCORE if name == "score" else name: v for name, v in numbers.items()}
+    return Evaluation(arch, {n: objective_of(n, v) for n, v in objectives.items()}, cost)
+
+
+def objective_of(name: str, value: float) -> Objective:
+    """Return a value as an objective: searches maximise the score and keep other values."""
+    return Objective(value, "", "max" if name == SCORE else "min", "function")

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hwnas.api.html import facts_html
 from hwnas.api.results import Trial
 from hwnas.api.spaces import Space
 from hwnas.api.tables import Table, load_table
@@ -22,6 +21,7 @@ from hwnas.artifacts.search import FinalistsFile, FrontFile, ResultFile
 from hwnas.artifacts.training import RetrainedFile
 from hwnas.artifacts.winner import WinnerFile
 from hwnas.errors import UsageError
+from hwnas.io.html import facts_html
 from hwnas.io.schemas import parse_model
 from hwnas.pipeline.config.run import RunConfig, load_config, preset
 from hwnas.pipeline.folder import RunFolder

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from hwnas.api.problem import Limits, Problem, make_problem
-from hwnas.api.results import SearchResult
+from hwnas.api.results import SearchResult, evaluation_of, make_trials
 from hwnas.api.spaces import Space, SpaceLike, as_space
 from hwnas.api.strategies import Prior, StrategyOptions, search_problem, usual_batch
-from hwnas.api.study import Study, evaluation_of, make_trials
+from hwnas.api.study import Study
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, UsageError
 from hwnas.io.progress import report
@@ -86,58 +86,45 @@ def search(
 
     ``evaluate`` is a function from an architecture to a score (more is better; a mapping with
     ``score`` keeps further values; None or an exception is a failed evaluation), an object that
-    implements the Protocol ``Evaluator`` or ``CodeEvaluator``, or the name of an evaluator with a
-    file: ``table:FILE`` of known accuracies, ``predictor:FILE``. ``hwnas.build`` makes the network
-    of an architecture.
-
-    The strategy proposes ``batch`` networks at a time (by default up to 10); the other options are
-    those of :class:`~hwnas.Study`. With ``path``, a journal, a search that was stopped goes on when
-    it is called again; evaluations on record are not repeated. ``combined-moves`` scores networks
-    itself, thousands at a time, by a ``CodeEvaluator`` or a file; its trials are the best of them.
+    implements the Protocol ``Evaluator`` or ``CodeEvaluator``, or an evaluator with a file:
+    ``table:FILE`` of known accuracies, ``predictor:FILE``. ``batch`` networks are proposed at a
+    time (by default up to 10); the other options are those of :class:`hwnas.Study`. With ``path``,
+    a journal, a search that was stopped goes on when it is called again. ``combined-moves`` scores
+    thousands of networks at a time by a ``CodeEvaluator`` or a file; its trials are the best.
 
     Limits are kept for predicted latencies, exactly. Predictions err, so leave some of the budget.
 
     Raises:
         InfeasibleError: no network meets the limits; raised before any evaluation.
-        InputError: wrong limits, or ``path`` holds another search.
-        UsageError: no such strategy, or one that ``hwnas.run`` carries out.
+        InputError: wrong limits or settings, or ``path`` holds another search.
+        UsageError: no such strategy, or one that only ``hwnas.run`` carries out.
         HwnasError: every evaluation failed; holds the first error.
 
     Example:
         >>> import hwnas
         >>> space = hwnas.load_space("tiny")
         >>> latency = hwnas.latency_model(space, "table.json")
-        >>> def my_function(arch):
-        ...     return sum(option != "identity" for option in arch.choices.values())
-        >>> result = hwnas.search(space, {"latency_ms": (latency, 0.08)}, strategy="evolution",
-        ...                       evaluate=my_function, evaluations=50)
+        >>> result = hwnas.search(space, {"latency_ms": (latency, 0.08)}, evaluations=50,
+        ...                       evaluate=lambda arch: list(arch.choices.values()).count("mb6_k3"))
         >>> result.best.score
-        4.0
+        3.0
     """
     found = as_space(space)
-    evaluator = make_evaluator(found, evaluate, seed)
     options = StrategyOptions(
         strategy, evaluations, seed, low_share, surrogate, prior, start, settings or {}
     )
-    if evaluations >= 1 and isinstance(options.entry, BatchStrategy):
-        return _finished(_batch_search(make_problem(found, limits), options, evaluator, path))
-    study = Study(
-        found,
-        limits,
-        strategy=strategy,
-        evaluations=evaluations,
-        surrogate=surrogate,
-        prior=prior,
-        low_share=low_share,
-        start=start,
-        settings=settings,
-        seed=seed,
-        path=path,
-    )
-    size = batch or usual_batch(options)
+    evaluator, problem = make_evaluator(found, evaluate, seed), make_problem(found, limits)
+    if isinstance(options.entry, BatchStrategy):
+        return _finished(_batch_search(problem, options, evaluator, path))
+    study = Study.of(problem, options, path)
+    return _finished(_ask_and_tell(study, evaluator, evaluations, batch or usual_batch(options)))
+
+
+def _ask_and_tell(study: Study, evaluator: Evaluator, evaluations: int, batch: int) -> SearchResult:
+    """Evaluate what ``study`` proposes, up to ``evaluations`` networks with those on record."""
     try:
         while (left := evaluations - study.num_evaluated) > 0:
-            archs = study.ask_batch(min(size, left))
+            archs = study.ask_batch(min(batch, left))
             if not archs:
                 break
             for _, evaluation in evaluator.evaluate(archs):
@@ -145,7 +132,7 @@ def search(
                 report("evaluating", study.num_evaluated, evaluations)
     finally:
         study.close()
-    return _finished(study.result())
+    return study.result()
 
 
 def _batch_search(

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.additive.graph import Term, sum_of_terms
-from hwnas.api.html import facts_html
 from hwnas.arch import Arch, Choice, Option
 from hwnas.errors import InputError, UsageError
+from hwnas.io.html import facts_html
 from hwnas.ops import OpSpec, Shape
 from hwnas.protocols import Codes, SearchSpace
 from hwnas.rng import stream

@@ -53,6 +53,8 @@ class StrategyOptions:
     def check(self) -> None:
         """Raise UsageError where an option has no effect on this strategy, or is out of range."""
         entry = self.entry
+        if self.evaluations < 1:
+            raise UsageError(f"evaluations must be 1 or more, got {self.evaluations}")
         if self.evaluations < entry.min_evaluations:
             raise UsageError(
                 f"strategy {self.strategy} needs {entry.min_evaluations} evaluations or more, got "

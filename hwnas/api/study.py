@@ -7,7 +7,6 @@ asked and told, is led through the journal and stands where it stopped.
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -18,17 +17,22 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue
 
 from hwnas.api.problem import Limits, Problem, make_problem
-from hwnas.api.results import SearchResult, Trial, rank_key
+from hwnas.api.results import (
+    SearchResult,
+    Trial,
+    evaluation_of,
+    make_trials,
+    objective_of,
+    rank_key,
+)
 from hwnas.api.spaces import SpaceLike, as_space
 from hwnas.api.strategies import Prior, StrategyOptions, make_searcher
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, InputError, UsageError
 from hwnas.io.journal import Journal
 from hwnas.io.schemas import FileSchema, parse_model
-from hwnas.protocols import Evaluation, Objective
+from hwnas.protocols import Evaluation
 from hwnas.search.loop import SYNC_S
-
-SCORE = "top1"  # what strategies call the objective they maximise
 
 
 class StudyHeader(FileSchema):
@@ -127,34 +131,29 @@ class Study:
         seed: int = 0,
         path: str | Path | None = None,
     ) -> None:
-        if evaluations < 1:
-            raise UsageError(f"evaluations must be 1 or more, got {evaluations}")
         options = StrategyOptions(
             strategy, evaluations, seed, low_share, surrogate, prior, start, settings or {}
         )
-        self.space = as_space(space)
-        self.problem: Problem = make_problem(self.space, limits)
-        self.problem.check()
-        self._searcher = make_searcher(self.problem, options)
-        parsed = options.parsed_settings()
-        self._header = StudyHeader(
-            space=self.space.name,
-            limits=tuple(self.problem.describe()),
-            strategy=strategy,
-            seed=seed,
-            evaluations=evaluations,
-            surrogate=surrogate,
-            prior=prior,
-            low_share=low_share,
-            start=tuple(arch.arch_id for arch in start),
-            settings={} if parsed is None else parsed.model_dump(mode="json"),
-        )
+        self._begin(make_problem(as_space(space), limits), options, path)
+
+    @classmethod
+    def of(cls, problem: Problem, options: StrategyOptions, path: str | Path | None) -> Study:
+        """Return the study of a problem that was made before."""
+        study = cls.__new__(cls)
+        study._begin(problem, options, path)
+        return study
+
+    def _begin(self, problem: Problem, options: StrategyOptions, path: str | Path | None) -> None:
+        problem.check()
+        self.space, self.problem = problem.space, problem
+        self._searcher = make_searcher(problem, options)
+        self._header = _header(problem, options)
         self._open: dict[str, _Group] = {}  # by arch_id of what is not evaluated
         self._again: list[Arch] = []  # proposals of an earlier process without an evaluation
         self._trials: list[Trial] = []
         self._told: set[str] = set()
         self._synced = time.monotonic()
-        self._journal = Journal(Path(path)) if path is not None else None
+        self._journal = None if path is None else Journal(Path(path))
         if self._journal is not None:
             weakref.finalize(self, self._journal.close)  # with the study, also unasked
             self._replay(self._journal)
@@ -300,7 +299,7 @@ class Study:
                 self._take(
                     Evaluation(
                         self.space.arch(event.arch),
-                        {name: _objective(name, v) for name, v in event.objectives.items()},
+                        {name: objective_of(name, v) for name, v in event.objectives.items()},
                         event.cost,
                         event.error,
                     )
@@ -355,24 +354,21 @@ class Study:
         )
 
 
-def make_trials(problem: Problem, evaluations: Sequence[Evaluation], first: int = 0) -> list[Trial]:
-    """Return evaluations as trials, numbered from ``first``, with the metrics of ``problem``."""
-    metrics = problem.metrics([evaluation.arch for evaluation in evaluations])
-    return [
-        Trial(
-            number=first + place,
-            arch=evaluation.arch,
-            network_id=problem.space.network_id(evaluation.arch),
-            score=evaluation.objectives[SCORE].value if evaluation.objectives else None,
-            metrics=dict(zip(problem.metric_names, values, strict=True)),
-            values={k: o.value for k, o in evaluation.objectives.items() if k != SCORE},
-            cost=evaluation.cost,
-            error=evaluation.error,
-        )
-        for place, (evaluation, values) in enumerate(
-            zip(evaluations, metrics.tolist(), strict=True)
-        )
-    ]
+def _header(problem: Problem, options: StrategyOptions) -> StudyHeader:
+    """Return what a journal holds of how a study was begun."""
+    settings = options.parsed_settings()
+    return StudyHeader(
+        space=problem.space.name,
+        limits=tuple(problem.describe()),
+        strategy=options.strategy,
+        seed=options.seed,
+        evaluations=options.evaluations,
+        surrogate=options.surrogate,
+        prior=options.prior,
+        low_share=options.low_share,
+        start=tuple(arch.arch_id for arch in options.start),
+        settings={} if settings is None else settings.model_dump(mode="json"),
+    )
 
 
 def _event(record: Mapping[str, Any], what: str) -> StudyHeader | AskEvent | TellEvent:
@@ -385,38 +381,3 @@ def _event(record: Mapping[str, Any], what: str) -> StudyHeader | AskEvent | Tel
     if event == "tell":
         return parse_model(TellEvent, dict(record), what=what)
     raise InputError(what, [f"event must be one of study, ask, tell, got {event!r}"])
-
-
-def evaluation_of(
-    arch: Arch,
-    score: float | Mapping[str, float] | None,
-    *,
-    error: str | None = None,
-    cost: Mapping[str, float],
-) -> Evaluation:
-    """Return what a user says of an architecture as an evaluation; no finite score: a failure.
-
-    Raises:
-        UsageError: a mapping without ``score``, or a value that is no number.
-    """
-    values = dict(score) if isinstance(score, Mapping) else {"score": score}
-    if "score" not in values:
-        raise UsageError(
-            f"a mapping of values needs the key 'score', got {', '.join(map(str, values)) or '{}'}"
-        )
-    if score is None or error is not None:
-        return Evaluation(arch, {}, cost, error or "the evaluation returned None")
-    try:
-        numbers = {name: float(value) for name, value in values.items() if value is not None}
-    except (TypeError, ValueError) as problem:
-        raise UsageError(f"a score and its other values are numbers, got {values!r}") from problem
-    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
-    if bad or "score" not in numbers:
-        what = ", ".join(f"{name}={numbers[name]}" for name in bad) or "score=None"
-        return Evaluation(arch, {}, cost, f"the evaluation returned {what}")
-    objectives = {SCORE if name == "score" else name: v for name, v in numbers.items()}
-    return Evaluation(arch, {n: _objective(n, v) for n, v in objectives.items()}, cost)
-
-
-def _objective(name: str, value: float) -> Objective:
-    return Objective(value, "", "max" if name == SCORE else "min", "function")

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from hwnas.api.html import facts_html
 from hwnas.api.spaces import SpaceLike, as_space
 from hwnas.arch import Arch
 from hwnas.errors import UsageError
+from hwnas.io.html import facts_html
 from hwnas.latency.table.library import find_table
 from hwnas.latency.table.scoped import Tables, load_tables, parts, scope_text, store
 from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader
@@ -18,6 +18,7 @@ from hwnas.ops import OpSpec
 
 if TYPE_CHECKING:
     from hwnas.device.measurement import Measurement
+    from hwnas.latency.profile.profiler import ProfilePlan
 
 TableLike: TypeAlias = "Table | Tables | str | Path"
 """A table, a file, a folder of scoped tables, or the name of a table that comes with hwnas."""
@@ -203,9 +204,7 @@ def profile(
     """
     from hwnas.device.device import load_device
     from hwnas.device.runner import make_target
-    from hwnas.export.convert.cache import ConversionCache
     from hwnas.latency.profile.profiler import ProfilePlan
-    from hwnas.latency.profile.profiler import profile as measure
 
     if out is None and resume:
         raise UsageError("resume continues the table of out. Next: give out, too")
@@ -222,7 +221,15 @@ def profile(
     )
     if plan.is_partial and augment_ops:
         raise UsageError("augment_ops goes with all operations of a space. Next: leave out max_ops")
+    return _measured(plan, None if out is None else Path(out), resume=resume)
+
+
+def _measured(plan: ProfilePlan, out: Path | None, *, resume: bool) -> Table:
+    """Return the table of a plan, written to ``out``; None: nothing is kept."""
+    from hwnas.export.convert.cache import ConversionCache
+    from hwnas.latency.profile.profiler import profile as measure
+
     if out is not None:
-        return Table(measure(plan, Path(out), resume=resume, cache=ConversionCache()), Path(out))
+        return Table(measure(plan, out, resume=resume, cache=ConversionCache()), out)
     with tempfile.TemporaryDirectory() as folder:
         return Table(measure(plan, Path(folder) / "table.json", cache=ConversionCache()))

@@ -27,7 +27,7 @@ def test_a_resumed_study_is_the_unbroken_one(space, latency, scores, tmp_path, s
     options = {"strategy": strategy, "evaluations": 40, "seed": 3}
     whole = hwnas.Study(space, limits, **options)
     drive(whole, scores, 40)
-    for stop in (1, 17, 40):
+    for stop in (17, 40):
         study = hwnas.Study(space, limits, path=tmp_path / "study.jsonl", **options)
         drive(study, scores, stop)
         study.close()
