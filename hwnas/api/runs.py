@@ -22,8 +22,7 @@ from hwnas.artifacts.training import RetrainedFile
 from hwnas.artifacts.winner import WinnerFile
 from hwnas.errors import UsageError
 from hwnas.io.html import facts_html
-from hwnas.io.schemas import parse_model
-from hwnas.pipeline.config.run import RunConfig, load_config, preset
+from hwnas.pipeline.config.run import RunConfig, load_config, parse_config, preset
 from hwnas.pipeline.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -238,7 +237,7 @@ def as_config(config: RunConfig | Mapping[str, object] | str | Path) -> RunConfi
     if isinstance(config, RunConfig):
         return config
     if isinstance(config, Mapping):
-        return parse_model(RunConfig, dict(config), what="configuration")
+        return parse_config(dict(config), what="configuration")
     if isinstance(config, str) and not config.endswith((".yaml", ".yml")):
         return preset(config)
     return load_config(Path(config))

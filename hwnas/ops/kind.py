@@ -82,7 +82,7 @@ class OpKind(Entry):
     macs: Callable[[Spec], int]
     params: Callable[[Spec], int]
     module: Callable[[OpSpec], nn.Module] | str
-    check: Callable[[Spec], None] = lambda spec: None
+    check: Callable[[Spec], object] = lambda spec: None
     num_inputs: Callable[[Spec], int] = lambda spec: 1
     parts: Callable[[OpSpec], tuple[OpSpec, ...]] | str | None = None
     layer: type[Any] | str | None = None
@@ -103,7 +103,7 @@ def register_operation(
     macs: Callable[[Spec], int],
     params: Callable[[Spec], int],
     module: Callable[[OpSpec], nn.Module] | str,
-    check: Callable[[Spec], None] | None = None,
+    check: Callable[[Spec], object] | None = None,
     layer: type[Any] | None = None,
 ) -> OpKind:
     """Add a kind of operation, which spaces, tables, searches and exports then know.

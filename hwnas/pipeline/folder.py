@@ -20,6 +20,8 @@ from hwnas.io.schemas import require_no_leaving_links
 from hwnas.latency.table.scoped import stored
 from hwnas.pipeline.artifacts import check_file
 from hwnas.pipeline.config.run import RunConfig, load_config, require_same
+from hwnas.pipeline.plugin_record import FILE as PLUGINS_FILE
+from hwnas.pipeline.plugin_record import record_plugins, require_plugins
 from hwnas.search.records import now, stage_record
 
 PACKAGES = (
@@ -62,6 +64,7 @@ class RunFolder:
                     "it, or choose another --out"
                 )
             require_no_leaving_links(self.path, "run folder")
+            require_plugins(self.path)
             require_same(self.config_file, config)
         elif self.path.exists() and not (self.path.is_dir() and self._is_bare()):
             raise UsageError(
@@ -71,7 +74,8 @@ class RunFolder:
 
     def _is_bare(self) -> bool:
         """Whether it holds nothing but what ``begin`` leaves when it is stopped on its way."""
-        return all(entry.name.lstrip(".").startswith("env.json") for entry in self.path.iterdir())
+        beginnings = ("env.json", PLUGINS_FILE)
+        return all(entry.name.lstrip(".").startswith(beginnings) for entry in self.path.iterdir())
 
     def begin(self, config: RunConfig) -> None:
         """Write down how the run begins, or that it goes on (see ``require_free``)."""
@@ -80,6 +84,7 @@ class RunFolder:
                 journal.append({"event": "resume", "time": now()})
         else:
             write_json(self.file("env.json"), environment())
+            record_plugins(self.path)
             write_whole(self.config_file, config.to_yaml())
 
     @staticmethod
@@ -111,7 +116,8 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """Return the configuration the run was begun with."""
-        return load_config(self.config_file)
+        require_plugins(self.path)
+        return load_config(self.config_file, run_plugins=False)
 
     def file(self, name: str) -> Path:
         """Return the path of a stage's file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +14,10 @@ from pydantic import Field, field_validator, model_validator
 from hwnas.device.runtimes import Runtime
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import Format, Precision
-from hwnas.io.schemas import FileSchema, load_model, parse_model
+from hwnas.io.schemas import FileSchema, parse_model, read_yaml
 from hwnas.latency.models import model_name
 from hwnas.pipeline.config.search import SearchConfig, require_init
+from hwnas.plugins.loading import load_plugins
 from hwnas.train.recipe import RecipeSchema
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -126,9 +128,12 @@ class RunConfig(FileSchema):
 
     ``confidence`` (0.95) shrinks every latency budget so far that what is found is within it, when
     measured, with that probability (``latency/guard.py``), instead of a ``headroom``.
+    ``plugins`` are Python files that add spaces, operations, strategies or runtimes: reading the
+    configuration runs them.
     """
 
     schema_: Literal[1] = Field(alias="schema", default=1)
+    plugins: tuple[str, ...] = ()
     space: str
     data: str | None = None
     data_root: str | None = None
@@ -170,6 +175,8 @@ class RunConfig(FileSchema):
     def to_yaml(self) -> str:
         """Return the file this configuration is read back from."""
         content = self.model_dump(mode="json", by_alias=True)
+        if not self.plugins:
+            del content["plugins"]
         return yaml.safe_dump(content, sort_keys=False)
 
 
@@ -207,9 +214,25 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def load_config(path: Path) -> RunConfig:
-    """Read a run's YAML file; InputError lists every problem of it."""
-    return load_model(RunConfig, path, next_step="hwnas run --schema prints what a file may hold")
+def load_config(path: Path, *, run_plugins: bool = True) -> RunConfig:
+    """Read a run's YAML file and, unless told not to, run the plugins it names.
+
+    Raises:
+        InputError: lists every problem of the file, or says what is wrong with a plugin.
+    """
+    return parse_config(read_yaml(path), what=str(path), run_plugins=run_plugins)
+
+
+def parse_config(content: Any, *, what: str, run_plugins: bool = True) -> RunConfig:
+    """Check a configuration as YAML gives it, and run its plugins first; see ``load_config``.
+
+    Plugins come first, as the names they add are checked like all others.
+    """
+    named = content.get("plugins") if isinstance(content, Mapping) else None
+    if run_plugins and isinstance(named, Sequence) and all(isinstance(n, str) for n in named):
+        load_plugins(named)
+    next_step = "hwnas run --schema prints what a file may hold"
+    return parse_model(RunConfig, content, what=what, next_step=next_step)
 
 
 def preset(name: str) -> RunConfig:
@@ -225,7 +248,7 @@ def preset(name: str) -> RunConfig:
 
 def require_same(path: Path, config: RunConfig) -> None:
     """Raise InputError, naming what differs, unless ``path`` holds this configuration."""
-    recorded = load_config(path).model_dump(mode="json", by_alias=True)
+    recorded = load_config(path, run_plugins=False).model_dump(mode="json", by_alias=True)
     wanted = config.model_dump(mode="json", by_alias=True)
     differing = _differences(recorded, wanted)
     if differing:
