@@ -22,7 +22,7 @@ import numpy as np
 
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.table.published import import_tables, published_header
-from hwnas.latency.table.scoped import ScopedTables
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import Codes, SearchSpace
 from hwnas.rng import stream
 from hwnas.search.predictors.ofa import OfaPredictor, load_ofa_predictor
@@ -94,7 +94,7 @@ class Phone:
         tables = import_tables(sorted(data.glob("*_lookup_table.yaml")), "ofa", header)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # published tables come without a calibration
-            self.latency = LutPredictor(self.space, ScopedTables(tuple(tables)))
+            self.latency = LutPredictor(self.space, LatencyTable.of_scopes(tables))
         self.accuracy: OfaPredictor = load_ofa_predictor(data / "acc_predictor.pth", self.space)
 
     def under(self, budget_ms: float, *others: Limit) -> AdditiveFeasible:

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hwnas.latency.table.files import save_table
 from hwnas.latency.table.published import import_tables, published_header, require_place
 from hwnas.latency.table.sums import import_sums
-from hwnas.latency.table.table import LatencyTable, save_table
+from hwnas.latency.table.table import LatencyTable
 from hwnas.space.catalogue import load_space
 
 HERE = Path(__file__).parent

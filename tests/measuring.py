@@ -17,7 +17,8 @@ from hwnas.device.runner import Target, make_target
 from hwnas.errors import DeviceError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, InitWeights
-from hwnas.latency.table.table import LatencyTable, TableHeader
+from hwnas.latency.table.schemas import TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 from hwnas.rng import stream

@@ -20,8 +20,8 @@ from hwnas.data import load_dataset
 from hwnas.device.device import load_device
 from hwnas.executor.local import run_tasks
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.files import load_table
 from hwnas.latency.table.sums import read_sums
-from hwnas.latency.table.table import load_table
 from hwnas.nn.supernet import Supernet
 from hwnas.pipeline.commands.runs import whole_run
 from hwnas.pipeline.config.run import RunConfig

@@ -16,7 +16,8 @@ import numpy as np
 
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.drift.model import Anchor, fit_drift
-from hwnas.latency.table.table import LatencyTable, load_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.table import LatencyTable
 
 NORMAL_QUARTILE = 0.6745  # median absolute deviation of a standard normal
 MIN_NETWORKS = 8

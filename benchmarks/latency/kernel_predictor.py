@@ -35,7 +35,7 @@ from hwnas.latency.op_predictor.costs import costs
 from hwnas.latency.op_predictor.predictor import by_kind, fit_costs, fit_op_model
 from hwnas.latency.op_predictor.selection import perturbed_widths, spread_ops, worst_ops
 from hwnas.latency.profile.profiler import conversion_of
-from hwnas.latency.table.scoped import ops_in_scope
+from hwnas.latency.table.scope import ops_in_scope
 from hwnas.ops import OpSpec
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space

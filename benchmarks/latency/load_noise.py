@@ -23,7 +23,7 @@ from hwnas.device.measurement import load_of_round
 from hwnas.device.rounds import SampleLog, replicas_of
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.profile.profiler import CALIBRATING_COPIES
-from hwnas.latency.table.table import load_table
+from hwnas.latency.table.files import load_table
 from hwnas.space.catalogue import load_space
 
 MEDIAN_OF_NORMAL = float(np.sqrt(np.pi / 2))  # its standard error over that of the mean

@@ -32,7 +32,8 @@ from hwnas.latency.lut.calibration import describe
 from hwnas.latency.op_predictor.rows import OpPredictor
 from hwnas.latency.profile.networks import winner_networks
 from hwnas.latency.profile.profiler import ProfilePlan, profile
-from hwnas.latency.table.table import LatencyTable, load_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops

@@ -23,7 +23,9 @@ import numpy as np
 from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader, save_table
+from hwnas.latency.table.files import save_table
+from hwnas.latency.table.schemas import Calibration, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space

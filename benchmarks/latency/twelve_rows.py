@@ -69,8 +69,9 @@ from hwnas.latency.profile.profiler import (
     op_id,
     profile,
 )
-from hwnas.latency.table.scoped import scope_terms
-from hwnas.latency.table.table import LatencyTable, load_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.scope import scope_terms
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 from hwnas.search.problem.limits import Limit, LimitedSpace

@@ -11,16 +11,18 @@ from hwnas.api.spaces import SpaceLike, as_space
 from hwnas.arch import Arch
 from hwnas.errors import UsageError
 from hwnas.io.html import facts_html
+from hwnas.latency.table.files import load_table as read_table
+from hwnas.latency.table.files import store
 from hwnas.latency.table.library import find_table
-from hwnas.latency.table.scoped import Tables, load_tables, parts, scope_text, store
-from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader
+from hwnas.latency.table.schemas import Calibration, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 
 if TYPE_CHECKING:
     from hwnas.device.measurement import Measurement
     from hwnas.latency.profile.profiler import ProfilePlan
 
-TableLike: TypeAlias = "Table | Tables | str | Path"
+TableLike: TypeAlias = "Table | LatencyTable | str | Path"
 """A table, a file, a folder of scoped tables, or the name of a table that comes with hwnas."""
 
 
@@ -36,7 +38,7 @@ class Table:
         Table(host-onnxruntime-fp32-t1, 20 operations, calibrated for tiny)
     """
 
-    def __init__(self, tables: Tables, path: Path | None = None) -> None:
+    def __init__(self, tables: LatencyTable, path: Path | None = None) -> None:
         self.tables = tables
         self.path = path
 
@@ -64,7 +66,7 @@ class Table:
     @property
     def num_ops(self) -> int:
         """The number of rows; of scoped tables, of all together."""
-        return sum(len(part.entries) for part in parts(self.tables))
+        return self.tables.num_rows
 
     @property
     def rows(self) -> Mapping[OpSpec, Measurement]:
@@ -73,7 +75,7 @@ class Table:
         Raises:
             UsageError: these are several tables with scopes; :attr:`scopes` holds each one's rows.
         """
-        if isinstance(self.tables, LatencyTable):
+        if len(self.scopes) == 1:
             return self.tables.entries
         raise UsageError(
             f"these are {len(self.scopes)} tables with scopes. Next: take the rows of one, as in "
@@ -83,7 +85,8 @@ class Table:
     @property
     def scopes(self) -> Mapping[str, Table]:
         """The single tables by scope; one ``every network`` where a table has no scope."""
-        return {scope_text(part.header.scope): Table(part) for part in parts(self.tables)}
+        parts = zip(self.tables.scope_names, self.tables.scopes, strict=True)
+        return {scope: Table(part) for scope, part in parts}
 
     def of(self, arch: Arch) -> Table | None:
         """Return the table with the scope that ``arch`` is of; None: no scope covers it."""
@@ -95,7 +98,7 @@ class Table:
     @property
     def calibration(self) -> Mapping[str, Calibration]:
         """How rows become latencies of whole networks, by the name of a space."""
-        return {name: fit for part in parts(self.tables) for name, fit in part.calibration.items()}
+        return {name: fit for part in self.tables.scopes for name, fit in part.calibration.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write the table (``NAME.json``; a folder of scoped tables) and return the path.
@@ -106,7 +109,7 @@ class Table:
         target = Path(path)
         if target.exists():
             raise UsageError(f"{target} exists. Next: choose another path")
-        is_scoped = not isinstance(self.tables, LatencyTable)
+        is_scoped = self.tables.is_scoped
         if not is_scoped and target.suffix != ".json":
             raise UsageError(f"a table is a .json file, got {str(target)!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +164,7 @@ def load_table(table: str | Path) -> Table:
         'litert'
     """
     path = find_table(table)
-    return Table(load_tables(path), path)
+    return Table(read_table(path), path)
 
 
 def profile(

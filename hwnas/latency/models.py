@@ -13,7 +13,7 @@ from typing import Literal
 
 from hwnas.errors import UsageError
 from hwnas.latency.few_shot.feature_space import Measured
-from hwnas.latency.table.scoped import Tables
+from hwnas.latency.table.table import LatencyTable
 from hwnas.plugins.registry import Entry, Registry, load_object
 from hwnas.protocols import LatencyModel, SearchSpace
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class LatencyData:
     """What is known of a target: a latency table, or networks timed on it and on other devices."""
 
-    table: Tables | None = None
+    table: LatencyTable | None = None
     timed: Measured | None = None
     sources: Mapping[str, Measured] = field(default_factory=dict)
 
@@ -109,7 +109,7 @@ def build_model(name: str, space: SearchSpace, data: LatencyData) -> LatencyMode
 
 def latency_model(
     space: SearchSpace,
-    table: Tables | None = None,
+    table: LatencyTable | None = None,
     *,
     name: str | None = None,
     timed: Measured | None = None,

@@ -30,7 +30,7 @@ from hwnas.latency.drift.conformal import (
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.missing_heads import MissingHeads
 from hwnas.latency.profile.profiler import ProfilePlan, profile
-from hwnas.latency.table.scoped import Tables, load_tables, parts, store, stored_name
+from hwnas.latency.table.files import load_table, store, stored_name
 from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import require_plausible
 from hwnas.ops import OpSpec
@@ -156,14 +156,14 @@ class Run:
         given, like = self.config.targets[number].table, load_space(self.config.space).name
         if given is None or self.space.name == like:
             return None
-        found = MissingHeads(self.space, like, load_tables(Path(given)), self.target(number))
+        found = MissingHeads(self.space, like, load_table(Path(given)), self.target(number))
         return found if found.heads else None
 
-    def _given(self, number: int, path: Path) -> Tables:
+    def _given(self, number: int, path: Path) -> LatencyTable:
         """Return a target's given tables, with the heads of the data's classes measured."""
         lacking = self.missing_heads(number)
         if lacking is None:
-            return load_tables(path)
+            return load_table(path)
         logger.info(
             f"the table of {lacking.tables.header.device} has no row for the head of "
             f"{self.space.num_classes} classes: measuring {len(lacking.heads)} on it now"
@@ -172,9 +172,9 @@ class Run:
         return lacking.measured(samples, self.cache)
 
     @cached_property
-    def tables(self) -> tuple[Tables, ...]:
+    def tables(self) -> tuple[LatencyTable, ...]:
         """The tables of the targets, in order: the run folder's, before it begins the given."""
-        return tuple(load_tables(self._table(number)) for number in range(len(self.config.targets)))
+        return tuple(load_table(self._table(number)) for number in range(len(self.config.targets)))
 
     def _table(self, number: int) -> Path:
         path, given = self.folder.table(number), self.config.targets[number].table
@@ -311,7 +311,7 @@ class Run:
             return asked
         if guard is not None:
             return guard.headroom
-        return max(self._headroom(table) for table in parts(self.tables[number]))
+        return max(self._headroom(table) for table in self.tables[number].scopes)
 
     def _headroom(self, table: LatencyTable) -> float:
         validation = table.validation.get(self.space.name)
@@ -340,7 +340,7 @@ def check_target(target: TargetConfig) -> None:
         raise InputError(
             f"table {target.table}", ["there is no such file"], "hwnas profile writes tables"
         )
-    tables = load_tables(Path(target.table))
+    tables = load_table(Path(target.table))
     if not target.force:
         require_plausible(tables, f"table {target.table}")
     header = tables.header

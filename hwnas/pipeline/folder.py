@@ -17,7 +17,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.executor.local import available_cores
 from hwnas.io.journal import Journal, read_json, write_json, write_whole
 from hwnas.io.schemas import require_no_leaving_links
-from hwnas.latency.table.scoped import stored
+from hwnas.latency.table.files import stored
 from hwnas.pipeline.artifacts import check_file
 from hwnas.pipeline.config.run import RunConfig, load_config, require_same
 from hwnas.pipeline.plugin_record import FILE as PLUGINS_FILE

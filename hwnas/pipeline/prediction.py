@@ -7,13 +7,13 @@ import warnings
 
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.models import LatencyData, build_model
-from hwnas.latency.table.scoped import Tables
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 
 logger = logging.getLogger(__name__)
 
 
-def predictor_of(space: SearchSpace, table: Tables, name: str = "lut") -> LutPredictor:
+def predictor_of(space: SearchSpace, table: LatencyTable, name: str = "lut") -> LutPredictor:
     """Return the predictor of a space from a table; its warnings are logged.
 
     ``op-predictor`` predicts the rows that the table lacks, and says how many and how well.
@@ -28,7 +28,7 @@ def predictor_of(space: SearchSpace, table: Tables, name: str = "lut") -> LutPre
     return predictor
 
 
-def _made(space: SearchSpace, table: Tables, name: str) -> LutPredictor:
+def _made(space: SearchSpace, table: LatencyTable, name: str) -> LutPredictor:
     model = build_model(name, space, LatencyData(table))
     assert isinstance(model, LutPredictor)
     return model

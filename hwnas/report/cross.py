@@ -16,7 +16,8 @@ from hwnas.artifacts.networks import ArchPart
 from hwnas.artifacts.search import FinalistsFile, ResultFile
 from hwnas.artifacts.training import RetrainedFile
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.table.scoped import Tables, load_tables, stored
+from hwnas.latency.table.files import load_table, stored
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 from hwnas.report.text import ms, percent, signed_percent
 
@@ -35,7 +36,7 @@ class BestNetwork:
     arch_id: str
     top1: float
     source: str
-    table: Tables
+    table: LatencyTable
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Matrix:
         }
 
 
-Predict = Callable[[SearchSpace, Tables], Callable[[Arch], float]]
+Predict = Callable[[SearchSpace, LatencyTable], Callable[[Arch], float]]
 
 
 def cross(
@@ -174,7 +175,7 @@ def _best(run: Path, trained: bool) -> BestNetwork:
                 "retrained.json", ["none of its first budget's finalists was retrained"]
             )
         arch, arch_id, top1, source = after.arch, after.arch_id, after.val.top1, after.val.source
-    measured = load_tables(stored(run, "table"))
+    measured = load_table(stored(run, "table"))
     header = measured.header
     target = f"{header.device}, {header.runtime} {header.precision}, {header.threads} thread(s)"
     budget_ms = answer.limits[0].max

@@ -38,7 +38,7 @@ from hwnas.errors import InputError, MissingRowError
 from hwnas.io.journal import Journal, read_json
 from hwnas.io.schemas import read_yaml
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.scoped import ScopedTables, Tables, load_tables, stored
+from hwnas.latency.table.files import load_table, stored
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.report.figures.values import NetworkPair, Slot
@@ -75,7 +75,7 @@ class RunFacts:
     random: tuple[BaselineEvent, ...] = ()
     epochs: tuple[SupernetEpochEvent, ...] = ()
     env: EnvironmentFile | None = None
-    table: Tables | None = None
+    table: LatencyTable | None = None
     result: ResultFile | None = None
     finalists: FinalistsFile | None = None
     front: FrontFile | None = None
@@ -195,7 +195,7 @@ def read_run(run: Path) -> RunFacts:
         },
         benches=tuple(_read(BenchFile, path) for path in sorted(run.glob("bench/*.json"))),
         env=_optional(EnvironmentFile, run),
-        table=load_tables(table_path) if table_path.exists() else None,
+        table=load_table(table_path) if table_path.exists() else None,
         result=_optional(ResultFile, run),
         finalists=_optional(FinalistsFile, run),
         front=_optional(FrontFile, run),
@@ -275,7 +275,7 @@ def total_cost(costs: Sequence[Cost]) -> Cost:
     return total
 
 
-def winner_slots(winner: WinnerFile, tables: Tables | None) -> tuple[Slot, ...]:
+def winner_slots(winner: WinnerFile, tables: LatencyTable | None) -> tuple[Slot, ...]:
     """Return the winner's places; skipped ones are known if its space can be loaded here.
 
     Raises:
@@ -291,17 +291,17 @@ def winner_slots(winner: WinnerFile, tables: Tables | None) -> tuple[Slot, ...]:
     return _timed(places, winner.arch, tables)
 
 
-def slots_of(arch: ArchPart, tables: Tables | None) -> tuple[Slot, ...]:
+def slots_of(arch: ArchPart, tables: LatencyTable | None) -> tuple[Slot, ...]:
     """Return the places of an architecture; empty if its space cannot be loaded here."""
     return _timed(_places(arch), arch, tables)
 
 
 def _timed(
-    places: Sequence[tuple[str, OpSpec | None]], arch: ArchPart, tables: Tables | None
+    places: Sequence[tuple[str, OpSpec | None]], arch: ArchPart, tables: LatencyTable | None
 ) -> tuple[Slot, ...]:
     """Add the time of each operation's row in the table of the architecture's scope."""
-    table = tables.of(arch.choices) if isinstance(tables, ScopedTables) else tables
-    rows = table.entries if isinstance(table, LatencyTable) else {}
+    table = None if tables is None else tables.of(arch.choices)
+    rows = {} if table is None else table.entries
     return tuple(
         Slot(option, op, rows[op].latency_ms if op is not None and op in rows else None)
         for option, op in places
@@ -362,7 +362,7 @@ def choices_text(arch: ArchPart, length: int = 110) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def network_pairs(table: Tables) -> tuple[NetworkPair, ...]:
+def network_pairs(table: LatencyTable) -> tuple[NetworkPair, ...]:
     """Return predicted and measured latency of the table's networks.
 
     Left out are those of a space that cannot be loaded here, or with an operation without a row.

@@ -12,7 +12,9 @@ import pytest
 
 import hwnas
 from hwnas.device.measurement import Measurement
-from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader, save_table
+from hwnas.latency.table.files import save_table
+from hwnas.latency.table.schemas import Calibration, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.pipeline.commands.runs import search_run
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.rng import stream

@@ -18,14 +18,9 @@ from typer.testing import CliRunner
 from hwnas.cli import app
 from hwnas.device.measurement import Measurement
 from hwnas.executor.local import run_tasks
-from hwnas.latency.table.table import (
-    Calibration,
-    LatencyTable,
-    MeasurementSchema,
-    NetworkRecord,
-    TableHeader,
-    save_table,
-)
+from hwnas.latency.table.files import save_table
+from hwnas.latency.table.schemas import Calibration, MeasurementSchema, NetworkRecord, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.pipeline.commands.runs import whole_run
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.space.catalogue import load_space

@@ -16,8 +16,10 @@ from PIL import Image
 from hwnas.data import load_dataset
 from hwnas.device.local import LocalRunner
 from hwnas.device.measurement import Measurement
-from hwnas.latency.table.scoped import load_tables
-from hwnas.latency.table.table import LatencyTable, TableHeader, save_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.files import save_table
+from hwnas.latency.table.schemas import TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.nn.supernet import calibrate
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -297,7 +299,7 @@ def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas
     )
     assert answer.code == 0, answer.err
     assert "no row for the head of 10 classes" in answer.err.replace("\n", " ")
-    table = load_tables(published / "t" / "table.json")
+    table = load_table(published / "t" / "table.json")
     (head,) = [op for op in distinct_ops(load_space("tiny")) if op.kind == "head"]
     assert table.entries[head].num_rounds == 2
     assert flushed == [0.5, 0.5]

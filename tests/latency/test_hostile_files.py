@@ -25,10 +25,9 @@ from hwnas.latency.drift.conformal import (
 )
 from hwnas.latency.few_shot.data import read_measured, read_sources
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.files import load_table, merge_tables, save_table, store
 from hwnas.latency.table.published import import_tables, published_header, require_place
-from hwnas.latency.table.scoped import load_tables, store
 from hwnas.latency.table.sums import import_sums
-from hwnas.latency.table.table import load_table, merge_tables, save_table
 from hwnas.latency.table.units import problems_of
 from tests.fuzzing import survives
 
@@ -105,7 +104,7 @@ def test_device_files_never_break_their_reader(tmp_path):
 
 def use(path: Path, space) -> None:
     """Do with a table what the verbs do."""
-    tables = load_tables(path)
+    tables = load_table(path)
     problems_of(tables)
     show_table(path, hot=False, as_json=False)
     show_table(path, hot=False, as_json=True)
@@ -145,7 +144,7 @@ def test_folders_of_tables_never_break_their_reader(random_table, tiny, tmp_path
 
     def read(payload: bytes) -> None:
         (tmp_path / "32.json").write_bytes(payload)
-        tables = load_tables(tmp_path)
+        tables = load_table(tmp_path)
         show_table(tmp_path, hot=False, as_json=True)
         store(tables, tmp_path / "run", "table")
         import shutil
@@ -280,11 +279,11 @@ def test_links_out_of_a_folder_of_tables_are_not_followed(table, tmp_path):
     folder = tmp_path / "tables"
     folder.mkdir()
     (folder / "a.json").write_bytes(table)
-    load_tables(folder)
+    load_table(folder)
     (folder / "b.json").symlink_to(tmp_path / "elsewhere.json")
     (folder / "c").symlink_to("/etc")
     with pytest.raises(InputError) as caught:
-        load_tables(folder)
+        load_table(folder)
     assert [problem.split()[0] for problem in caught.value.problems] == ["b.json", "c"]
     assert "leads out of it" in caught.value.problems[0]
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 from hwnas.device.measurement import Measurement
 from hwnas.executor.local import run_tasks
-from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader, save_table
+from hwnas.latency.table.files import save_table
+from hwnas.latency.table.schemas import Calibration, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.pipeline.commands.runs import whole_run
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.context import Run

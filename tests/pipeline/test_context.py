@@ -16,7 +16,7 @@ from hwnas.latency.drift.conformal import (
     append_validation,
 )
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.table import load_table, save_table
+from hwnas.latency.table.files import load_table, save_table
 from hwnas.pipeline.config.run import TargetConfig, with_confidence
 from hwnas.pipeline.context import check_target, check_torch_device
 from hwnas.space.catalogue import load_space

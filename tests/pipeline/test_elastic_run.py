@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from hwnas.errors import InputError, UsageError
-from hwnas.latency.table.scoped import ScopedTables, load_tables
-from hwnas.latency.table.table import load_table, save_table
+from hwnas.latency.table.files import load_table, save_table
 from hwnas.pipeline.commands.runs import export_run, retrain_run, search_run
 from hwnas.pipeline.context import check_target
 from hwnas.pipeline.stages import retrain as retraining
@@ -89,8 +88,8 @@ def test_a_network_is_trained_on_images_of_its_own_resolution(config, open_run, 
 def test_search_retrain_export_and_report_follow_the_resolution(config, folder, tmp_path, content):
     path = tmp_path / "run"
     result = search_run(config, path)
-    assert load_tables(path / "table") == load_tables(folder)
-    assert isinstance(load_tables(path / "table"), ScopedTables)
+    assert load_table(path / "table") == load_table(folder)
+    assert len(load_table(path / "table").scopes) == 2
     assert not (path / "table.json").exists()
     assert {r["option"] for r in result["restricted"]} == {144, 176, 192, 208, 224}
     [answer] = result["answers"]

@@ -9,13 +9,8 @@ from matplotlib.figure import Figure
 import hwnas
 from hwnas.api.results import cost_of
 from hwnas.device.measurement import Measurement
-from hwnas.latency.table.table import (
-    Calibration,
-    LatencyTable,
-    MeasurementSchema,
-    NetworkRecord,
-    TableHeader,
-)
+from hwnas.latency.table.schemas import Calibration, MeasurementSchema, NetworkRecord, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.space.codes import distinct_ops
 
 HEADER = TableHeader(

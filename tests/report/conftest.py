@@ -11,13 +11,9 @@ import pytest
 import yaml
 
 from hwnas.device.measurement import Measurement
-from hwnas.latency.table.table import (
-    Calibration,
-    LatencyTable,
-    NetworkRecord,
-    TableHeader,
-    save_table,
-)
+from hwnas.latency.table.files import save_table
+from hwnas.latency.table.schemas import Calibration, NetworkRecord, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hwnas.cli import app
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.table import load_table, save_table
+from hwnas.latency.table.files import load_table, save_table
 from hwnas.report.compare import matrix_page
 from hwnas.report.cross import Matrix, cross, rows_of
 from hwnas.space.catalogue import load_space

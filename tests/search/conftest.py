@@ -11,7 +11,8 @@ from hwnas.arch import Arch
 from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.table import Calibration, LatencyTable, TableHeader
+from hwnas.latency.table.schemas import Calibration, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import Evaluation, Objective, SearchSpace
 from hwnas.rng import stream

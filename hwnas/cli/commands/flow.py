@@ -74,7 +74,7 @@ def profile(
     from hwnas.export.convert.cache import ConversionCache
     from hwnas.latency.profile.profiler import ProfilePlan
     from hwnas.latency.profile.profiler import profile as measure
-    from hwnas.latency.table.scoped import parse_scope
+    from hwnas.latency.table.scope import parse_scope
     from hwnas.space.catalogue import load_space
 
     target = make_target(load_device(device), runtime, precision, threads, affinity)

@@ -124,7 +124,7 @@ def audit(
 ) -> None:
     """Say what a budget leaves: feasible share, latencies, choices that never matter."""
     from hwnas.cli.commands.tables import predictor_name
-    from hwnas.latency.table.scoped import load_tables
+    from hwnas.latency.table.files import load_table
     from hwnas.pipeline.prediction import predictor_of
     from hwnas.search.problem.audit import audit as audit_space
     from hwnas.search.problem.limits import Limit, LimitedSpace
@@ -133,7 +133,7 @@ def audit(
     if not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
     name = predictor_name(predictor)
-    model = predictor_of(load_space(space), load_tables(lut), name)
+    model = predictor_of(load_space(space), load_table(lut), name)
     limit = Limit("latency_ms", budget_ms, str(lut))
     limited = LimitedSpace(model.space, (limit,), {str(lut): model})
     found = audit_space(limited)
@@ -264,7 +264,7 @@ def lut_merge(
     out: Annotated[Path, typer.Option("--out", help="The table to write.")],
 ) -> None:
     """Write one table with the rows of several of the same target."""
-    from hwnas.latency.table.table import load_table, merge_tables, save_table
+    from hwnas.latency.table.files import load_table, merge_tables, save_table
 
     if out.exists():
         raise UsageError(f"{out} exists. Next: choose another --out")

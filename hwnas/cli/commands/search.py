@@ -454,9 +454,9 @@ def _budgets(text: str) -> float | list[float]:
 def _target_of(table: Path, device: str | None) -> dict[str, Any]:
     """Return the device settings a table was measured with, for the later stages."""
     from hwnas.device.device import load_device
-    from hwnas.latency.table.scoped import load_tables
+    from hwnas.latency.table.files import load_table
 
-    header = load_tables(table).header
+    header = load_table(table).header
     if device is None:
         try:
             load_device(header.device)

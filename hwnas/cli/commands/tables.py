@@ -16,8 +16,9 @@ from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.lut.calibration import describe
 from hwnas.latency.models import model_name
-from hwnas.latency.table.scoped import ScopedTables, Tables, load_tables, parts, scope_text
-from hwnas.latency.table.table import LatencyTable, load_table, save_table
+from hwnas.latency.table.files import load_table, save_table
+from hwnas.latency.table.scope import scope_text
+from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import problems_of, require_plausible
 from hwnas.ops import OpSpec
 from hwnas.pipeline.prediction import predictor_of
@@ -38,7 +39,7 @@ def predict_file(
 
     Of a network all of whose rows are measured the source is the table's, whatever predictor.
     """
-    tables = load_tables(lut)
+    tables = load_table(lut)
     if not force:
         require_plausible(tables, str(lut))
     predictor = predictor_of(load_space(space), tables, name)
@@ -80,18 +81,16 @@ def show_table(
     As JSON a folder is ``{"tables": [...]}`` of what a single table gives. ``hot`` adds where the
     time of networks goes, where their space is known: ``space``, or the only one of the table.
     """
-    tables = load_tables(file)
+    tables = load_table(file)
     for problem in problems_of(tables):
         logger.warning(f"{file}: {problem}")
     if as_json:
-        shown = [_table_json(table, hot=hot) for table in parts(tables)]
-        content = (
-            {"tables": shown} if file.is_dir() and isinstance(tables, ScopedTables) else (shown[0])
-        )
+        shown = [_table_json(table, hot=hot) for table in tables.scopes]
+        content = {"tables": shown} if file.is_dir() and tables.is_scoped else shown[0]
         where = _breakdown_of(tables, space, arch) if hot else None
         print_json(content if where is None else {**content, "hot": where.to_json()})
         return
-    for table in parts(tables):
+    for table in tables.scopes:
         _print_table(table, hot=hot)
     if hot:
         _print_breakdown(_breakdown_of(tables, space, arch))
@@ -100,18 +99,16 @@ def show_table(
 HOTTEST = 15  # rows shown
 
 
-def _breakdown_of(tables: Tables, space: str | None, arch: Path | None) -> Breakdown | None:
+def _breakdown_of(tables: LatencyTable, space: str | None, arch: Path | None) -> Breakdown | None:
     from hwnas.latency.lut.breakdown import breakdown
 
-    known = {name for table in parts(tables) for name in table.calibration}
-    known |= {network.space for network in tables.networks}
     archs = None
     if arch is not None:
         value = read_arch(arch)
         loaded = load_space(space or value["space"])
         archs = [loaded.arch(value["choices"])]
-    elif space is not None or len(known) == 1:
-        loaded = load_space(space or next(iter(known)))
+    elif space is not None or len(tables.spaces) == 1:
+        loaded = load_space(space or tables.spaces[0])
     else:
         return None
     return breakdown(loaded, tables, archs)
@@ -334,7 +331,7 @@ def check_file(
     from hwnas.device.runner import make_target, open_runner
     from hwnas.latency.drift.check import check_table
 
-    table = load_tables(file)
+    table = load_table(file)
     name = space or _only_space(table, file)
     header = table.header
     if device not in (header.device, f"{header.device}.yaml") and not device.endswith(".yaml"):
@@ -364,7 +361,7 @@ def check_file(
     )
 
 
-def _only_space(table: Tables, file: Path) -> str:
+def _only_space(table: LatencyTable, file: Path) -> str:
     names = sorted({n.space for n in table.networks if n.is_sentinel})
     if len(names) != 1:
         raise InputError(

@@ -26,8 +26,8 @@ from hwnas.export.convert.cache import ConversionCache
 from hwnas.io.progress import report
 from hwnas.latency.drift.model import Anchor, Drift, fit_drift
 from hwnas.latency.profile.profiler import network_conversion, network_model_id
-from hwnas.latency.table.scoped import Tables
-from hwnas.latency.table.table import NetworkRecord
+from hwnas.latency.table.schemas import NetworkRecord
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import Runner, SearchSpace
 from hwnas.rng import stream
 
@@ -147,7 +147,7 @@ class TableCheck:
         }
 
 
-def sentinels_of(table: Tables, space: SearchSpace) -> list[NetworkRecord]:
+def sentinels_of(table: LatencyTable, space: SearchSpace) -> list[NetworkRecord]:
     """Return the table's sentinel networks of ``space``.
 
     Raises:
@@ -163,7 +163,9 @@ def sentinels_of(table: Tables, space: SearchSpace) -> list[NetworkRecord]:
     return found
 
 
-def anchors_of(table: Tables, space: SearchSpace, count: int = ANCHORS) -> list[NetworkRecord]:
+def anchors_of(
+    table: LatencyTable, space: SearchSpace, count: int = ANCHORS
+) -> list[NetworkRecord]:
     """Return up to ``count`` anchors, from the fastest to the slowest.
 
     They are sentinels; where more are asked for, all sentinels and others calibrated on.
@@ -195,7 +197,7 @@ def arch_of(record: NetworkRecord) -> Arch:
 
 
 def check_table(
-    table: Tables,
+    table: LatencyTable,
     space: SearchSpace,
     target: Target,
     runner: Runner,

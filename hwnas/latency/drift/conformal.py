@@ -37,7 +37,7 @@ from hwnas.arch import Arch
 from hwnas.errors import InputError
 from hwnas.io.journal import Journal
 from hwnas.io.schemas import FileSchema, parse_model
-from hwnas.latency.table.scoped import Tables
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import LatencyModel, SearchSpace
 
 DEVIATION_OF_ONE = 0.05
@@ -178,7 +178,7 @@ def quantile(ratios: Sequence[float], confidence: float) -> tuple[float, bool]:
 
 def conformal_margin(
     space: SearchSpace,
-    tables: Tables,
+    tables: LatencyTable,
     predictor: LatencyModel,
     benched: Sequence[ValidationSchema],
     confidence: float,
@@ -223,7 +223,7 @@ def across_sessions(ratio: float, median: float, confidence: float, deviation: f
 
 
 def _ratios(
-    space: SearchSpace, tables: Tables, predictor: LatencyModel, roles: Sequence[str]
+    space: SearchSpace, tables: LatencyTable, predictor: LatencyModel, roles: Sequence[str]
 ) -> list[float]:
     records = [n for n in tables.networks if n.space == space.name and n.role in roles]
     if not records:

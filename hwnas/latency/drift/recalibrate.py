@@ -19,30 +19,23 @@ from hwnas.errors import UsageError
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.drift.conformal import append_validation, read_validation
 from hwnas.latency.drift.model import Drift
-from hwnas.latency.table.scoped import ScopedTables, Tables, store
-from hwnas.latency.table.table import (
-    Calibration,
-    LatencyTable,
-    MeasurementSchema,
-    NetworkRecord,
-    save_table,
-)
+from hwnas.latency.table.files import save_folder, save_table
+from hwnas.latency.table.schemas import Calibration, MeasurementSchema, NetworkRecord
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 
 TIMES = ("latency_ms", "p5_ms", "p50_ms", "p90_ms", "p95_ms")
 
 
 def recalibrated(
-    tables: Tables, space: SearchSpace, drift: Drift, now: Mapping[str, Measurement], on: str
-) -> Tables:
+    tables: LatencyTable, space: SearchSpace, drift: Drift, now: Mapping[str, Measurement], on: str
+) -> LatencyTable:
     """Return a copy of ``tables`` as the device is now.
 
     ``now``: anchors (arch_id) with what they take now. All spaces' calibrations move; ``space``
     gets one where it has none. ``on`` is the date that the header's provenance tells.
     """
-    if isinstance(tables, ScopedTables):
-        return ScopedTables(tuple(_moved(table, space, drift, now, on) for table in tables.tables))
-    return _moved(tables, space, drift, now, on)
+    return tables.map_scopes(lambda part: _moved(part, space, drift, now, on))
 
 
 def _moved(
@@ -94,8 +87,8 @@ def _now(record: NetworkRecord, drift: Drift, now: Mapping[str, Measurement]) ->
     return record.model_copy(update={"measurement": then.model_copy(update=moved)})
 
 
-def write_beside(tables: Tables, file: Path) -> Path:
-    """Write recalibrated ``tables`` beside ``file``, which stays; return where.
+def write_beside(table: LatencyTable, file: Path) -> Path:
+    """Write a recalibrated ``table`` next to ``file``, which stays; return where.
 
     The winners benched with the old table go along: their ratios of measured to predicted latency
     are of one session.
@@ -104,13 +97,13 @@ def write_beside(tables: Tables, file: Path) -> Path:
         UsageError: that place is taken.
     """
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    stem = f"{file.stem if isinstance(tables, LatencyTable) else file.name}.{stamp}"
-    out = file.parent / (f"{stem}.json" if isinstance(tables, LatencyTable) else stem)
+    is_folder = table.is_scoped and file.is_dir()
+    out = file.parent / (f"{file.name}.{stamp}" if is_folder else f"{file.stem}.{stamp}.json")
     if out.exists():
         raise UsageError(f"{out} exists. Next: repeat the command")
-    if isinstance(tables, LatencyTable):
-        save_table(tables, out)
+    if is_folder:
+        save_folder(table, out)
     else:
-        store(tables, file.parent, stem)
+        save_table(table, out)
     append_validation(out, read_validation(file))
     return out

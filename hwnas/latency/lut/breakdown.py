@@ -18,7 +18,6 @@ import numpy as np
 from hwnas.arch import Arch
 from hwnas.errors import InputError, MissingRowError
 from hwnas.latency.lut.calibration import row_value
-from hwnas.latency.table.scoped import Tables, parts
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
@@ -62,7 +61,9 @@ class Breakdown:
         return asdict(self)
 
 
-def breakdown(space: SearchSpace, tables: Tables, archs: Sequence[Arch] | None = None) -> Breakdown:
+def breakdown(
+    space: SearchSpace, tables: LatencyTable, archs: Sequence[Arch] | None = None
+) -> Breakdown:
     """Return where these networks spend their time; without any, random ones of the space.
 
     Raises:
@@ -128,7 +129,7 @@ def _parts(
     return tuple(found)
 
 
-def _random(space: SearchSpace, tables: Tables) -> list[Arch]:
+def _random(space: SearchSpace, tables: LatencyTable) -> list[Arch]:
     """Return up to NUM_NETWORKS random networks of which all operations have rows."""
     sizes = [len(choice.options) for choice in space.choices]
     random = stream(0, "hot networks")
@@ -143,7 +144,7 @@ def _random(space: SearchSpace, tables: Tables) -> list[Arch]:
     return found
 
 
-def _is_covered(space: SearchSpace, tables: Tables, arch: Arch) -> bool:
+def _is_covered(space: SearchSpace, tables: LatencyTable, arch: Arch) -> bool:
     try:
         table = _table_of(tables, arch)
     except MissingRowError:
@@ -151,14 +152,12 @@ def _is_covered(space: SearchSpace, tables: Tables, arch: Arch) -> bool:
     return all(op in table.entries for op in space.layers(arch))
 
 
-def _table_of(tables: Tables, arch: Arch) -> LatencyTable:
-    if isinstance(tables, LatencyTable):
-        return tables
+def _table_of(tables: LatencyTable, arch: Arch) -> LatencyTable:
     table = tables.of(arch.choices)
     if table is None:
         raise MissingRowError(
             f"no table of {tables.header.device} is of this network's scope; "
-            f"there are {len(parts(tables))}"
+            f"there are {len(tables.scopes)}"
         )
     return table
 

@@ -40,7 +40,8 @@ from numpy.typing import NDArray
 from hwnas.arch import Arch
 from hwnas.errors import MissingRowError
 from hwnas.latency.lut.op_groups import groups_of
-from hwnas.latency.table.table import Calibration, FormError, LatencyTable
+from hwnas.latency.table.schemas import Calibration, FormError
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 

@@ -18,7 +18,7 @@ from hwnas.arch import Arch
 from hwnas.errors import MissingRowError
 from hwnas.latency.lut.calibration import row_value
 from hwnas.latency.lut.coverage import restrictions
-from hwnas.latency.table.scoped import ScopedTables, Tables, parts, scope_places, scope_text
+from hwnas.latency.table.scope import scope_places, scope_text
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import Codes, Factor, SearchSpace
@@ -48,19 +48,19 @@ class LutPredictor:
     def __init__(
         self,
         space: SearchSpace,
-        table: Tables,
+        table: LatencyTable,
         *,
         rows: Sequence[LatencyTable] | None = None,
         name: str = "lut",
     ) -> None:
         self.space = space
         self.table = table
-        self._rows = tuple(rows if rows is not None else parts(table))
+        self._rows = tuple(rows if rows is not None else table.scopes)
         self._places = [
             scope_places(space, part.header.scope, f"table of {part.header.device}")
-            for part in parts(table)
+            for part in table.scopes
         ]
-        raw = [part for part in parts(table) if space.name not in part.calibration]
+        raw = [part for part in table.scopes if space.name not in part.calibration]
         self.is_calibrated = not raw
         self.source = name if self.is_calibrated else f"{name}-uncalibrated"
         if raw:
@@ -77,7 +77,7 @@ class LutPredictor:
 
     def _warn_uncalibrated(self, raw: Sequence[LatencyTable]) -> None:
         scopes = ", ".join(scope_text(part.header.scope) for part in raw)
-        of = f" ({scopes})" if isinstance(self.table, ScopedTables) else ""
+        of = f" ({scopes})" if self.table.is_scoped else ""
         warnings.warn(
             f"the table of {self.table.header.device}{of} is not calibrated for {self.space.name}: "
             "predictions are plain sums of rows (lut-uncalibrated). Next: hwnas profile "
@@ -120,7 +120,7 @@ class LutPredictor:
         return values
 
     def _missing(self, ops: Sequence[OpSpec]) -> MissingRowError:
-        return parts(self.table)[0].missing(ops, self.space.name)
+        return self.table.scopes[0].missing(ops, self.space.name)
 
     def factor_ms(self) -> tuple[Term, ...]:
         """Return the terms whose sum is the prediction, in ms; NaN where a row is missing."""
@@ -131,7 +131,7 @@ class LutPredictor:
         """The median repeatability of the table's measured rows, relative; 0 without any."""
         found = [
             row.repeatability
-            for part in parts(self.table)
+            for part in self.table.scopes
             for row in part.entries.values()
             if row.num_rounds > 0
         ]
@@ -174,12 +174,9 @@ class LutPredictor:
 
     def missing_of(self, arch: Arch) -> MissingRowError:
         """Return the error that names the operations of ``arch`` without a row."""
-        if isinstance(self.table, LatencyTable):
-            table: LatencyTable | None = self.table
-        else:
-            table = self.table.of(arch.choices)
+        table = self.table.of(arch.choices)
         if table is None:
-            scopes = "; ".join(scope_text(part.header.scope) for part in parts(self.table))
+            scopes = "; ".join(self.table.scope_names)
             return MissingRowError(
                 f"no table of {self.table.header.device} covers this network: "
                 f"there are tables of {scopes}"

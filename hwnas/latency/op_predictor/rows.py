@@ -18,7 +18,7 @@ from hwnas.device.measurement import Measurement
 from hwnas.errors import MissingRowError
 from hwnas.latency.lut.predictor import LutPredictor, once_an_array
 from hwnas.latency.op_predictor.predictor import MIN_ROWS, NO_MODEL, OpModel, fit_op_model
-from hwnas.latency.table.scoped import Tables, ops_in_scope, parts, scope_places, scope_text
+from hwnas.latency.table.scope import ops_in_scope, scope_places, scope_text
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import Codes, SearchSpace
@@ -76,11 +76,11 @@ class OpPredictor(LutPredictor):
         InputError: a scope names a choice or an option that the space does not have.
     """
 
-    def __init__(self, space: SearchSpace, table: Tables) -> None:
-        for part in parts(table):  # refuse scopes of another space before models are fitted
+    def __init__(self, space: SearchSpace, table: LatencyTable) -> None:
+        for part in table.scopes:  # refuse scopes of another space before models are fitted
             scope_places(space, part.header.scope, f"table of {part.header.device}")
         every = distinct_ops(space)
-        completed = [complete(part, every) for part in parts(table)]
+        completed = [complete(part, every) for part in table.scopes]
         used = [
             one.predicted.intersection(ops_in_scope(space, one.table.header.scope))
             for one in completed

@@ -18,23 +18,23 @@ from hwnas.device.runner import Target, open_runner
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.profile.profiler import ProfilePlan, conversion_of, make_header, op_id
-from hwnas.latency.table.scoped import ScopedTables, Tables, parts
-from hwnas.latency.table.table import LatencyTable, TableHeader
+from hwnas.latency.table.schemas import TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import Runner, SearchSpace
 from hwnas.space.codes import distinct_ops
 
 
-def lacking_heads(space: SearchSpace, tables: Tables) -> dict[OpSpec, OpSpec]:
+def lacking_heads(space: SearchSpace, tables: LatencyTable) -> dict[OpSpec, OpSpec]:
     """Return the heads of ``space`` without a row, each with one in the tables but for its classes.
 
     A head whose like is not in the tables either is not among them: its table covers another space,
     or another resolution.
     """
     rows = {
-        _classless(op): op for part in parts(tables) for op in part.entries if op.kind == "head"
+        _classless(op): op for part in tables.scopes for op in part.entries if op.kind == "head"
     }
-    present = {op for part in parts(tables) for op in part.entries}
+    present = {op for part in tables.scopes for op in part.entries}
     return {
         op: rows[_classless(op)]
         for op in distinct_ops(space)
@@ -52,7 +52,7 @@ class MissingHeads:
 
     space: SearchSpace
     like: str
-    tables: Tables
+    tables: LatencyTable
     target: Target
 
     @property
@@ -65,7 +65,7 @@ class MissingHeads:
         with self._runner():
             pass
 
-    def measured(self, samples: Path, cache: ConversionCache) -> Tables:
+    def measured(self, samples: Path, cache: ConversionCache) -> LatencyTable:
         """Return the tables with the heads, measured by the target's protocol.
 
         Raw visits go to ``samples``. The calibration of ``like`` becomes that of the space, too.
@@ -81,10 +81,9 @@ class MissingHeads:
                 found = _measured(heads, self.target, log, runner, cache)
             finally:
                 log.close()
-        added = tuple(
-            _with(part, found, heads, self.like, self.space.name) for part in parts(self.tables)
+        return self.tables.map_scopes(
+            lambda part: _with(part, found, heads, self.like, self.space.name)
         )
-        return added[0] if isinstance(self.tables, LatencyTable) else ScopedTables(added)
 
     @contextmanager
     def _runner(self) -> Iterator[tuple[Runner, TableHeader]]:
@@ -96,7 +95,7 @@ class MissingHeads:
             header = make_header(ProfilePlan(self.space, self.target), runner)
             differing = [
                 f"its {line} in the table"
-                for line in header.differences(self.tables.header)
+                for line in header.differences(self.tables.target)
                 if not line.startswith("seed ")
             ]
             if differing:

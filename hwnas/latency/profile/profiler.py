@@ -42,15 +42,10 @@ from hwnas.latency.profile.networks import (
     spread_networks,
     winner_networks,
 )
-from hwnas.latency.table.scoped import Scope, ops_in_scope, scope_terms
-from hwnas.latency.table.table import (
-    LatencyTable,
-    MeasurementSchema,
-    NetworkRecord,
-    TableHeader,
-    load_table,
-    save_table,
-)
+from hwnas.latency.table.files import load_table, save_table
+from hwnas.latency.table.schemas import MeasurementSchema, NetworkRecord, TableHeader
+from hwnas.latency.table.scope import Scope, ops_in_scope, scope_terms
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 from hwnas.protocols import Runner, SearchSpace, Wiring
 

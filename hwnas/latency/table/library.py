@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.errors import InputError
-from hwnas.latency.table.table import LatencyTable, load_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.table import LatencyTable
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,10 @@ from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import PRECISIONS
 from hwnas.io.schemas import read_text
-from hwnas.latency.table.scoped import scope_problems, scope_text
-from hwnas.latency.table.table import LatencyTable, TableHeader, load_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.schemas import TableHeader
+from hwnas.latency.table.scope import scope_problems, scope_text
+from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import implausible
 from hwnas.ops import OpSpec, Shape, make_divisible
 

@@ -26,8 +26,9 @@ import orjson
 
 from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError
+from hwnas.latency.table.schemas import TableHeader
 from hwnas.latency.table.sums_solver import FEW, Array, Solution, solve
-from hwnas.latency.table.table import LatencyTable, TableHeader
+from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import implausible
 from hwnas.ops import OpSpec
 from hwnas.protocols import Codes, SearchSpace

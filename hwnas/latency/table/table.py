@@ -1,192 +1,167 @@
-"""Latency tables: measured milliseconds per operation on one target, as text that diffs by line."""
+"""Latency tables: milliseconds per operation on one target.
+
+A table holds rows for every network of a space, or rows for several scopes, such as one resolution
+each (``scope.py``). The common case is a table of one scope; ``table.scopes`` treats both alike.
+"""
 
 from __future__ import annotations
 
-import json
+import html
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from hwnas.device.device import TimingProtocol
+from hwnas.arch import Option
 from hwnas.device.measurement import Measurement
-from hwnas.errors import InputError, MissingRowError
-from hwnas.io.journal import canonical_json, read_json, write_whole
-from hwnas.io.schemas import FileSchema, parse_model
+from hwnas.errors import InputError, MissingRowError, UsageError
+from hwnas.latency.table.schemas import Calibration, NetworkRecord, TableHeader
+from hwnas.latency.table.scope import Scope, scope_problems, scope_text
 from hwnas.ops import OpSpec
-
-KEYS = ("schema", "header", "calibration", "validation", "networks", "entries")
-STATISTICS = ("p5_ms", "p50_ms", "p90_ms", "p95_ms", "repeatability")
-
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Milliseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
-
-
-class TableHeader(FileSchema):
-    """Where a table's numbers are from; tables with different headers do not merge."""
-
-    device: str
-    runtime: str
-    runtime_version: str
-    precision: str
-    threads: Annotated[int, Field(ge=1, le=4096)]
-    affinity: str | None
-    layout: str
-    protocol: TimingProtocol | None  # None: numbers of others, measured in ways not recorded
-    host: dict[str, str | int | list[int]]
-    date: str
-    seed: int = 0
-    scope: dict[str, int] = Field(default_factory=dict)  # options of choices it was measured for
-    provenance: dict[str, str] = Field(default_factory=dict)  # of an imported table: file, sha256
-
-    def target(self) -> dict[str, Any]:
-        """Return all that must agree for two tables to describe the same target."""
-        content: dict[str, Any] = self.model_dump(exclude={"date", "provenance"})
-        return content
-
-    def differences(self, other: TableHeader) -> list[str]:
-        """Return what keeps this target from being ``other``'s, one line a key."""
-        theirs = other.target()
-        return [
-            f"{key} is {value!r}, but {theirs[key]!r}"
-            for key, value in self.target().items()
-            if value != theirs[key]
-        ]
-
-
-class MeasurementSchema(FileSchema):
-    """A Measurement in a file; a published number (``num_rounds`` 0) has no statistics."""
-
-    latency_ms: Milliseconds
-    p5_ms: Milliseconds | None = None
-    p50_ms: Milliseconds | None = None
-    p90_ms: Milliseconds | None = None
-    p95_ms: Milliseconds | None = None
-    num_rounds: Annotated[int, Field(ge=0, le=10**9)]
-    num_runs: Annotated[int, Field(ge=0, le=10**12)]
-    repeatability: Annotated[float, Field(ge=0, le=2)] | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> MeasurementSchema:
-        given = [name for name in STATISTICS if getattr(self, name) is not None]
-        if self.num_rounds and len(given) < len(STATISTICS):
-            absent = ", ".join(name for name in STATISTICS if name not in given)
-            raise ValueError(f"a measurement of {self.num_rounds} rounds also has {absent}")
-        if not self.num_rounds and given:
-            raise ValueError(f"a published number (num_rounds 0) has no {', '.join(given)}")
-        return self
-
-    def value(self) -> Measurement:
-        """Return the frozen value."""
-        if self.num_rounds == 0:
-            return Measurement.published(self.latency_ms, self.num_runs)
-        return Measurement(**self.model_dump())
-
-
-class FormError(FileSchema):
-    """How a form of calibration errs on networks left out of its fit, relative."""
-
-    rms_rel_error: float
-    mean_abs_rel_error: float
-    max_abs_rel_error: float
-
-
-class Calibration(FileSchema):
-    """Whole-network latency of one space from its rows (the formula: ``composition.py``).
-
-    ``form`` was chosen by ``left_out``, the errors of the forms compared; ``margin`` is how much
-    larger the rms error of the next best form is (below 0: a more complex form errs less, but not
-    reliably). Tables written before forms were compared have none.
-    """
-
-    scale: Finite
-    per_op_ms: Finite
-    constant_ms: Finite
-    per_mparam_ms: Finite = 0.0
-    per_cold_mparam_ms: Finite = 0.0
-    per_mvalue_ms: Finite = 0.0
-    corrections: dict[str, Finite] = Field(default_factory=dict)
-    num_networks: Annotated[int, Field(ge=0, le=10**9)]
-    mean_abs_rel_error: Finite
-    max_abs_rel_error: Finite
-    form: str | None = None
-    left_out: dict[str, FormError] = Field(default_factory=dict)
-    margin: float | None = None
-
-
-class ErrorsSchema(BaseModel):
-    """What is shown of a validation's errors; a block may hold more."""
-
-    model_config = ConfigDict(strict=True)
-
-    mean_abs_rel_error: Finite
-    max_abs_rel_error: Finite | None = None
-    within_5_percent: Finite | None = None
-    kendall_tau: Finite
-
-
-class ValidationSchema(ErrorsSchema):
-    """What is shown of a space's validation; the block may hold more."""
-
-    num_networks: int
-    fastest_ms: Finite | None = None
-    slowest_ms: Finite | None = None
-    repeatability_mean: Finite
-    macs_line: ErrorsSchema
-    op_count_line: ErrorsSchema
-    winners: ErrorsSchema | None = None
-
-
-class ArchSchema(FileSchema):
-    """An architecture in a table: the object an arch file holds."""
-
-    schema_: Literal[1] = Field(alias="schema")
-    space: str
-    choices: dict[str, str | int]
-
-
-class NetworkRecord(FileSchema):
-    """A whole network that was measured together with the rows."""
-
-    space: str
-    role: Literal["sentinel", "calibrate", "validate", "winner"]
-    is_sentinel: bool
-    arch: dict[str, Any]
-    measurement: MeasurementSchema
-
-    @field_validator("arch")
-    @classmethod
-    def _is_arch(cls, value: dict[str, Any]) -> dict[str, Any]:
-        ArchSchema.model_validate(value)
-        return value
 
 
 @dataclass(frozen=True)
+class _DiffersByScope(Mapping[Any, Any]):
+    """Stands for a part of a table that each of its scopes has its own of; reading it raises."""
+
+    what: str
+    scopes: str
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError(
+            f"the {self.what} of this table differ by scope ({self.scopes}). Next: take them from "
+            "one of table.scopes, or from table.of(choices)"
+        )
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        self._refuse()
+
+    def __iter__(self) -> Iterator[Any]:
+        self._refuse()
+
+    def __len__(self) -> int:
+        self._refuse()
+
+    def __contains__(self, key: object) -> bool:
+        self._refuse()
+
+
+@dataclass(frozen=True, repr=False)
 class LatencyTable:
-    """OpSpec to Measurement for one target, with what was measured beside."""
+    """Rows of one target, with the calibrations and validations that belong to them.
+
+    Args:
+        header: the target, and how and when it was measured.
+        entries: the measurement of each operation.
+        calibration: by space name, how rows become the latency of a network.
+        validation: by space name, errors of predictions on networks held out of the calibration.
+        networks: whole networks measured together with the rows.
+        parts: tables of one scope each, made by :meth:`of_scopes`; empty in a table of one scope.
+            ``entries``, ``calibration`` and ``validation`` then raise UsageError: they differ by
+            scope.
+    """
 
     header: TableHeader
     entries: Mapping[OpSpec, Measurement]
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     validation: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     networks: tuple[NetworkRecord, ...] = ()
+    parts: tuple[LatencyTable, ...] = ()
+
+    @staticmethod
+    def of_scopes(tables: Sequence[LatencyTable]) -> LatencyTable:
+        """Return one table of tables with distinct scopes over the same choices.
+
+        The header is that of the first scope without its scope; one table is returned as it is.
+
+        Raises:
+            InputError: no table, two tables of one scope, or scopes over different choices.
+        """
+        parts = tuple(sorted(tables, key=lambda table: sorted(table.header.scope.items())))
+        scopes = {f"table {number}": part.header.scope for number, part in enumerate(parts, 1)}
+        problems = scope_problems(scopes) if scopes else ["there is no table"]
+        if problems:
+            raise InputError("tables to join by scope", problems)
+        if len(parts) == 1:
+            return parts[0]
+        texts = "; ".join(scope_text(part.header.scope) for part in parts)
+        return LatencyTable(
+            header=parts[0].header.model_copy(update={"scope": {}}),
+            entries=_DiffersByScope("entries", texts),
+            calibration=_DiffersByScope("calibration", texts),
+            validation=_DiffersByScope("validation", texts),
+            networks=tuple(network for part in parts for network in part.networks),
+            parts=parts,
+        )
+
+    @property
+    def scopes(self) -> tuple[LatencyTable, ...]:
+        """The table's scopes as tables of one scope each, by scope; the table itself if of one."""
+        return self.parts or (self,)
+
+    @property
+    def target(self) -> TableHeader:
+        """The header without a scope: what all scopes of the target have in common."""
+        return self.header.model_copy(update={"scope": {}})
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether the rows hold for some networks of a space only."""
+        return any(part.header.scope for part in self.scopes)
+
+    @property
+    def scope_names(self) -> tuple[str, ...]:
+        """The scopes in words, such as ``resolution=160``; ``every network`` without a scope."""
+        return tuple(scope_text(part.header.scope) for part in self.scopes)
+
+    def of(self, choices: Mapping[str, Option]) -> LatencyTable | None:
+        """Return the table of the scope that holds the network with these choices, else None."""
+        for part in self.scopes:
+            if _matches(part.header.scope, choices):
+                return part
+        return None
+
+    def map_scopes(self, change: Callable[[LatencyTable], LatencyTable]) -> LatencyTable:
+        """Return the table with ``change`` applied to the table of each scope."""
+        changed = [change(part) for part in self.scopes]
+        return LatencyTable.of_scopes(changed)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows of all scopes."""
+        return sum(len(part.entries) for part in self.scopes)
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Names of the spaces that the table is calibrated for or holds networks of, sorted."""
+        calibrated = {name for part in self.scopes for name in part.calibration}
+        return tuple(sorted(calibrated | {network.space for network in self.networks}))
+
+    def is_calibrated(self, space: str) -> bool:
+        """Whether every scope holds a calibration of the space of this name."""
+        return all(space in part.calibration for part in self.scopes)
+
+    def mean_error(self, space: str) -> float | None:
+        """Return the largest mean relative error of a scope's predictions for a space, if known.
+
+        Of networks held out for validation where there are any, else of those calibrated on.
+        """
+        found = [_mean_error(part, space) for part in self.scopes]
+        return max((error for error in found if error is not None), default=None)
 
     def row_ms(self, op: OpSpec) -> float:
         """Return the measured latency of ``op`` in ms.
 
         Raises:
             MissingRowError: there is no such row; names the nearest ones and how to measure it.
+            UsageError: the table has several scopes.
         """
         if op not in self.entries:
             raise self.missing([op])
         return self.entries[op].latency_ms
 
     def missing(self, ops: Sequence[OpSpec], space: str = "SPACE") -> MissingRowError:
-        """Return the error that says which rows are missing and what measures them."""
+        """Return the error that names missing rows, the nearest rows, and how to measure them."""
         lines = [
             f"the table of {self.header.device} ({self.header.runtime}, "
             f"{self.header.precision}) has no row for {len(ops)} operation(s):"
@@ -203,6 +178,47 @@ class LatencyTable:
         )
         return MissingRowError("\n".join(lines))
 
+    def summary(self) -> dict[str, str]:
+        """Return what the table is in words: device, runtime, rows, calibrated spaces."""
+        header = self.header
+        pinned = f", CPUs {header.affinity}" if header.affinity else ""
+        found = {
+            "device": header.device,
+            "runtime": f"{header.runtime} {header.precision}",
+            "threads": f"{header.threads}{pinned}",
+            "rows": f"{self.num_rows:,}",
+        }
+        if self.is_scoped:
+            found["scopes"] = "; ".join(self.scope_names)
+        for name in self.spaces:
+            if self.is_calibrated(name):
+                error = self.mean_error(name)
+                found[f"calibrated for {name}"] = f"mean error {error:.1%}"
+        return found
+
+    def __repr__(self) -> str:
+        return f"LatencyTable({', '.join(f'{k}: {v}' for k, v in self.summary().items())})"
+
+    def _repr_html_(self) -> str:
+        """Return the summary as an HTML table, which notebooks show."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self.summary().items()
+        )
+        return f"<table><caption>LatencyTable</caption>{rows}</table>"
+
+
+def _matches(scope: Scope, choices: Mapping[str, Option]) -> bool:
+    return all(choices.get(name) == option for name, option in scope.items())
+
+
+def _mean_error(table: LatencyTable, space: str) -> float | None:
+    if space in table.validation:
+        return float(table.validation[space]["mean_abs_rel_error"])
+    fit = table.calibration.get(space)
+    return None if fit is None else fit.mean_abs_rel_error
+
 
 def _distance(wanted: OpSpec, row: OpSpec) -> float:
     """Rank rows by likeness: kind first, then sizes (in octaves) and attributes."""
@@ -216,166 +232,3 @@ def _distance(wanted: OpSpec, row: OpSpec) -> float:
         is_size = type(a) is int and type(b) is int and a > 0 and b > 0
         distance += abs(math.log2(a / b)) if is_size else float(a != b)  # type: ignore[operator]
     return distance
-
-
-def save_table(table: LatencyTable, path: Path) -> None:
-    """Write a table, whole; rows sorted by operation, one a line.
-
-    Raises:
-        ValueError: a row is predicted: tables hold what was measured.
-    """
-    predicted = [op for op, row in table.entries.items() if row.source == "predicted"]
-    if predicted:
-        raise ValueError(
-            f"{len(predicted)} rows are predicted, such as {predicted[0]}: a table "
-            "file holds measured rows only"
-        )
-    rows = sorted(table.entries.items(), key=lambda item: item[0].key)
-    lines = [
-        canonical_json({"op": op.to_json(), **measurement.to_json()}) for op, measurement in rows
-    ]
-    networks = [canonical_json(network.model_dump()) for network in table.networks]
-    calibration = {name: c.model_dump() for name, c in sorted(table.calibration.items())}
-    parts = [
-        '"schema": 1',
-        f'"header": {json.dumps(table.header.model_dump(), indent=2)}',
-        f'"calibration": {json.dumps(calibration, indent=2)}',
-        f'"validation": {json.dumps(dict(table.validation), indent=2)}',
-        '"networks": [\n' + ",\n".join(networks) + "\n]",
-        '"entries": [\n' + ",\n".join(lines) + "\n]",
-    ]
-    write_whole(path, "{\n" + ",\n".join(parts) + "\n}\n")
-
-
-def load_table(path: Path) -> LatencyTable:
-    """Read a table, or a folder of tables of one target as one.
-
-    Raises:
-        InputError: all problems of the file at once.
-    """
-    if path.is_dir():
-        return _load_folder(path)
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("schema") != 1:
-        raise InputError(
-            str(path),
-            ['is not a latency table: it must be an object with "schema": 1'],
-            "hwnas profile writes tables",
-        )
-    problems = [
-        f"unknown key {key!r}; a table has {', '.join(KEYS)}"
-        for key in sorted(set(content) - set(KEYS))
-    ]
-    header = _parsed(TableHeader, content.get("header"), "header", problems)
-    entries = _parse_entries(content.get("entries"), problems)
-    calibration = {
-        name: _parsed(Calibration, value, f"calibration.{name}", problems)
-        for name, value in _section(content, "calibration", dict, problems).items()
-    }
-    validation = _section(content, "validation", dict, problems)
-    for name, value in validation.items():
-        _parsed(ValidationSchema, value, f"validation.{name}", problems)
-    networks = [
-        _parsed(NetworkRecord, value, f"networks.{i}", problems)
-        for i, value in enumerate(_section(content, "networks", list, problems))
-    ]
-    if problems:
-        raise InputError(str(path), problems)
-    return LatencyTable(header, entries, calibration, validation, tuple(networks))
-
-
-def _section(content: Mapping[str, Any], key: str, kind: type, problems: list[str]) -> Any:
-    """Return an optional part of a table, empty where it is absent or of another kind."""
-    value = content.get(key, kind())
-    if isinstance(value, kind):
-        return value
-    problems.append(f"{key} must be {'an object' if kind is dict else 'a list'}")
-    return kind()
-
-
-def _parsed(model: type[Any], value: Any, place: str, problems: list[str]) -> Any:
-    try:
-        return parse_model(model, value, what=place)
-    except InputError as error:
-        problems += [f"{place}: {problem}" for problem in error.problems]
-        return None
-
-
-def _parse_entries(rows: Any, problems: list[str]) -> dict[OpSpec, Measurement]:
-    entries: dict[OpSpec, Measurement] = {}
-    if not isinstance(rows, list):
-        problems.append("entries must be a list of rows")
-        return entries
-    for number, row in enumerate(rows):
-        place = f"entries.{number}"
-        if not isinstance(row, dict) or "op" not in row:
-            problems.append(f"{place}: a row is an object with the key op")
-            continue
-        try:
-            op = OpSpec.from_json(row["op"])
-        except ValueError as error:
-            problems.append(f"{place}: {error}")
-            continue
-        rest = {key: value for key, value in row.items() if key != "op"}
-        measurement = _parsed(MeasurementSchema, rest, place, problems)
-        if op in entries:
-            problems.append(f"{place}: a second row for {op}")
-        elif measurement is not None:
-            entries[op] = measurement.value()
-    return entries
-
-
-def _load_folder(folder: Path) -> LatencyTable:
-    paths = sorted(p for p in folder.glob("*.json") if p.is_file())
-    if not paths:
-        raise InputError(str(folder), ["holds no table (*.json)"])
-    return merge_tables([load_table(path) for path in paths], [str(path) for path in paths])
-
-
-def merge_tables(tables: Sequence[LatencyTable], names: Sequence[str]) -> LatencyTable:
-    """Return one table with the rows of all; the first keeps precedence in nothing.
-
-    Raises:
-        InputError: headers differ, or two tables hold different numbers for one operation or
-            different calibrations or validations of one space.
-    """
-    first = tables[0]
-    problems = []
-    for table, name in zip(tables[1:], names[1:], strict=True):
-        problems += [
-            f"{name}: {difference} in {names[0]}"
-            for difference in table.header.differences(first.header)
-        ]
-    entries: dict[OpSpec, Measurement] = {}
-    for table, name in zip(tables, names, strict=True):
-        for op, measurement in table.entries.items():
-            if op in entries and entries[op] != measurement:
-                problems.append(f"{name}: a second, different row for {op}")
-            entries[op] = measurement
-    calibration = _union("calibration", [t.calibration for t in tables], names, problems)
-    validation = _union("validation", [t.validation for t in tables], names, problems)
-    networks = [network for table in tables for network in table.networks]
-    if problems:
-        raise InputError(
-            ", ".join(names),
-            problems,
-            "tables of different targets, or measured twice, stay apart: choose one",
-        )
-    return replace(
-        first,
-        entries=entries,
-        calibration=calibration,
-        validation=validation,
-        networks=tuple(n for i, n in enumerate(networks) if n not in networks[:i]),
-    )
-
-
-def _union(
-    what: str, parts: Sequence[Mapping[str, Any]], names: Sequence[str], problems: list[str]
-) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for part, name in zip(parts, names, strict=True):
-        for space, block in part.items():
-            if merged.setdefault(space, block) != block:
-                problems.append(f"{name}: a second, different {what} of {space}")
-    return merged

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError
-from hwnas.latency.table.scoped import Tables, parts, scope_text
+from hwnas.latency.table.scope import scope_text
+from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
 
 PLAUSIBLE_GMACS_PER_S: Mapping[str, tuple[float, float]] = {"int8": (0.1, 10_000.0)}
@@ -44,7 +45,7 @@ def implausible(rows: Mapping[OpSpec, Measurement], precision: str) -> str | Non
     )
 
 
-def require_plausible(tables: Tables, what: str) -> None:
+def require_plausible(tables: LatencyTable, what: str) -> None:
     """Raise unless the tables' latencies can be in ms.
 
     Raises:
@@ -55,10 +56,10 @@ def require_plausible(tables: Tables, what: str) -> None:
         raise InputError(what, problems, "convert it to ms, or take it as it is with --force")
 
 
-def problems_of(tables: Tables) -> list[str]:
+def problems_of(tables: LatencyTable) -> list[str]:
     """Return what is wrong with the unit of each table."""
     found = []
-    for table in parts(tables):
+    for table in tables.scopes:
         problem = implausible(table.entries, table.header.precision)
         if problem is not None:
             scope = f"{scope_text(table.header.scope)}: " if table.header.scope else ""

@@ -22,7 +22,7 @@ from hwnas.export.formats import formats_of, precision_of
 from hwnas.export.quantize.calibration import NormalData
 from hwnas.export.verify.parity import PARITY_IMAGES
 from hwnas.export.verify.session import file_precision
-from hwnas.latency.table.scoped import load_tables
+from hwnas.latency.table.files import load_table
 from hwnas.nn.build import build
 from hwnas.nn.pretrained import load_reference
 from hwnas.pipeline.prediction import predictor_of
@@ -174,7 +174,7 @@ def _predictions(models: Sequence[Path], lut: Path, target: Target) -> dict[Path
     Raises:
         UsageError: the table is of another device, runtime, precision or number of threads.
     """
-    table = load_tables(lut)
+    table = load_table(lut)
     header = table.header
     measured = (header.device, header.runtime, header.precision, header.threads)
     wanted = (target.device.name, target.runtime, target.precision, target.threads)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwnas.artifacts.base import Cost
-from hwnas.latency.table.scoped import header_json
+from hwnas.latency.table.files import header_json
 from hwnas.report.model import RunFacts, cleaned, ledger, total_cost
 from hwnas.report.practices import practices
 from hwnas.report.sections.blocks import (

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from hwnas.artifacts.search import AuditPart
 from hwnas.io.schemas import parse_model
 from hwnas.latency.lut.calibration import describe
-from hwnas.latency.table.scoped import Tables, scope_text
-from hwnas.latency.table.scoped import parts as single_tables
+from hwnas.latency.table.scope import scope_text
+from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.table import LatencyTable
 from hwnas.report.figures.latency import STYLES, breakdown, calibration, space_distribution
 from hwnas.report.figures.svg import Drawing, draw
@@ -64,7 +64,7 @@ def prediction_blocks(facts: RunFacts) -> tuple[Block, ...]:
     )
     if facts.table is None:
         return (*blocks, no_table(facts))
-    validated = [one for one in single_tables(facts.table) if one.validation]
+    validated = [one for one in facts.table.scopes if one.validation]
     if not validated:
         blocks.append(
             Text(
@@ -275,10 +275,10 @@ def operation_name(slot: Slot) -> str:
     return slot.option or f"{slot.op.kind} {slot.op.in_shape[0]}→{slot.op.out_channels}"
 
 
-def _calibration(tables: Tables) -> list[Text]:
+def _calibration(tables: LatencyTable) -> list[Text]:
     fits = [
         (_named(space, one), fit)
-        for one in single_tables(tables)
+        for one in tables.scopes
         for space, fit in one.calibration.items()
     ]
     if not fits:

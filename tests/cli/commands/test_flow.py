@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hwnas.latency.table.table import load_table
+from hwnas.latency.table.files import load_table
 from hwnas.space.catalogue import load_space
 
 SEARCH = (

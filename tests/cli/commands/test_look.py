@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from hwnas.latency.table.table import load_table
+from hwnas.latency.table.files import load_table
 from hwnas.space.catalogue import SPACES, load_space
 
 

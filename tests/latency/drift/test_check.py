@@ -23,8 +23,8 @@ from hwnas.latency.drift.recalibrate import recalibrated, write_beside
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.networks import macs_terms, spread_networks
 from hwnas.latency.profile.profiler import network_model_id
-from hwnas.latency.table.scoped import load_tables
-from hwnas.latency.table.table import Calibration, MeasurementSchema, NetworkRecord, save_table
+from hwnas.latency.table.files import load_table, save_table
+from hwnas.latency.table.schemas import Calibration, MeasurementSchema, NetworkRecord
 
 PROTOCOL = TimingProtocol(rounds=4, min_runs=2, min_visit_ms=0.5)
 
@@ -142,8 +142,8 @@ def test_a_table_of_today_predicts_what_the_device_takes_now(check, table, tiny,
     out = write_beside(new, file)
     assert file.read_bytes() == before
     assert out.parent == tmp_path
-    assert load_tables(out).calibration["tiny"].scale == pytest.approx(0.9 * found.model.applied)
-    assert "drift x1.100" in load_tables(out).header.provenance["recalibrated"]
+    assert load_table(out).calibration["tiny"].scale == pytest.approx(0.9 * found.model.applied)
+    assert "drift x1.100" in load_table(out).header.provenance["recalibrated"]
 
 
 def test_a_table_without_a_calibration_gets_the_drift_as_one(check, table, tiny):

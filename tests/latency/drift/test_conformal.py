@@ -25,7 +25,7 @@ from hwnas.latency.drift.conformal import (
 )
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.networks import macs_terms, spread_networks
-from hwnas.latency.table.table import MeasurementSchema, NetworkRecord
+from hwnas.latency.table.schemas import MeasurementSchema, NetworkRecord
 from hwnas.rng import stream
 
 

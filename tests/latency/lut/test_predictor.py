@@ -11,7 +11,7 @@ import pytest
 from hwnas.errors import MissingRowError
 from hwnas.latency.lut.calibration import predicted_ms
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.table import Calibration
+from hwnas.latency.table.schemas import Calibration
 from hwnas.rng import stream
 from hwnas.space.catalogue import SPACES, load_space
 

@@ -11,7 +11,7 @@ import pytest
 from hwnas.errors import MissingRowError
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.op_predictor.rows import OpPredictor, complete
-from hwnas.latency.table.table import save_table
+from hwnas.latency.table.files import save_table
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops
 

@@ -18,7 +18,7 @@ from hwnas.latency.profile.networks import (
     utility_terms,
     winner_networks,
 )
-from hwnas.latency.table.scoped import scope_terms
+from hwnas.latency.table.scope import scope_terms
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import symbol_counts, to_symbols
 

@@ -39,8 +39,8 @@ from hwnas.latency.profile.profiler import (
     op_id,
     profile,
 )
-from hwnas.latency.table.scoped import ops_in_scope
-from hwnas.latency.table.table import load_table
+from hwnas.latency.table.files import load_table
+from hwnas.latency.table.scope import ops_in_scope
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 

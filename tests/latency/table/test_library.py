@@ -8,8 +8,8 @@ import pytest
 from hwnas.device.device import load_device
 from hwnas.errors import InputError
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.files import load_table
 from hwnas.latency.table.library import bundled_names, bundled_tables, find_table
-from hwnas.latency.table.scoped import load_tables
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -33,7 +33,7 @@ def test_every_table_is_of_a_known_device_and_says_where_it_is_from():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_table_predicts_random_networks_of_its_space(name):
-    tables = load_tables(find_table(name))
+    tables = load_table(find_table(name))
     stated = next(t for t in bundled_tables() if t.name == name).space
     space = load_space(stated)
     with pytest.warns(UserWarning, match="not calibrated"):

@@ -11,9 +11,8 @@ import yaml
 
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.table.files import load_table, save_table
 from hwnas.latency.table.published import import_tables, published_header, require_place
-from hwnas.latency.table.scoped import ScopedTables, load_tables
-from hwnas.latency.table.table import load_table, save_table
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 
@@ -61,7 +60,7 @@ def test_ofa_tables_give_the_hand_sums_of_1000_networks(shared_data, tmp_path):
     tables = import_tables(list(files.values()), "ofa", HEADER)
     for path, table in require_place(tables, tmp_path / "phone").items():
         save_table(table, path)
-    loaded = load_tables(tmp_path / "phone")
+    loaded = load_table(tmp_path / "phone")
     space = load_space("ofa-mbv3:width_mult=1.2")
     predictor = _predictor(space, loaded)
     sizes = [len(choice.options) for choice in space.choices]
@@ -293,4 +292,4 @@ def test_a_published_row_says_what_is_not_known_and_comes_back_whole(write, tmp_
         assert again.entries[op].latency_ms == row.latency_ms
         assert (again.entries[op].num_rounds, again.entries[op].num_runs) == (0, 3)
         assert np.isnan(again.entries[op].repeatability)
-    assert isinstance(load_tables(tmp_path / "out.json"), ScopedTables)
+    assert load_table(tmp_path / "out.json").is_scoped

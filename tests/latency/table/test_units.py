@@ -8,7 +8,7 @@ import pytest
 
 from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError
-from hwnas.latency.table.scoped import ScopedTables
+from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import (
     implausible,
     problems_of,
@@ -58,7 +58,7 @@ def test_tables_that_cannot_be_in_ms_are_told_by_scope(random_table, tiny):
         entries=rows(1.0),
         header=table.header.model_copy(update={"scope": {"resolution": 64}}),
     )
-    tables = ScopedTables((slow, fine))
+    tables = LatencyTable.of_scopes([slow, fine])
     [problem] = problems_of(tables)
     assert problem.startswith("resolution=32: its rows imply 0.00944 GMAC/s")
     with pytest.raises(InputError, match="--force"):

@@ -10,17 +10,10 @@ import pytest
 
 from hwnas.errors import InputError, MissingRowError, UsageError
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.table.scoped import (
-    ScopedTables,
-    load_tables,
-    ops_in_scope,
-    parse_scope,
-    parts,
-    scope_terms,
-    store,
-    stored,
-)
-from hwnas.latency.table.table import Calibration, LatencyTable, save_table
+from hwnas.latency.table.files import load_table, save_table, store, stored
+from hwnas.latency.table.schemas import Calibration
+from hwnas.latency.table.scope import ops_in_scope, parse_scope, scope_terms
+from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import Restriction
 from hwnas.rng import stream
 from hwnas.search.problem.limits import Limit, LimitedSpace
@@ -60,10 +53,10 @@ def _codes(space, count, resolutions):
 
 
 def test_each_network_is_predicted_by_the_table_of_its_resolution(space, scoped):
-    tables = ScopedTables((scoped(160), scoped(192)))
+    tables = LatencyTable.of_scopes([scoped(160), scoped(192)])
     predictor = _predictor(space, tables)
     codes = _codes(space, 300, (160, 192))
-    by_resolution = {table.header.scope["resolution"]: table for table in tables.tables}
+    by_resolution = {table.header.scope["resolution"]: table for table in tables.scopes}
     for arch, ms in zip(space.decode(codes), predictor.predict_ms(codes), strict=True):
         rows = by_resolution[arch.choices["resolution"]].entries
         expected = sum(rows[op].latency_ms for op in space.layers(arch))
@@ -76,7 +69,7 @@ def test_each_network_is_predicted_by_the_table_of_its_resolution(space, scoped)
 
 
 def test_a_network_of_another_resolution_has_no_latency(space, scoped):
-    predictor = _predictor(space, ScopedTables((scoped(160), scoped(192))))
+    predictor = _predictor(space, LatencyTable.of_scopes([scoped(160), scoped(192)]))
     codes = _codes(space, 3, (176,))
     assert np.isnan(predictor.predict_ms(codes)).all()
     with pytest.raises(MissingRowError, match="there are tables of resolution=160; resolution=192"):
@@ -84,7 +77,7 @@ def test_a_network_of_another_resolution_has_no_latency(space, scoped):
 
 
 def test_answers_under_a_limit_stay_in_the_covered_resolutions_and_are_exact(space, scoped):
-    predictor = _predictor(space, ScopedTables((scoped(160), scoped(192))))
+    predictor = _predictor(space, LatencyTable.of_scopes([scoped(160), scoped(192)]))
     limited = LimitedSpace(space, (Limit("latency_ms", 14.0, "t"),), {"t": predictor})
     assert limited.restricted == predictor.restricted
     assert limited.num_codes == 2 * (9**2 + 9**3 + 9**4) ** 5
@@ -119,9 +112,9 @@ def test_calibrations_are_each_tables_own(space, scoped):
         }
 
     one, two = scoped(160, calibration=fit(0.9, 0.5)), scoped(192, calibration=fit(1.1, -0.5))
-    predictor = LutPredictor(space, ScopedTables((one, two)))
+    predictor = LutPredictor(space, LatencyTable.of_scopes([one, two]))
     assert predictor.source == "lut"
-    raw = _predictor(space, ScopedTables((scoped(160), scoped(192))))
+    raw = _predictor(space, LatencyTable.of_scopes([scoped(160), scoped(192)]))
     codes = _codes(space, 50, (160, 192))
     counts = np.array([len(space.layers(arch)) for arch in space.decode(codes)])
     is_160 = codes[:, 0] == 2
@@ -132,20 +125,21 @@ def test_calibrations_are_each_tables_own(space, scoped):
     )
     np.testing.assert_allclose(predictor.predict_ms(codes), expected, rtol=1e-12)
     with pytest.warns(UserWarning, match=r"\(resolution=192\) is not calibrated"):
-        mixed = LutPredictor(space, ScopedTables((one, scoped(192))))
+        mixed = LutPredictor(space, LatencyTable.of_scopes([one, scoped(192)]))
     assert mixed.source == "lut-uncalibrated"
 
 
 def test_a_folder_is_read_in_the_order_of_its_scopes(tmp_path, scoped):
     for name, resolution in (("a", 224), ("b", 128), ("c", 160)):
         save_table(scoped(resolution), tmp_path / f"{name}.json")
-    loaded = load_tables(tmp_path)
-    assert [table.header.scope["resolution"] for table in parts(loaded)] == [128, 160, 224]
+    loaded = load_table(tmp_path)
+    assert [table.header.scope["resolution"] for table in loaded.scopes] == [128, 160, 224]
     assert loaded.header.scope == {}
-    single = load_tables(tmp_path / "b.json")
-    assert isinstance(single, ScopedTables)
+    single = load_table(tmp_path / "b.json")
+    assert single.is_scoped
+    assert single.scopes == (single,)
     store(loaded, tmp_path / "run", "table")
-    assert load_tables(stored(tmp_path / "run", "table")) == loaded
+    assert load_table(stored(tmp_path / "run", "table")) == loaded
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["table"]
 
 
@@ -157,7 +151,7 @@ def test_tables_that_cannot_be_told_apart_are_all_named(tmp_path, scoped, random
     header = other.header.model_copy(update={"device": "board"})
     save_table(replace(other, header=header), tmp_path / "d.json")
     with pytest.raises(InputError) as caught:
-        load_tables(tmp_path)
+        load_table(tmp_path)
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "b.json",
         "c.json",
@@ -173,11 +167,11 @@ def test_tables_that_cannot_be_told_apart_are_all_named(tmp_path, scoped, random
 
 def test_a_scope_that_the_space_does_not_have_is_refused(space, scoped, random_table, tiny):
     with pytest.raises(InputError, match=r"resolution of ofa-mbv3.* is one of 128, .*, not 100"):
-        _predictor(space, ScopedTables((scoped(100),)))
+        _predictor(space, LatencyTable.of_scopes([scoped(100)]))
     table = random_table(tiny)
     header = table.header.model_copy(update={"scope": {"resolution": 32}})
     with pytest.raises(InputError, match="tiny has no choice 'resolution'"):
-        _predictor(tiny, ScopedTables((replace(table, header=header),)))
+        _predictor(tiny, LatencyTable.of_scopes([replace(table, header=header)]))
 
 
 def test_a_gap_in_one_combination_is_listed_and_never_used(space, scoped):
@@ -192,7 +186,7 @@ def test_a_gap_in_one_combination_is_listed_and_never_used(space, scoped):
         and op["stride"] == 2
     ]
     rows = {op: row for op, row in table.entries.items() if op != lost}
-    predictor = _predictor(space, ScopedTables((replace(table, entries=rows),)))
+    predictor = _predictor(space, LatencyTable.of_scopes([replace(table, entries=rows)]))
     [gap] = [r for r in predictor.restricted if r.beside]
     assert (gap.choice, gap.option, gap.op) == ("stage5.block1.expand_ratio", 6, lost)
     assert gap.beside == (("resolution", 160), ("stage5.block1.kernel_size", 5))
@@ -212,7 +206,7 @@ def test_a_block_without_any_row_is_an_error_that_names_the_tables_own_operation
     lacking = {op for op in deep.ops[2].ravel() if op is not None}
     rows = {op: row for op, row in table.entries.items() if op not in lacking}
     with pytest.raises(MissingRowError, match=r"has no row for 9 operation.*\n.* 16x40x40->16 "):
-        _predictor(space, ScopedTables((replace(table, entries=rows),)))
+        _predictor(space, LatencyTable.of_scopes([replace(table, entries=rows)]))
 
 
 def test_operations_in_a_scope_are_those_of_its_networks(space):
