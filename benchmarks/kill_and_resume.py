@@ -162,7 +162,9 @@ def check_profile(out: Path) -> list[str]:
     networks = [network_model_id(space, arch_of(network)) for network in table.networks]
     wanted = {(name, number) for name in (*ops, *networks) for number in rounds}
     wanted |= {(name, PILOT_ROUND) for name in ops}
-    visits = [r for r in Journal(Path(f"{out}.samples.jsonl")).records() if r["event"] == "visit"]
+    visits = [
+        r for r in Journal(Path(f"{out}.samples.jsonl")).records() if r["event"] == "repetition"
+    ]
     found = Counter((r["model"], r["round"]) for r in visits)
     problems = []
     if set(found) != wanted:
@@ -172,7 +174,7 @@ def check_profile(out: Path) -> list[str]:
     runs = {(r["model"], r["round"]): r["runs_ms"] for r in visits}
     for name, op in ops.items():
         of_op = [runs[name, number] for number in rounds if (name, number) in runs]
-        if table.entries[op].to_json() != summarise(of_op, table.header.protocol.loads).to_json():
+        if table.entries[op].to_json() != summarise(of_op, table.header.protocol.reloads).to_json():
             problems.append(f"the row of {op} is not that of its samples")
     return problems
 

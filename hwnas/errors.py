@@ -6,9 +6,17 @@ from collections.abc import Sequence
 
 
 class HwnasError(Exception):
-    """Base of every error hwnas raises on purpose; the command line prints it without a trace."""
+    """Base of every error hwnas raises on purpose; the command line prints it without a trace.
+
+    ``reason`` is the message without ``next_step``, for errors that pass it on.
+    """
 
     exit_code = 1
+
+    def __init__(self, reason: str = "", *, next_step: str = "") -> None:
+        self.reason = reason
+        self.next_step = next_step
+        super().__init__(f"{reason}. Next: {next_step}" if next_step else reason)
 
 
 class UsageError(HwnasError):
@@ -23,12 +31,12 @@ class InputError(HwnasError):
     def __init__(self, what: str, problems: Sequence[str], next_step: str = "") -> None:
         self.what = what
         self.problems = tuple(problems)
-        self.next_step = next_step
         lines = [f"{what}: {len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"]
         lines += [f"  - {problem}" for problem in self.problems]
         if next_step:
             lines.append(f"Next: {next_step}")
         super().__init__("\n".join(lines))
+        self.next_step = next_step
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, tuple[str, ...], str]]:
         """Rebuild from the three parts, so that the error survives the way out of a process."""

@@ -42,7 +42,9 @@ def deviations(first: LatencyTable, second: LatencyTable) -> list[float]:
             "are needed: give two tables of one space and setting"
         )
     drift = fit_drift(anchors)
-    return [float(drift.scale * a.then_ms + drift.offset_ms) / a.now_ms - 1 for a in anchors]
+    return [
+        float(drift.scale * a.recorded_ms + drift.offset_ms) / a.measured_ms - 1 for a in anchors
+    ]
 
 
 def show(name: str, found: list[float]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas.arch import Arch
 from hwnas.device.measurement import summarise
-from hwnas.device.rounds import timed_in_rounds
+from hwnas.device.rounds import time_in_rounds
 from hwnas.device.runner import Target, open_runner
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.check import arch_of
@@ -47,7 +47,7 @@ def time_networks(
     paths = {str(place): made[conversion] for place, conversion in enumerate(conversions)}
     protocol = target.device.protocol
     with open_runner(target) as runner:
-        runs = timed_in_rounds(runner, paths, rounds, protocol, stage="networks")
+        runs = time_in_rounds(runner, paths, rounds, protocol, stage="networks")
 
     def ms(half: slice) -> Floats:
         return np.array([summarise(runs[name][half]).latency_ms for name in paths])

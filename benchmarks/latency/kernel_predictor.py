@@ -28,9 +28,9 @@ from sklearn.ensemble import RandomForestRegressor
 
 from hwnas.device.device import load_device
 from hwnas.device.measurement import summarise
+from hwnas.device.rounds import time_in_rounds
 from hwnas.device.runner import make_target, open_runner
 from hwnas.export.convert.cache import ConversionCache
-from hwnas.latency.drift.check import interleaved
 from hwnas.latency.op_predictor.costs import costs
 from hwnas.latency.op_predictor.predictor import by_kind, fit_costs, fit_op_model
 from hwnas.latency.op_predictor.selection import perturbed_widths, spread_ops, worst_ops
@@ -132,7 +132,9 @@ def main() -> None:
     )
     never = distinct_ops(wide)
     target = make_target(load_device("host"), options.runtime)
-    protocol = target.device.protocol.model_copy(update={"flush_mb": options.flush_mb})
+    protocol = target.device.protocol.model_copy(
+        update={"flush_mb": options.flush_mb, "reloads": 1, "spread_s": 0.0}
+    )
     candidates = perturbed_widths(table, CANDIDATES * options.likes, seed=options.seed, avoid=never)
     first = spread_ops(candidates, options.likes // 2)
     nets = networks(wide, options.judge, options.networks, options.seed)
@@ -140,16 +142,15 @@ def main() -> None:
     start = time.perf_counter()
     with open_runner(target) as runner:
 
-        def load(chains: dict[str, Sequence[OpSpec]]) -> None:
+        def files(chains: dict[str, Sequence[OpSpec]]) -> dict[str, Path]:
             conversions = {name: conversion_of(chain, target) for name, chain in chains.items()}
             paths = cache.fill(list(conversions.values()))
-            for name, conversion in conversions.items():
-                runner.load(name, paths[conversion])
+            return {name: paths[conversion] for name, conversion in conversions.items()}
 
-        load({op.key: (op,) for op in [*table, *first]})
-        pilot = interleaved(
+        pilot_files = files({op.key: (op,) for op in [*table, *first]})
+        pilot = time_in_rounds(
             runner,
-            [op.key for op in [*table, *first]],
+            pilot_files,
             PILOT_ROUNDS,
             protocol,
             stage="kernel pilot",
@@ -165,14 +166,13 @@ def main() -> None:
         second = worst_ops(left, options.likes - len(first), rough)
         known_ops = [*table, *first, *second]
         assert not set(known_ops) & set(never)
-        load(
+        others = files(
             {op.key: (op,) for op in [*second, *judged]}
             | {str(place): wide.layers(arch) for place, arch in enumerate(nets)}
         )
-        names = [*(op.key for op in [*known_ops, *judged]), *map(str, range(len(nets)))]
-        runs: Runs = interleaved(
+        runs: Runs = time_in_rounds(
             runner,
-            names,
+            pilot_files | others,
             options.rounds,
             protocol,
             stage="kernel",

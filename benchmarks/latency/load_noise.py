@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.device.device import TimingProtocol
-from hwnas.device.measurement import load_of_round
+from hwnas.device.measurement import reload_of_round
 from hwnas.device.rounds import SampleLog, replicas_of
 from hwnas.latency.drift.check import arch_of
-from hwnas.latency.profile.profiler import CALIBRATING_COPIES
+from hwnas.latency.profile.profiler import CALIBRATING_REPLICAS
 from hwnas.latency.table.files import load_table
 from hwnas.space.catalogue import load_space
 
@@ -42,7 +42,7 @@ class LoadNoise:
     def of_latency(self) -> float:
         """The standard error of a latency, the median over the loads of all copies."""
         shared = self.copies**2
-        own = max(self.load**2 - shared, 0.0) / CALIBRATING_COPIES
+        own = max(self.load**2 - shared, 0.0) / CALIBRATING_REPLICAS
         return MEDIAN_OF_NORMAL * float(np.sqrt((shared + own) / self.num_loads))
 
 
@@ -61,7 +61,7 @@ def visits_of_networks(table_path: Path) -> tuple[NDArray[np.float64], TimingPro
     medians = [
         [
             [np.median(log.rounds(copy)[number]) for number in range(protocol.rounds)]
-            for copy in replicas_of(name, CALIBRATING_COPIES)
+            for copy in replicas_of(name, CALIBRATING_REPLICAS)
         ]
         for name in names
     ]
@@ -73,12 +73,12 @@ def load_noise(logs: NDArray[np.float64], protocol: TimingProtocol) -> LoadNoise
     logs = logs - np.median(logs, axis=(1, 2), keepdims=True)
     logs = logs - np.median(logs, axis=(0, 1), keepdims=True)
     load = np.array(
-        [load_of_round(n, protocol.rounds, protocol.loads) for n in range(protocol.rounds)]
+        [reload_of_round(n, protocol.rounds, protocol.reloads) for n in range(protocol.rounds)]
     )
 
     def latencies(parity: int | None) -> NDArray[np.float64]:
         """Return (networks, copies, loads): all rounds of each load, or every other."""
-        chosen = [np.flatnonzero(load == n) for n in range(protocol.loads)]
+        chosen = [np.flatnonzero(load == n) for n in range(protocol.reloads)]
         if parity is not None:
             chosen = [rounds[parity::2] for rounds in chosen]
         return np.stack(
@@ -91,7 +91,7 @@ def load_noise(logs: NDArray[np.float64], protocol: TimingProtocol) -> LoadNoise
 
     def shared(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
         one, other = (x - x.mean(axis=-1, keepdims=True) for x in (one, other))
-        return float((one * other).sum(axis=-1).mean() / (protocol.loads - 1))
+        return float((one * other).sum(axis=-1).mean() / (protocol.reloads - 1))
 
     whole, even, odd = latencies(None), latencies(0), latencies(1)
     num_copies = whole.shape[1]
@@ -101,7 +101,7 @@ def load_noise(logs: NDArray[np.float64], protocol: TimingProtocol) -> LoadNoise
             float(np.sqrt(max(value, 0.0)))
             for value in (shared(whole, whole), shared(even, odd), float(np.mean(pairs)))
         ),
-        protocol.loads,
+        protocol.reloads,
     )
 
 

@@ -41,7 +41,7 @@ from hwnas.additive.graph import Term
 from hwnas.arch import Arch
 from hwnas.device.device import load_device
 from hwnas.device.measurement import disturbance, halves_of_rounds, summarise
-from hwnas.device.rounds import SampleLog, timed_in_rounds, visit_in_rounds
+from hwnas.device.rounds import SampleLog, record_in_rounds, time_in_rounds
 from hwnas.device.runner import Target, make_target, open_runner
 from hwnas.export.convert.cache import Conversion, ConversionCache
 from hwnas.io.journal import write_json
@@ -281,7 +281,7 @@ def measured(
     log = SampleLog(row.file(f".{ending}.samples.jsonl"), header)
     try:
         with open_runner(row.target) as runner:
-            visit_in_rounds(
+            record_in_rounds(
                 runner,
                 paths,
                 range(protocol.rounds),
@@ -289,17 +289,17 @@ def measured(
                 log,
                 seed=row.options.seed,
                 stage=ending,
-                copies=copies,
+                replicas=copies,
             )
         found = {}
         for name in paths:
             count = copies.get(name, 1)
             m = log.measurement(name, protocol, count)
-            medians = [float(np.median(runs)) for runs in log.visits(name, protocol, count)]
+            medians = [float(np.median(runs)) for runs in log.repetitions(name, protocol, count)]
             found[name] = {
                 "latency_ms": m.latency_ms,
                 "repeatability": m.repeatability,
-                "halves_ms": halves_of_rounds(medians, count * protocol.loads),
+                "halves_ms": halves_of_rounds(medians, count * protocol.reloads),
             }
     finally:
         log.close()
@@ -430,10 +430,10 @@ def budget_compliance(rows: Sequence[Row], cache: ConversionCache) -> None:
         paths = converted(row, archs, cache)
         protocol = row.target.device.protocol.over(row.options.spread)
         with open_runner(row.target) as runner:
-            runs = timed_in_rounds(
+            runs = time_in_rounds(
                 runner, paths, protocol.rounds, protocol, stage="budget_compliance"
             )
-        timed = {name: summarise(of, protocol.loads) for name, of in runs.items()}
+        timed = {name: summarise(of, protocol.reloads) for name, of in runs.items()}
         ms = {name: measurement.latency_ms for name, measurement in timed.items()}
         # what the host did between the check and now, by the same three networks
         moved = float(np.median([ms[a.arch_id] / check.now[a.arch_id].latency_ms for a in anchors]))

@@ -1,4 +1,4 @@
-"""Benchmark model files on a target, in interleaved rounds beside the table's sentinels."""
+"""Benchmark model files on a target, in interleaved rounds together with the table's anchors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.device.measurement import Measurement, disturbance, summarise
-from hwnas.device.rounds import timed_in_rounds
+from hwnas.device.rounds import time_in_rounds
 from hwnas.device.runner import Target
 from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError
@@ -78,7 +78,7 @@ def bench(
 ) -> BenchResult:
     """Measure ``models`` (name to file) with the target's protocol, over ``spread_s`` or longer.
 
-    ``anchors`` (name to file and recorded ms) are visited in the same rounds, to tell drift of the
+    ``anchors`` (name to file and recorded ms) are timed in the same rounds, to tell a drift of the
     device from properties of the models.
 
     Raises:
@@ -94,15 +94,15 @@ def bench(
     files = {f"model {name}": path for name, path in models.items()}
     files |= {f"anchor {name}": path for name, (path, _) in (anchors or {}).items()}
     before = runner.state()
-    runs = timed_in_rounds(runner, files, rounds, protocol, stage="benchmark")
+    runs = time_in_rounds(runner, files, rounds, protocol, stage="benchmark")
     after = runner.state()
     measured = {
-        name: (summarise(runs[f"anchor {name}"], protocol.loads).latency_ms, recorded)
+        name: (summarise(runs[f"anchor {name}"], protocol.reloads).latency_ms, recorded)
         for name, (_, recorded) in (anchors or {}).items()
     }
     return BenchResult(
         models=tuple(
-            _benched(name, path, runs[f"model {name}"], protocol.loads)
+            _benched(name, path, runs[f"model {name}"], protocol.reloads)
             for name, path in models.items()
         ),
         anchors={name: (recorded, now) for name, (now, recorded) in measured.items()},
@@ -112,6 +112,6 @@ def bench(
     )
 
 
-def _benched(name: str, path: Path, runs: Sequence[Sequence[float]], loads: int) -> BenchedModel:
+def _benched(name: str, path: Path, runs: Sequence[Sequence[float]], reloads: int) -> BenchedModel:
     medians = tuple(round(float(np.median(r)), 6) for r in runs)
-    return BenchedModel(name, path, summarise(runs, loads), medians)
+    return BenchedModel(name, path, summarise(runs, reloads), medians)

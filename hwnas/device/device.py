@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +13,8 @@ from hwnas.device.runtimes import Runtime
 from hwnas.device.transports import Transport
 from hwnas.errors import InputError
 from hwnas.io.schemas import FileSchema, load_model
+
+logger = logging.getLogger(__name__)
 
 DEVICE_NAME = r"[a-z0-9][a-z0-9.-]{0,40}"
 # numbers of four digits at most: a range is written out
@@ -58,22 +61,27 @@ class RuntimeSettings(FileSchema):
 
 
 class TimingProtocol(FileSchema):
-    """How each model is visited.
+    """How models are timed.
 
-    Every model is visited once a round, in a new random order; a visit is ``warmup_runs`` untimed
-    runs, then timed runs until there are ``min_runs`` of them and ``min_visit_ms`` have passed.
-    Where a model lies in memory decides some of its latency, so the rounds are shared by ``loads``
-    loads of each model, one after the other. Before each timed run of an operation, not of a
-    network, ``flush_mb`` of other data are read, then its inputs: in a network the other
-    operations' weights pass through the caches, and a row timed in a loop of its own finds its
-    weights where no network leaves them (``benchmarks/latency/flush_sizes.py`` finds a size).
-    Scratch memory is evicted as well; with several threads only the first one's own caches are.
-    What is read counts to ``min_visit_ms``: small operations then have ``min_runs`` runs a visit.
-    0: not so.
+    Every model is timed once a round, in a new random order each round. Such a repetition is
+    ``warmup_runs`` untimed runs, then timed runs until there are ``min_runs`` of them and
+    ``min_visit_ms`` have passed.
 
-    A benchmark and ``lut check`` go on, in more rounds, for ``spread_s`` seconds: a clock that
-    others heat, or a neighbour, wanders for tens of seconds, and rounds that are soon over see one
-    of its moods. Fewer rounds than ``rounds`` take as much less.
+    ``reloads``: how many times each model is loaded; the rounds are shared among the reloads, one
+    after the other. The place of a model in memory decides part of its latency.
+
+    ``flush_mb``: how much other data is read before each timed run of an operation (never of a
+    network), and then the operation's inputs. In a network the weights of other operations pass
+    through the caches; an operation timed alone finds its weights where no network leaves them.
+    Scratch memory is evicted as well; with several threads only the caches of the first thread's
+    core are. The time of reading counts to ``min_visit_ms``, so small operations have ``min_runs``
+    runs a repetition. 0 disables flushing. ``benchmarks/latency/flush_sizes.py`` finds the size
+    for a device.
+
+    ``spread_s``: a benchmark and ``lut check`` measure for at least this many seconds, in more
+    rounds. A clock that other work heats, or a neighbour, wanders for tens of seconds, and short
+    measurements see one of its states. Measurements of fewer rounds than ``rounds`` take
+    proportionally less time.
     """
 
     rounds: Annotated[int, Field(ge=2, le=1000)] = 12
@@ -81,23 +89,39 @@ class TimingProtocol(FileSchema):
     min_visit_ms: Annotated[float, Field(ge=0, le=10_000)] = 4.0
     warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 1
     cooldown_s: Annotated[float, Field(ge=0, le=600)] = 0.0
-    loads: Annotated[int, Field(ge=1, le=100)] = 1
+    reloads: Annotated[int, Field(ge=1, le=100)] = 1
     flush_mb: Annotated[float, Field(ge=0, le=1024)] = 0.0
     spread_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "loads" not in content:
+            return content
+        logger.warning(
+            "the protocol's loads is called reloads now; the old name is read for one version"
+        )
+        if "reloads" in content:
+            raise ValueError("reloads and its old name loads are both given; keep reloads")
+        return {"reloads" if key == "loads" else key: value for key, value in content.items()}
+
     @model_validator(mode="after")
-    def _every_load_has_rounds(self) -> TimingProtocol:
-        if self.loads > self.rounds:
-            raise ValueError(f"loads ({self.loads}) must not be more than rounds ({self.rounds})")
+    def _every_reload_has_rounds(self) -> TimingProtocol:
+        if self.reloads > self.rounds:
+            raise ValueError(
+                f"reloads ({self.reloads}) must not be more than rounds ({self.rounds})"
+            )
         return self
 
     def over(self, spread_s: float) -> TimingProtocol:
-        """Return this protocol, going on for so many seconds or for its own."""
+        """Return this protocol, measuring for at least ``spread_s`` seconds or its own."""
         return self.model_copy(update={"spread_s": max(spread_s, self.spread_s)})
 
     def times(self, count: int) -> TimingProtocol:
-        """Return this protocol with ``count`` times the rounds and loads, over the same seconds."""
-        return self.model_copy(update={"rounds": count * self.rounds, "loads": count * self.loads})
+        """Return this protocol with ``count`` times the rounds and reloads, in the same time."""
+        return self.model_copy(
+            update={"rounds": count * self.rounds, "reloads": count * self.reloads}
+        )
 
 
 class Device(FileSchema):

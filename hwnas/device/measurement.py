@@ -1,4 +1,4 @@
-"""What repeated visits of one model say: the statistics every latency in hwnas is."""
+"""The statistics of repeated timings of one model: what every latency in hwnas is."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from typing import Any, Literal
 
 import numpy as np
 
-DISTURBED = 1.25  # 90th percentile of the runs over latency; 1.05 to 1.2 on an idle host
-RESTLESS = 0.03  # repeatability; most models of 36 tables repeated to at most 2.1 %, to 3.6 % or
-# worse in three on a host with a neighbour, two of which misjudged winners by 1 to 3 %
+MAX_P90_RATIO = 1.25
+"""Of the 90th percentile of the runs over the latency; 1.05 to 1.2 on an idle host."""
+
+MAX_REPEATABILITY = 0.03
+"""Of a model's halves. In 36 tables most models repeated to at most 2.1 %; in three, measured next
+to another program, to 3.6 % or worse, and two of these misjudged winners by 1 to 3 %."""
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Latency of one model on one target, batch 1, in milliseconds.
 
-    ``latency_ms`` is the 25th percentile of the medians of the rounds: rounds disturbed by other
-    work on the device only ever add time, and more than a quarter of them must be undisturbed.
-    It is the median-unbiased kind (Hyndman and Fan, "Sample quantiles in statistical packages",
-    The American Statistician, 1996, definition 8), nearly the same however many rounds: numpy's
-    own lies about two percentiles higher with 15 rounds than with 60, so that on a busy host what
-    is visited less often would seem slower. Where the rounds are of several loads of the model, it
-    is the median over the loads.
+    ``latency_ms`` is the 25th percentile of the medians of the rounds. Other work on the device
+    only ever adds time to a round, and more than a quarter of the rounds must be undisturbed. The
+    percentile is the median-unbiased one (Hyndman and Fan, "Sample quantiles in statistical
+    packages", The American Statistician, 1996, definition 8), which depends little on the number
+    of rounds: numpy's default is about two percentiles higher with 15 rounds than with 60, so that
+    on a busy host models with fewer rounds would seem slower. With several reloads of the model,
+    ``latency_ms`` is the median over the reloads.
     ``p5_ms`` .. ``p95_ms`` are percentiles of the single runs. ``repeatability`` is
-    ``|a - b| / mean(a, b)`` of the latencies of the odd and the even loads; of the odd and the even
-    rounds where there is one load.
+    ``|a - b| / mean(a, b)`` of the latencies of the odd and the even reloads, or of the odd and
+    the even rounds where there is one reload.
 
-    A number published by others has ``num_rounds`` 0: ``latency_ms`` is the mean of ``num_runs``
-    runs, and what is not published is NaN. A number with ``source`` ``kernel`` was measured by
-    nobody: a model of other rows predicts it (``op_predictor/rows.py``).
+    A published number has ``num_rounds`` 0: ``latency_ms`` is the mean of ``num_runs`` runs, and
+    what is not published is NaN. A number with ``source`` ``predicted`` was not measured: a model
+    of other rows predicts it (``latency/op_predictor/rows.py``).
     """
 
     latency_ms: float
@@ -73,10 +76,10 @@ class Measurement:
 def disturbance(measurements: Sequence[Measurement]) -> str | None:
     """Return a warning where other work on the device slowed most of ``measurements``, else None.
 
-    Of most of them a tenth of the runs took DISTURBED times the latency or longer, or the halves of
-    most differ by more than RESTLESS. Then other networks, or the same on another day, differ by
-    several percent: such work slows each of them by a factor of its own. Published and predicted
-    numbers tell nothing of it.
+    A measurement shows it by a tenth of its runs taking MAX_P90_RATIO times the latency or longer,
+    or by halves that differ by more than MAX_REPEATABILITY. Other networks, or the same on another
+    day, then differ by several percent: such work slows each of them by a factor of its own.
+    Published and predicted numbers do not count.
     """
     timed = [m for m in measurements if m.num_rounds]
     if not timed:
@@ -84,15 +87,15 @@ def disturbance(measurements: Sequence[Measurement]) -> str | None:
     tenth = float(np.median([m.p90_ms / m.latency_ms for m in timed]))
     halves = float(np.median([m.repeatability for m in timed]))
     signs = []
-    if tenth > DISTURBED:
+    if tenth > MAX_P90_RATIO:
         signs.append(
             f"a tenth of the runs took {tenth:.2f} times the latency or longer (an idle "
-            f"device: at most {DISTURBED:g})"
+            f"device: at most {MAX_P90_RATIO:g})"
         )
-    if halves > RESTLESS:
+    if halves > MAX_REPEATABILITY:
         signs.append(
             f"one half of the rounds differs from the other by {halves:.1%} (an idle "
-            f"device: at most {RESTLESS:.0%})"
+            f"device: at most {MAX_REPEATABILITY:.0%})"
         )
     if not signs:
         return None
@@ -103,44 +106,44 @@ def disturbance(measurements: Sequence[Measurement]) -> str | None:
     )
 
 
-def load_of_round(number: int, rounds: int, loads: int) -> int:
-    """Return which of ``loads`` loads of a model its round ``number`` of ``rounds`` is timed with.
+def reload_of_round(number: int, rounds: int, reloads: int) -> int:
+    """Return which of ``reloads`` loads of a model its round ``number`` of ``rounds`` belongs to.
 
-    Rounds below 0, which choose what to measure, have a load of their own.
+    Rounds below 0, which choose what to measure, have a load of their own, -1.
     """
-    return -1 if number < 0 else number * min(loads, rounds) // rounds
+    return -1 if number < 0 else number * min(reloads, rounds) // rounds
 
 
-def latency_of_rounds(round_medians_ms: Sequence[float], loads: int = 1) -> float:
-    """Return the median over the loads of the 25th percentile of their rounds' medians, in ms."""
-    by_load = _by_load(round_medians_ms, loads)
-    return float(np.median([_lower_quartile(medians) for medians in by_load]))
+def latency_of_rounds(round_medians_ms: Sequence[float], reloads: int = 1) -> float:
+    """Return the median over the reloads of the 25th percentile of their rounds' medians, in ms."""
+    by_reload = _by_reload(round_medians_ms, reloads)
+    return float(np.median([_lower_quartile(medians) for medians in by_reload]))
 
 
-def halves_of_rounds(round_medians_ms: Sequence[float], loads: int = 1) -> tuple[float, float]:
+def halves_of_rounds(round_medians_ms: Sequence[float], reloads: int = 1) -> tuple[float, float]:
     """Return the latencies in ms of two halves of a measurement (see ``repeatability``)."""
-    by_load = _by_load(round_medians_ms, loads)
-    if len(by_load) == 1:
+    by_reload = _by_reload(round_medians_ms, reloads)
+    if len(by_reload) == 1:
         return latency_of_rounds(round_medians_ms[::2]), latency_of_rounds(round_medians_ms[1::2])
-    of_loads = [_lower_quartile(medians) for medians in by_load]
-    return float(np.median(of_loads[::2])), float(np.median(of_loads[1::2]))
+    of_reloads = [_lower_quartile(medians) for medians in by_reload]
+    return float(np.median(of_reloads[::2])), float(np.median(of_reloads[1::2]))
 
 
 def _lower_quartile(medians: Sequence[float]) -> float:
     return float(np.percentile(medians, 25, method="median_unbiased"))
 
 
-def _by_load(round_medians_ms: Sequence[float], loads: int) -> list[list[float]]:
+def _by_reload(round_medians_ms: Sequence[float], reloads: int) -> list[list[float]]:
     found: dict[int, list[float]] = {}
     for number, median in enumerate(round_medians_ms):
-        found.setdefault(load_of_round(number, len(round_medians_ms), loads), []).append(median)
+        found.setdefault(reload_of_round(number, len(round_medians_ms), reloads), []).append(median)
     return list(found.values())
 
 
-def summarise(rounds_ms: Sequence[Sequence[float]], loads: int = 1) -> Measurement:
+def summarise(rounds_ms: Sequence[Sequence[float]], reloads: int = 1) -> Measurement:
     """Return the measurement of one model from its runs, ``rounds_ms[round][run]`` in ms.
 
-    ``loads``: how many loads of the model, one after the other, share the rounds.
+    ``reloads``: how many loads of the model, one after the other, share the rounds.
 
     Raises:
         ValueError: fewer than two rounds, or a round without runs.
@@ -150,9 +153,9 @@ def summarise(rounds_ms: Sequence[Sequence[float]], loads: int = 1) -> Measureme
     medians = [float(np.median(runs)) for runs in rounds_ms]
     runs = np.concatenate([np.asarray(r, dtype=float) for r in rounds_ms])
     p5, p50, p90, p95 = (float(p) for p in np.percentile(runs, [5, 50, 90, 95]))
-    halves = halves_of_rounds(medians, loads)
+    halves = halves_of_rounds(medians, reloads)
     return Measurement(
-        latency_ms=latency_of_rounds(medians, loads),
+        latency_ms=latency_of_rounds(medians, reloads),
         p5_ms=p5,
         p50_ms=p50,
         p90_ms=p90,

@@ -71,8 +71,9 @@ def open_runner(target: Target) -> Runner:
         known = ", ".join(name for name, kind in TRANSPORTS.items() if kind.open is not None)
         raise UsageError(
             f"device {target.device.name} is reached by {target.device.transport}, which this "
-            f"version cannot do; it measures devices with transport: {known}. Next: run hwnas on "
-            "the device itself with --device host, or use a table measured there"
+            f"version cannot do; it measures devices with transport: {known}",
+            next_step="run hwnas on the device itself with --device host, or use a table measured "
+            "there",
         )
     runner: Runner = resolved(opener)(target)
     return runner

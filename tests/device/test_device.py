@@ -63,11 +63,21 @@ def test_a_device_file_without_a_protocol_gets_the_usual_one(device_file, tmp_pa
 
 def test_every_load_of_a_model_needs_a_round(device_file, tmp_path):
     path = tmp_path / "loads.yaml"
-    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, loads: 5"))
-    with pytest.raises(InputError, match=r"loads \(5\) must not be more than rounds \(4\)"):
+    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, reloads: 5"))
+    with pytest.raises(InputError, match=r"reloads \(5\) must not be more than rounds \(4\)"):
         load_device(str(path))
-    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, loads: 4"))
-    assert load_device(str(path)).protocol.loads == 4
+    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, reloads: 4"))
+    assert load_device(str(path)).protocol.reloads == 4
+
+
+def test_the_old_name_of_reloads_is_read_with_a_warning(device_file, tmp_path, caplog):
+    path = tmp_path / "old.yaml"
+    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, loads: 2"))
+    assert load_device(str(path)).protocol.reloads == 2
+    assert "loads is called reloads now" in caplog.text
+    path.write_text(device_file.read_text().replace("rounds: 4", "rounds: 4, loads: 2, reloads: 2"))
+    with pytest.raises(InputError, match="both given; keep reloads"):
+        load_device(str(path))
 
 
 def test_an_unknown_device_names_those_that_are_known():

@@ -14,7 +14,7 @@ from hwnas.device.measurement import (
     disturbance,
     halves_of_rounds,
     latency_of_rounds,
-    load_of_round,
+    reload_of_round,
     summarise,
 )
 
@@ -109,8 +109,8 @@ def test_a_busy_device_is_told_by_runs_that_take_longer_than_the_latency():
 
 
 def test_a_device_whose_halves_of_the_rounds_differ_is_disturbed():
-    restless = summarise([[1.0], [1.05], [1.0], [1.05]], loads=4)
-    steady = summarise([[1.0], [1.01], [1.0], [1.01]], loads=4)
+    restless = summarise([[1.0], [1.05], [1.0], [1.05]], reloads=4)
+    steady = summarise([[1.0], [1.01], [1.0], [1.01]], reloads=4)
     assert disturbance([steady, steady, restless]) is None
     warning = disturbance([steady, restless, restless])
     assert "one half of the rounds differs from the other by 4.9%" in warning
@@ -122,18 +122,18 @@ def test_numbers_that_nobody_measured_tell_nothing_of_a_busy_device():
     assert disturbance([Measurement.published(1.0, 50), Measurement.predicted(2.0)]) is None
 
 
-@given(rounds=st.integers(1, 30), loads=st.integers(1, 40))
-def test_rounds_are_shared_evenly_by_loads_one_after_the_other(rounds, loads):
-    owners = [load_of_round(number, rounds, loads) for number in range(rounds)]
+@given(rounds=st.integers(1, 30), reloads=st.integers(1, 40))
+def test_rounds_are_shared_evenly_by_loads_one_after_the_other(rounds, reloads):
+    owners = [reload_of_round(number, rounds, reloads) for number in range(rounds)]
     assert owners == sorted(owners)
     counts = np.bincount(owners)
-    assert len(counts) == min(loads, rounds)
+    assert len(counts) == min(reloads, rounds)
     assert counts.max() - counts.min() <= 1
-    assert load_of_round(-1, rounds, loads) == -1
+    assert reload_of_round(-1, rounds, reloads) == -1
 
 
 def test_the_latency_of_several_loads_is_the_median_of_theirs():
-    # quartiles of the loads' medians: 1.5, 5.5, 2.5, 100; halves: loads 1, 3 and loads 2, 4
+    # quartiles of the reloads' medians: 1.5, 5.5, 2.5, 100; halves: reloads 1, 3 and reloads 2, 4
     medians = [1.0, 3.0, 5.0, 7.0, 2.0, 4.0, 100.0, 100.0]
     assert latency_of_rounds(medians, 4) == pytest.approx((2.0 + 5.0) / 2)
     assert halves_of_rounds(medians, 4) == pytest.approx(((1.0 + 2.0) / 2, (5.0 + 100) / 2))

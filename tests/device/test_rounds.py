@@ -11,7 +11,7 @@ import pytest
 from hwnas.device import rounds as visits
 from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import summarise
-from hwnas.device.rounds import SampleLog, replicas_of, timed_in_rounds, visit_in_rounds
+from hwnas.device.rounds import SampleLog, record_in_rounds, replicas_of, time_in_rounds
 from hwnas.errors import DeviceError, InputError
 from hwnas.io.journal import Journal
 from hwnas.io.progress import reporting
@@ -34,7 +34,9 @@ def _visit(
 ):
     log = SampleLog(path, header)
     try:
-        visit_in_rounds(runner, models, rounds, protocol, log, seed=seed, stage="timing", **options)
+        record_in_rounds(
+            runner, models, rounds, protocol, log, seed=seed, stage="timing", **options
+        )
     finally:
         log.close()
     return log
@@ -42,7 +44,7 @@ def _visit(
 
 def _visits(path):
     records = Journal(path).records()  # does not see a torn last line
-    return [(r["model"], r["round"]) for r in records if r["event"] == "visit"]
+    return [(r["model"], r["round"]) for r in records if r["event"] == "repetition"]
 
 
 def test_every_model_is_visited_once_a_round_round_after_round(tmp_path, fake_runner):
@@ -53,7 +55,8 @@ def test_every_model_is_visited_once_a_round_round_after_round(tmp_path, fake_ru
     assert [name for name, _ in visits] == runner.calls
     for number in range(3):
         assert {name for name, r in visits if r == number} == set(MODELS)
-    assert runner.loaded == MODELS
+    assert runner.ever_loaded == MODELS
+    assert runner.loaded == {}
 
 
 def test_a_file_from_before_a_setting_existed_means_its_default(tmp_path):
@@ -68,15 +71,15 @@ def test_a_file_from_before_a_setting_existed_means_its_default(tmp_path):
 
 def test_those_named_are_loaded_in_copies_each_visited_once_a_round(tmp_path, fake_runner):
     runner = fake_runner()
-    log = _visit(tmp_path / "s.jsonl", runner, copies={"beta": 3})
+    log = _visit(tmp_path / "s.jsonl", runner, replicas={"beta": 3})
     copies = replicas_of("beta", 3)
     assert copies[0] == "beta"
     assert len(set(copies)) == 3
     for number in range(3):
         assert Counter(runner.calls[number * 7 : number * 7 + 7]) == Counter([*MODELS, *copies[1:]])
-    assert runner.loaded == {**MODELS, **dict.fromkeys(copies, MODELS["beta"])}
+    assert runner.ever_loaded == {**MODELS, **dict.fromkeys(copies, MODELS["beta"])}
     # copy by copy, so that loads are told apart
-    assert log.visits("beta", PROTOCOL, 3) == [
+    assert log.repetitions("beta", PROTOCOL, 3) == [
         [float(place), 1.0]
         for copy in copies
         for place, name in enumerate(runner.calls, 1)
@@ -88,7 +91,7 @@ def test_a_place_in_memory_of_one_copy_does_not_move_what_copies_measure(tmp_pat
     slow = "beta 2"
     log = _visit(
         tmp_path / "s.jsonl",
-        copies={"beta": 3},
+        replicas={"beta": 3},
         runner=fake_runner(lambda name, _: [1.5 if name == slow else 1.0]),
     )
     assert log.measurement("beta", PROTOCOL, 3).latency_ms == 1.0
@@ -157,7 +160,7 @@ def test_nothing_is_loaded_or_written_when_all_is_on_record(tmp_path, fake_runne
     before = (tmp_path / "s.jsonl").read_bytes()
     runner = fake_runner()
     _visit(tmp_path / "s.jsonl", runner)
-    assert (runner.calls, runner.loaded) == ([], {})
+    assert (runner.calls, runner.ever_loaded) == ([], {})
     assert (tmp_path / "s.jsonl").read_bytes() == before
 
 
@@ -166,7 +169,7 @@ def test_only_models_with_a_missing_visit_are_loaded(tmp_path, fake_runner):
     _visit(tmp_path / "s.jsonl", fake_runner(), models=old)
     runner = fake_runner()
     _visit(tmp_path / "s.jsonl", runner)
-    assert set(runner.loaded) == set(MODELS) - set(old)
+    assert set(runner.ever_loaded) == set(MODELS) - set(old)
     assert Counter(runner.calls) == dict.fromkeys(("gamma", "delta", "eps"), 3)
 
 
@@ -182,7 +185,7 @@ def test_resuming_after_any_prefix_repeats_and_loses_nothing(tmp_path, fake_runn
         path = tmp_path / f"cut-{cut}.jsonl"
         path.write_bytes(payload[:cut])
         kept = payload[: max([0, *(end for end in ends if end <= cut)])]
-        num_kept = kept.count(b'"event":"visit"')
+        num_kept = kept.count(b'"event":"repetition"')
         runner = fake_runner()
         _visit(path, runner, models=models, rounds=range(2))
         assert _visits(path) == expected, cut
@@ -222,6 +225,24 @@ def test_visits_of_another_target_are_refused_by_name_of_the_key(
     assert path.read_bytes() == before
 
 
+def test_files_with_the_old_names_are_read(tmp_path):
+    path = tmp_path / "s.jsonl"
+    now = PROTOCOL.model_dump()
+    old = {("loads" if key == "reloads" else key): value for key, value in now.items()}
+    with Journal(path) as journal:
+        journal.append({"event": "header", "header": {"protocol": old}})
+        journal.append({"event": "visit", "model": "alpha", "round": 1, "runs_ms": [1.0]})
+    log = SampleLog(path, {"protocol": now})
+    assert log.rounds("alpha") == {1: [1.0]}
+
+
+def test_only_those_flushed_in_memory_are_timed_with_flushed_caches(fake_runner):
+    runner = fake_runner()
+    protocol = PROTOCOL.model_copy(update={"flush_mb": 3.0})
+    time_in_rounds(runner, MODELS, 3, protocol, stage="s", flushed=["alpha"])
+    assert runner.flushed == {**dict.fromkeys(MODELS, 0.0), "alpha": 3.0}
+
+
 def test_a_file_of_something_else_is_refused(tmp_path):
     path = tmp_path / "s.jsonl"
     path.write_text('{"event": "stage"}\n{"event": "visit"}\n')
@@ -255,16 +276,16 @@ class _Loads:
         runner.load, runner.time_ms = on_load, on_time
 
 
-LOADS = TimingProtocol(rounds=6, loads=3, min_runs=2, min_visit_ms=0.5)
+RELOADS = TimingProtocol(rounds=6, reloads=3, min_runs=2, min_visit_ms=0.5)
 
 
 def test_models_are_loaded_again_between_loads_in_another_order(tmp_path, fake_runner):
     runner = fake_runner()
     history = _Loads(runner)
-    log = _visit(tmp_path / "s.jsonl", runner, rounds=range(6), protocol=LOADS)
+    log = _visit(tmp_path / "s.jsonl", runner, rounds=range(6), protocol=RELOADS)
     assert [sorted(order) for order in history.orders] == [sorted(MODELS)] * 3
     assert len({tuple(order) for order in history.orders}) == 3
-    assert log.measurement("beta", LOADS) == summarise(
+    assert log.measurement("beta", RELOADS) == summarise(
         [log.rounds("beta")[number] for number in range(6)], 3
     )
 
@@ -272,10 +293,10 @@ def test_models_are_loaded_again_between_loads_in_another_order(tmp_path, fake_r
 def test_resuming_within_a_load_loads_what_is_missing_of_it(tmp_path, fake_runner):
     path = tmp_path / "s.jsonl"
     with pytest.raises(DeviceError):
-        _visit(path, fake_runner(fail_at=19), rounds=range(6), protocol=LOADS)
+        _visit(path, fake_runner(fail_at=19), rounds=range(6), protocol=RELOADS)
     runner = fake_runner()
     history = _Loads(runner)
-    _visit(path, runner, rounds=range(6), protocol=LOADS)
+    _visit(path, runner, rounds=range(6), protocol=RELOADS)
     assert [len(order) for order in history.orders] == [1, 5]  # one visit of load 1 was missing
     assert len(runner.calls) == 30 - 19
 
@@ -285,7 +306,7 @@ def test_timing_in_memory_shares_its_rounds_among_the_loads_and_frees_all(fake_r
     history = _Loads(runner)
     seen = []
     with reporting(lambda *args: seen.append(args)):
-        runs = timed_in_rounds(runner, MODELS, 4, LOADS, stage="s")
+        runs = time_in_rounds(runner, MODELS, 4, RELOADS, stage="s")
     assert [sorted(order) for order in history.orders] == [sorted(MODELS)] * 3
     assert runner.loaded == {}
     assert seen == [("s", done, 20) for done in range(1, 21)]
@@ -322,7 +343,7 @@ def test_rounds_go_on_for_the_time_asked_for_as_many_in_each_load(monkeypatch, f
     runner = fake_runner()
     history = _Loads(runner)
     clock = _Clock(monkeypatch, runner, visit_s=0.5)
-    runs = timed_in_rounds(runner, MODELS, 6, LOADS.over(60), stage="s")
+    runs = time_in_rounds(runner, MODELS, 6, RELOADS.over(60), stage="s")
     # a load's share is 20 s: eight rounds of five visits of half a second
     assert {name: len(rounds) for name, rounds in runs.items()} == dict.fromkeys(MODELS, 24)
     assert clock.now == pytest.approx(1060.0)
@@ -336,7 +357,7 @@ def test_rounds_go_on_for_the_time_asked_for_as_many_in_each_load(monkeypatch, f
 def test_rounds_that_take_longer_than_asked_for_are_no_more(monkeypatch, fake_runner):
     runner = fake_runner()
     clock = _Clock(monkeypatch, runner, visit_s=0.5)
-    timed_in_rounds(runner, MODELS, 6, LOADS.over(15.0), stage="s")
+    time_in_rounds(runner, MODELS, 6, RELOADS.over(15.0), stage="s")
     assert len(clock.visits) == 30
     assert clock.now == pytest.approx(1015.0)
 
@@ -344,5 +365,5 @@ def test_rounds_that_take_longer_than_asked_for_are_no_more(monkeypatch, fake_ru
 def test_fewer_rounds_than_the_protocols_go_on_for_as_much_less(monkeypatch, fake_runner):
     runner = fake_runner()
     clock = _Clock(monkeypatch, runner, visit_s=0.1)
-    timed_in_rounds(runner, MODELS, 3, LOADS.over(60), stage="s")
+    time_in_rounds(runner, MODELS, 3, RELOADS.over(60), stage="s")
     assert clock.now == pytest.approx(1030.0, abs=1.5)

@@ -16,7 +16,7 @@ import yaml
 from hwnas.cli.commands.tables import diff_tables, show_table
 from hwnas.device.device import Device, devices_folder, load_device
 from hwnas.errors import HwnasError, InputError
-from hwnas.latency.drift.check import sentinels_of
+from hwnas.latency.drift.check import anchor_networks
 from hwnas.latency.drift.conformal import (
     ValidationSchema,
     append_validation,
@@ -123,7 +123,7 @@ def test_tables_never_break_what_reads_shows_and_predicts_with_them(table, file,
         problems_of(loaded)
         for record in loaded.networks:
             tiny.arch(record.arch["choices"])
-        sentinels_of(loaded, tiny)
+        anchor_networks(loaded, tiny)
         save_table(loaded, file.with_name("again.json"))
         merge_tables([loaded, load_table(file.with_name("again.json"))], ["a", "b"])
         diff_tables(file, file.with_name("again.json"), as_json=True)

@@ -317,7 +317,7 @@ def lut_check(
             ["anchor", "recorded_ms", "measured_ms", "ratio"],
             [
                 [s.arch_id, f"{s.recorded_ms:.5g}", f"{s.measured_ms:.5g}", f"{s.ratio:.3f}"]
-                for s in found.sentinels
+                for s in found.anchors
             ],
         )
         print_text(f"device before: {state_text(found.state_before)}")

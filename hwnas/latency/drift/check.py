@@ -9,7 +9,7 @@ networks see more of it. What they tell of the device as a whole is a Drift (``d
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,39 +17,21 @@ from typing import Any
 import numpy as np
 
 from hwnas.arch import Arch
-from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement, disturbance, summarise
-from hwnas.device.rounds import timed_in_rounds
+from hwnas.device.rounds import time_in_rounds
 from hwnas.device.runner import Target
 from hwnas.errors import InputError
 from hwnas.export.convert.cache import ConversionCache
-from hwnas.io.progress import report
 from hwnas.latency.drift.model import Anchor, Drift, fit_drift
 from hwnas.latency.profile.profiler import network_conversion, network_model_id
 from hwnas.latency.table.schemas import NetworkRecord
 from hwnas.latency.table.table import LatencyTable
-from hwnas.protocols import Runner, SearchSpace
-from hwnas.rng import stream
+from hwnas.protocols import SearchSpace
 
 ANCHORS = 3
 AS_MANY = 12  # few anchors are timed as long as so many: a device's drift hangs on them
 TOLERANCE = 0.05
 DISTURBED = 8  # of so many anchors one may be: what disturbed a measurement is not the device
-
-
-@dataclass(frozen=True)
-class Sentinel:
-    """One anchor: what the table holds, what it takes now, how both repeat (relative)."""
-
-    arch_id: str
-    recorded_ms: float
-    measured_ms: float
-    noise: float = 0.0
-
-    @property
-    def ratio(self) -> float:
-        """Now over then."""
-        return self.measured_ms / self.recorded_ms
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class TableCheck:
     ``now`` are the anchors' measurements by arch_id; the device's state before and after them.
     """
 
-    sentinels: tuple[Sentinel, ...]
+    anchors: tuple[Anchor, ...]
     version_then: str
     version_now: str
     now: Mapping[str, Measurement] = field(default_factory=dict)
@@ -69,14 +51,12 @@ class TableCheck:
     @cached_property
     def model(self) -> Drift:
         """The drift of the device since the table was made, with its uncertainty."""
-        return fit_drift(
-            [Anchor(s.arch_id, s.recorded_ms, s.measured_ms, s.noise) for s in self.sentinels]
-        )
+        return fit_drift(self.anchors)
 
     @property
     def drift(self) -> float:
         """The anchors' median ratio of now to then."""
-        return float(np.median([sentinel.ratio for sentinel in self.sentinels]))
+        return float(np.median([anchor.ratio for anchor in self.anchors]))
 
     @property
     def spread(self) -> float:
@@ -84,12 +64,12 @@ class TableCheck:
 
         One in DISTURBED does not count.
         """
-        return self._largest([abs(s.ratio / self.drift - 1) for s in self.sentinels])
+        return self._largest([abs(s.ratio / self.drift - 1) for s in self.anchors])
 
     @property
     def holds(self) -> bool:
         """Whether all anchors, but one in DISTURBED, are within TOLERANCE of the table."""
-        return self._largest([abs(s.ratio - 1) for s in self.sentinels]) <= TOLERANCE
+        return self._largest([abs(s.ratio - 1) for s in self.anchors]) <= TOLERANCE
 
     def _largest(self, deviations: Sequence[float]) -> float:
         return sorted(deviations)[-1 - len(deviations) // DISTURBED]
@@ -97,9 +77,9 @@ class TableCheck:
     def verdict(self) -> str:
         """Return one sentence: whether the table holds, and if not, why and what to do."""
         if self.holds:
-            within = sum(abs(s.ratio - 1) <= TOLERANCE for s in self.sentinels)
+            within = sum(abs(s.ratio - 1) <= TOLERANCE for s in self.anchors)
             return (
-                f"the table holds: {within} of {len(self.sentinels)} anchors within "
+                f"the table holds: {within} of {len(self.anchors)} anchors within "
                 f"{TOLERANCE:.0%} (drift {self.model})"
             )
         versions = ""
@@ -114,8 +94,8 @@ class TableCheck:
             )
         return (
             f"the table does not hold: the anchors moved differently (x"
-            f"{min(s.ratio for s in self.sentinels):.3f} to x"
-            f"{max(s.ratio for s in self.sentinels):.3f}).{versions} Next: profile again"
+            f"{min(s.ratio for s in self.anchors):.3f} to x"
+            f"{max(s.ratio for s in self.anchors):.3f}).{versions} Next: profile again"
         )
 
     @property
@@ -133,21 +113,21 @@ class TableCheck:
             "state_before": dict(self.state_before),
             "state_after": dict(self.state_after),
             "runtime_version": {"then": self.version_then, "now": self.version_now},
-            "sentinels": [
+            "anchors": [
                 {
                     "arch_id": s.arch_id,
                     "recorded_ms": s.recorded_ms,
                     "measured_ms": round(s.measured_ms, 6),
                     "ratio": round(s.ratio, 4),
                 }
-                for s in self.sentinels
+                for s in self.anchors
             ],
             "verdict": self.verdict(),
             "disturbance": self.disturbance,
         }
 
 
-def sentinels_of(table: LatencyTable, space: SearchSpace) -> list[NetworkRecord]:
+def anchor_networks(table: LatencyTable, space: SearchSpace) -> list[NetworkRecord]:
     """Return the table's sentinel networks of ``space``.
 
     Raises:
@@ -173,7 +153,7 @@ def anchors_of(
     Raises:
         InputError: there are no sentinels.
     """
-    sentinels = sentinels_of(table, space)
+    sentinels = anchor_networks(table, space)
     others = [
         n
         for n in table.networks
@@ -222,17 +202,17 @@ def check_table(
     }
     paths = (cache or ConversionCache()).fill(list(conversions.values()))
     before = runner.state()
-    runs = timed_in_rounds(
+    runs = time_in_rounds(
         runner,
         {name: paths[one] for name, one in conversions.items()},
         protocol.rounds,
         protocol,
         stage="anchors",
     )
-    now = {name: summarise(runs[name], protocol.loads) for name in records}
+    now = {name: summarise(runs[name], protocol.reloads) for name in records}
     return TableCheck(
         tuple(
-            Sentinel(
+            Anchor(
                 arch_of(record).arch_id,
                 record.measurement.latency_ms,
                 now[name].latency_ms,
@@ -251,32 +231,3 @@ def check_table(
 def _noise(record: NetworkRecord, now: Measurement) -> float:
     """Return the standard error of now over then: halves differ twice as much as wholes do."""
     return 0.5 * float(np.hypot(record.measurement.repeatability or 0.0, now.repeatability))
-
-
-def interleaved(
-    runner: Runner,
-    names: Sequence[str],
-    rounds: int,
-    protocol: TimingProtocol,
-    *,
-    stage: str,
-    flushed: Collection[str] = (),
-) -> Mapping[str, list[list[float]]]:
-    """Visit loaded models in interleaved rounds, in memory; return ``runs[name][round]`` in ms.
-
-    Those in ``flushed`` (operations) are timed with the protocol's ``flush_mb``.
-    """
-    runs: dict[str, list[list[float]]] = {name: [] for name in names}
-    for number in range(rounds):
-        for place, index in enumerate(stream(0, "visit order", number).permutation(len(names))):
-            name = names[index]
-            runs[name].append(
-                runner.time_ms(
-                    name,
-                    min_runs=protocol.min_runs,
-                    min_ms=protocol.min_visit_ms,
-                    flush_mb=protocol.flush_mb if name in flushed else 0.0,
-                )
-            )
-            report(stage, number * len(names) + place + 1, rounds * len(names))
-    return runs

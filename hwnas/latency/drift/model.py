@@ -36,17 +36,21 @@ PASSES = 20
 
 @dataclass(frozen=True)
 class Anchor:
-    """A network timed in both sessions; ``noise``: relative, of both measurements together."""
+    """A network that the table holds, timed again.
 
-    name: str
-    then_ms: float
-    now_ms: float
+    ``recorded_ms`` is the table's latency and ``measured_ms`` the new one; ``noise`` is the
+    relative standard error of their ratio.
+    """
+
+    arch_id: str
+    recorded_ms: float
+    measured_ms: float
     noise: float = 0.0
 
     @property
     def ratio(self) -> float:
-        """Now over then."""
-        return self.now_ms / self.then_ms
+        """New latency over recorded latency."""
+        return self.measured_ms / self.recorded_ms
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,8 @@ def fit_drift(anchors: Sequence[Anchor]) -> Drift:
     """
     if not anchors:
         raise ValueError("a drift needs at least one anchor")
-    then = np.array([a.then_ms for a in anchors])
-    now = np.array([a.now_ms for a in anchors])
+    then = np.array([a.recorded_ms for a in anchors])
+    now = np.array([a.measured_ms for a in anchors])
     noise = np.maximum([a.noise for a in anchors], MIN_NOISE)
     fastest = float(then.min())
     x = np.stack([then / now, fastest / now], 1)

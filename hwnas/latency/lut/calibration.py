@@ -1,31 +1,35 @@
-"""From a network's rows to its latency: forms of calibration, chosen by cross-validation.
+"""From rows of a table to the latency of a network: calibration forms, chosen by cross-validation.
 
 The sum of the rows over- or underestimates systematically: each row was timed with a call of its
-own, which a network pays once, and, without ``flush_mb``, with its weights warm in the cache. What
-corrects it must stay a sum over operations, so that limits stay exact:
+own, which a network pays once, and, without ``flush_mb``, with its weights in the cache. The
+correction must stay a sum over operations, so that limits stay exact:
 
-    latency = sum over operations (row x (scale + corrections of the operation's groups)
-                                   + per_op + per_mparam x parameters
-                                   + per_cold_mparam x parameters, at most WARM_PARAMS of each
-                                   + per_mvalue x values in and out) + constant
+    latency = constant + sum over operations of
+        row x (scale + corrections of the operation's groups)
+        + per_op + per_mparam x parameters
+        + per_cold_mparam x min(parameters, CACHED_PARAMS)
+        + per_mvalue x values in and out
 
-The forms, simplest first: ``sum`` fits nothing; ``scale``; ``affine`` adds the constant;
-``affine+ops`` the term per operation (the runtime's call); ``affine+params`` one per parameter
-(weights that come from memory); ``cold`` one per parameter up to WARM_PARAMS (weights that a row
-timed alone may find in the cache, where larger ones do not fit either) and one per value in and out
-(which only such a row may have to bring into the runtime's layout and back); two with both. The
-causes in brackets are guesses, the fit is not: errors of networks left out decide.
-``groups`` adds corrections by kind, kernel, squeeze-and-excite and input height
-(``structure.groups_of``), shrunk to 0 by a ridge whose prior deviation is PRIORS;
-``scale+groups`` does without the constant and the terms beside the sum, where what is left lies in
-some operations (one that the runtime has no fast code for takes in a network what its row says,
-the others a few percent more).
-Every fit minimises squared relative errors.
+The forms, simplest first (FORMS):
 
-Each form's error is that of leaving one network out in turn. The simplest form is chosen whose
-root mean square error is within NEAR of the best form's. (The one-standard-error rule of Breiman et
-al., "Classification and Regression Trees", 1984, §3.4.3, is too timid here: with 16 networks, one
-that all simple forms miss makes the standard error larger than what a better form gains.)
+- ``sum`` fits nothing, ``scale`` the scale, ``affine`` scale and constant;
+- ``affine+ops`` adds the term per operation (the runtime's call), ``affine+params`` the one per
+  parameter (weights that come from memory), ``affine+ops+params`` both;
+- ``weight_traffic`` fits scale, the term per parameter up to CACHED_PARAMS an operation (weights
+  that a row timed alone finds in the cache, where larger ones do not fit either) and the one per
+  value in and out (which only a row timed alone may have to bring into the runtime's layout and
+  back); ``weight_traffic+ops`` adds the term per operation;
+- ``groups`` adds corrections by kind, kernel, squeeze-and-excite and input height
+  (``op_groups.groups_of``), shrunk to 0 by a ridge with prior deviation PRIORS; ``scale+groups``
+  has them without constant and terms. Some operations then take in a network what their row says
+  (one that the runtime has no fast code for), the others a few percent more.
+
+The causes in brackets are hypotheses; the errors of held-out networks choose. Every fit minimises
+squared relative errors. The error of a form is that of leaving one network out in turn, and the
+simplest form is chosen whose root mean square error is within MODEL_TOLERANCE of the best. (The
+one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984, §3.4.3, is
+too timid here: with 16 networks, one that all simple forms miss makes the standard error larger
+than the gain of a better form.)
 """
 
 from __future__ import annotations
@@ -48,12 +52,12 @@ from hwnas.protocols import SearchSpace
 Floats = NDArray[np.float64]
 
 BASE = ("scale", "constant", "ops", "mparams", "cold_mparams", "mvalues")
-WARM_PARAMS = 2**19  # of an operation: 2 MB of fp32, what a core's cache keeps between two runs
+CACHED_PARAMS = 2**19  # of an operation: 2 MB of fp32, what a core's cache keeps between two runs
 PRIORS = {"groups 2 %": 0.02, "groups 5 %": 0.05}  # relative deviation a correction may be expected
 NOISE = 0.01  # relative, of a network's measurement; with the prior it sets the ridge
 MAX_CORRECTION = 0.15  # of the scale: networks unlike those calibrated on must not run away
 MIN_SCALE = 0.2
-NEAR = 0.15
+MODEL_TOLERANCE = 0.15  # relative, of rms errors of held-out networks
 EXACT = 1e-9  # errors this small are rounding: none is better than another
 
 
@@ -66,8 +70,8 @@ class CalibrationModel:
     prior: float | None = None
 
     @property
-    def least_networks(self) -> int:
-        """How many networks it takes to fit it and to leave one out."""
+    def min_networks(self) -> int:
+        """The number of networks needed to fit the form with one network left out."""
         return len(self.columns) + (1 if len(self.columns) > 1 else 0) + (4 if self.prior else 0)
 
 
@@ -77,9 +81,9 @@ FORMS = (
     CalibrationModel("affine", (0, 1)),
     CalibrationModel("affine+ops", (0, 1, 2)),
     CalibrationModel("affine+params", (0, 1, 3)),
-    CalibrationModel("cold", (0, 4, 5)),
+    CalibrationModel("weight_traffic", (0, 4, 5)),
     CalibrationModel("affine+ops+params", (0, 1, 2, 3)),
-    CalibrationModel("cold+ops", (0, 2, 4, 5)),
+    CalibrationModel("weight_traffic+ops", (0, 2, 4, 5)),
     *(CalibrationModel(f"scale+{name}", (0,), prior) for name, prior in PRIORS.items()),
     *(CalibrationModel(name, (0, 1, 2, 3), prior) for name, prior in PRIORS.items()),
 )
@@ -90,7 +94,7 @@ class Features:
     """What the forms are fitted on, a row a network.
 
     ``base`` (num_networks, 6): sum of rows in ms, one, operations, millions of parameters, of
-    parameters up to WARM_PARAMS an operation, and of values in and out.
+    parameters up to CACHED_PARAMS an operation, and of values in and out.
     ``groups`` (num_networks, num_groups): the part of the sum that is in each of ``names``.
     """
 
@@ -134,9 +138,9 @@ def row_value(
 
 
 def _millions(op: OpSpec) -> tuple[float, float, float]:
-    """Return an operation's millions of parameters, of those that a row finds warm, of values."""
+    """Return an operation's millions of parameters, of cached parameters, of values in and out."""
     values = op.num_inputs * math.prod(op.in_shape) + math.prod(op.out_shape)
-    return op.params / 1e6, min(op.params, WARM_PARAMS) / 1e6, values / 1e6
+    return op.params / 1e6, min(op.params, CACHED_PARAMS) / 1e6, values / 1e6
 
 
 def features(space: SearchSpace, table: LatencyTable, archs: Sequence[Arch]) -> Features:
@@ -239,7 +243,7 @@ def choose(errors: Sequence[Floats]) -> int:
     ``errors`` are each form's relative errors on the same networks, simplest form first.
     """
     rms = np.array([np.sqrt((e**2).mean()) for e in errors])
-    return int(np.argmax(rms <= rms.min() * (1 + NEAR) + EXACT))
+    return int(np.argmax(rms <= rms.min() * (1 + MODEL_TOLERANCE) + EXACT))
 
 
 def fit_calibration(
@@ -253,7 +257,7 @@ def fit_calibration(
     With one or two networks nothing can be left out: the scale alone is fitted.
     """
     x = features(space, table, archs)
-    forms = [form for form in FORMS if len(archs) > form.least_networks]
+    forms = [form for form in FORMS if len(archs) > form.min_networks]
     compared: dict[str, FormError] = {}
     if len(archs) < 3:
         chosen, margin = FORMS[1], None
@@ -300,9 +304,8 @@ def describe(calibration: Calibration) -> str:
     if c.per_mparam_ms:
         terms.append(f"{c.per_mparam_ms * 1e3:.3g} us x M params")
     if c.per_cold_mparam_ms:
-        terms.append(
-            f"{c.per_cold_mparam_ms * 1e3:.3g} us x M params, at most {WARM_PARAMS / 1e6:.2g} an op"
-        )
+        capped = f"at most {CACHED_PARAMS / 1e6:.2g} an op"
+        terms.append(f"{c.per_cold_mparam_ms * 1e3:.3g} us x M params, {capped}")
     if c.per_mvalue_ms:
         terms.append(f"{c.per_mvalue_ms * 1e3:.3g} us x M values in and out")
     if c.corrections:
@@ -321,6 +324,6 @@ def describe(calibration: Calibration) -> str:
         return f"{text}; form {c.form}, too few networks to compare forms"
     errors = ", ".join(f"{name} {error.rms_rel_error:.2%}" for name, error in c.left_out.items())
     return (
-        f"{text}; form {c.form}, the simplest within {NEAR:.0%} of the best; next "
-        f"best {c.margin:+.2%}; rms error left out: {errors}"
+        f"{text}; form {c.form}, the simplest within {MODEL_TOLERANCE:.0%} of the best; "
+        f"next best {c.margin:+.2%}; rms error left out: {errors}"
     )

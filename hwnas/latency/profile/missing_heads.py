@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwnas.device.measurement import Measurement
-from hwnas.device.rounds import SampleLog, visit_in_rounds
+from hwnas.device.rounds import SampleLog, record_in_rounds
 from hwnas.device.runner import Target, open_runner
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.convert.cache import ConversionCache
@@ -90,13 +90,12 @@ class MissingHeads:
         try:
             runner = open_runner(self.target)
         except HwnasError as error:
-            raise self._cannot(str(error).partition(". Next:")[0]) from error
+            raise self._cannot(error.reason) from error
         with runner:
             header = make_header(ProfilePlan(self.space, self.target), runner)
             differing = [
                 f"its {line} in the table"
-                for line in header.differences(self.tables.target)
-                if not line.startswith("seed ")
+                for line in header.differences(self.tables.target, ignore=("seed",))
             ]
             if differing:
                 raise self._cannot("; ".join(differing))
@@ -121,7 +120,7 @@ def _measured(
     conversions = {op_id(op): conversion_of((op,), target) for op in heads}
     paths = cache.fill(list(conversions.values()))
     protocol = target.device.protocol
-    visit_in_rounds(
+    record_in_rounds(
         runner,
         {name: paths[one] for name, one in conversions.items()},
         range(protocol.rounds),

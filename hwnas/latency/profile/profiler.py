@@ -23,7 +23,7 @@ import numpy as np
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
 from hwnas.device.measurement import Measurement
-from hwnas.device.rounds import SampleLog, replicas_of, visit_in_rounds
+from hwnas.device.rounds import SampleLog, replicas_of, record_in_rounds
 from hwnas.device.runner import Target, open_runner
 from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError
@@ -52,8 +52,8 @@ from hwnas.protocols import Runner, SearchSpace, Wiring
 PILOT_ROUND = -1
 CHOICE_ROUNDS = (-4, -3, -2)
 PERTURBED_DRAWN = 20  # candidates for each like that is measured
-NUM_SENTINELS = 5
-CALIBRATING_COPIES = 4  # on so few networks hang the calibration and later the drift
+NUM_ANCHORS = 5
+CALIBRATING_REPLICAS = 4  # on so few networks hang the calibration and later the drift
 VALIDATING = ("validate", "winner")
 
 
@@ -241,7 +241,7 @@ class _Session:
             range(protocol.rounds),
             "timing",
             ops,
-            {network_model_id(plan.space, role.arch): self._copies(role) for role in roles},
+            {network_model_id(plan.space, role.arch): self._replicas(role) for role in roles},
         )
         entries = dict(earlier.entries) if earlier else {}
         entries |= {op: self.log.measurement(name, protocol) for name, op in ops.items()}
@@ -313,9 +313,9 @@ class _Session:
         rounds: Sequence[int],
         stage: str,
         ops: Collection[str],
-        copies: Mapping[str, int] | None = None,
+        replicas: Mapping[str, int] | None = None,
     ) -> None:
-        visit_in_rounds(
+        record_in_rounds(
             self.runner,
             paths,
             rounds,
@@ -323,7 +323,7 @@ class _Session:
             self.log,
             seed=self.plan.seed,
             stage=stage,
-            copies=copies,
+            replicas=replicas,
             flushed=ops,
         )
 
@@ -352,12 +352,12 @@ class _Session:
             if count
             else []
         )
-        if len(calibrating) >= NUM_SENTINELS:
-            places = np.linspace(0, len(calibrating) - 1, NUM_SENTINELS).round().astype(int)
+        if len(calibrating) >= NUM_ANCHORS:
+            places = np.linspace(0, len(calibrating) - 1, NUM_ANCHORS).round().astype(int)
             return [
                 Role(arch, "calibrate", place in places) for place, arch in enumerate(calibrating)
             ]
-        sentinels = self._spread(terms, NUM_SENTINELS, "sentinel", calibrating)
+        sentinels = self._spread(terms, NUM_ANCHORS, "sentinel", calibrating)
         return [Role(arch, "calibrate", False) for arch in calibrating] + [
             Role(arch, "sentinel", True) for arch in sentinels
         ]
@@ -407,18 +407,18 @@ class _Session:
         return self.log.measurement(
             network_model_id(self.plan.space, role.arch),
             self.plan.target.device.protocol,
-            self._copies(role),
+            self._replicas(role),
         )
 
-    def _copies(self, role: Role) -> int:
+    def _replicas(self, role: Role) -> int:
         """Return how many copies of a network are timed; no more where one of it is on record."""
         name = network_model_id(self.plan.space, role.arch)
         rounds = range(self.plan.target.device.protocol.rounds)
-        others = replicas_of(name, CALIBRATING_COPIES)[1:]
+        others = replicas_of(name, CALIBRATING_REPLICAS)[1:]
         before = all(self.log.has(name, number) for number in rounds) and not any(
             self.log.rounds(other) for other in others
         )
-        return 1 if before or role.name in VALIDATING else CALIBRATING_COPIES
+        return 1 if before or role.name in VALIDATING else CALIBRATING_REPLICAS
 
     def _record(self, role: Role) -> NetworkRecord:
         return NetworkRecord(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -44,13 +45,13 @@ class TableHeader(FileSchema):
         content: dict[str, Any] = self.model_dump(exclude={"date", "provenance"})
         return content
 
-    def differences(self, other: TableHeader) -> list[str]:
-        """Return what keeps this target from being ``other``'s, one line a key."""
+    def differences(self, other: TableHeader, ignore: Collection[str] = ()) -> list[str]:
+        """Return in which keys the target differs from ``other``'s, but for ``ignore``."""
         theirs = other.target()
         return [
             f"{key} is {value!r}, but {theirs[key]!r}"
             for key, value in self.target().items()
-            if value != theirs[key]
+            if key not in ignore and value != theirs[key]
         ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.device.measurement import summarise
-from hwnas.device.rounds import timed_in_rounds
+from hwnas.device.rounds import time_in_rounds
 from hwnas.device.runner import Target
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.profile.profiler import conversion_of
@@ -136,5 +136,7 @@ def _measure(
     names = {f"{name} x{width}": (name, width) for name, width in wanted}
     models = {label: paths[conversions[key]] for label, key in names.items()}
     protocol = target.device.protocol
-    runs = timed_in_rounds(runner, models, SCALING_ROUNDS, protocol, stage="scaling")
-    return {key: summarise(runs[label], protocol.loads).latency_ms for label, key in names.items()}
+    runs = time_in_rounds(runner, models, SCALING_ROUNDS, protocol, stage="scaling")
+    return {
+        key: summarise(runs[label], protocol.reloads).latency_ms for label, key in names.items()
+    }

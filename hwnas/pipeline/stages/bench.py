@@ -16,7 +16,7 @@ from hwnas.export.bundle import file_key, file_name
 from hwnas.export.convert.conversion import Conversion, FileWeights
 from hwnas.export.formats import PRECISIONS
 from hwnas.io.progress import report
-from hwnas.latency.drift.check import arch_of, sentinels_of
+from hwnas.latency.drift.check import anchor_networks, arch_of
 from hwnas.latency.drift.conformal import ValidationSchema
 from hwnas.latency.profile.profiler import network_conversion
 from hwnas.ops import OpSpec
@@ -221,7 +221,7 @@ def _sessions(
     table, space = run.tables[0], run.as_searched.space
     anchors: dict[str, tuple[Path, float]] = {}
     if any(n.is_sentinel and n.space == space.name for n in table.networks):
-        records = sentinels_of(table, space)
+        records = anchor_networks(table, space)
         wanted = [network_conversion(space, arch_of(r), target) for r in records]
         paths = run.cache.fill(wanted)
         anchors = {

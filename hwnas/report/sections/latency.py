@@ -11,7 +11,6 @@ from hwnas.io.schemas import parse_model
 from hwnas.latency.lut.calibration import describe
 from hwnas.latency.table.scope import scope_text
 from hwnas.latency.table.table import LatencyTable
-from hwnas.latency.table.table import LatencyTable
 from hwnas.report.figures.latency import STYLES, breakdown, calibration, space_distribution
 from hwnas.report.figures.svg import Drawing, draw
 from hwnas.report.figures.values import NetworkPair, Slot
@@ -277,9 +276,7 @@ def operation_name(slot: Slot) -> str:
 
 def _calibration(tables: LatencyTable) -> list[Text]:
     fits = [
-        (_named(space, one), fit)
-        for one in tables.scopes
-        for space, fit in one.calibration.items()
+        (_named(space, one), fit) for one in tables.scopes for space, fit in one.calibration.items()
     ]
     if not fits:
         words = (

@@ -427,7 +427,7 @@ def profile_arguments(shop, **changes):
 def test_a_stopped_profile_goes_on_where_it_was_and_leaves_no_process(shop, start, hwnas):
     arguments = profile_arguments(shop, **{"rounds: 2": "rounds: 40"})
     process = start(*arguments, cwd=shop)
-    said = stop_when(process, holds(shop / "new.json.samples.jsonl", '"event":"visit"', 50))
+    said = stop_when(process, holds(shop / "new.json.samples.jsonl", '"event":"repetition"', 50))
     assert process.returncode == 130
     assert said.endswith("Next: repeat the command with --resume\n")
     kept = (shop / "new.json.samples.jsonl").read_text()
@@ -467,7 +467,7 @@ def test_a_full_disk_ends_a_profile_with_what_was_measured_kept(shop, start, hwn
     assert "What was written before is kept. Next: free space" in said
     assert "Traceback" not in said
     kept = (shop / "new.json.samples.jsonl").read_text()
-    assert kept.count('"event":"visit"') > 3
+    assert kept.count('"event":"repetition"') > 3
     assert not (shop / "new.json").exists()
     assert hwnas(*arguments, "--resume").code == 0
     assert (shop / "new.json.samples.jsonl").read_text().startswith(kept[: kept.rindex("\n")])

@@ -179,7 +179,7 @@ def test_a_check_that_updates_leaves_the_table_and_writes_one_of_today(shop, hwn
         "lut", "check", "t.json", "--device", "host", "--anchors", "2", "--update", "--json"
     )
     found = answer.json
-    assert len(found["sentinels"]) == 2
+    assert len(found["anchors"]) == 2
     assert {"scale", "uncertainty", "applied"} <= set(found["model"])
     assert found["state_before"]
     assert found["state_after"]
@@ -192,7 +192,7 @@ def test_a_check_that_updates_leaves_the_table_and_writes_one_of_today(shop, hwn
             found["model"]["scale" if found["model"]["offset_ms"] else "applied"], rel=1e-3
         )
     again = hwnas("lut", "check", found["updated"], "--device", "host", "--anchors", "2", "--json")
-    ratios = [sentinel["ratio"] for sentinel in again.json["sentinels"]]
+    ratios = [sentinel["ratio"] for sentinel in again.json["anchors"]]
     assert all(0.2 < ratio < 5 for ratio in ratios)  # of today, whatever the table said before
 
 

@@ -9,16 +9,14 @@ import pytest
 
 from hwnas.device.device import TimingProtocol
 from hwnas.errors import InputError
-from hwnas.io.progress import reporting
 from hwnas.latency.drift.check import (
-    Sentinel,
     TableCheck,
+    anchor_networks,
     anchors_of,
     arch_of,
     check_table,
-    interleaved,
-    sentinels_of,
 )
+from hwnas.latency.drift.model import Anchor
 from hwnas.latency.drift.recalibrate import recalibrated, write_beside
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.networks import macs_terms, spread_networks
@@ -79,15 +77,15 @@ def test_a_device_as_it_was_means_the_table_holds(check):
 
 def test_three_anchors_from_the_fastest_to_the_slowest_are_timed_by_default(check, table):
     found = check([1.02] * 5, anchors=3)
-    assert [s.recorded_ms for s in found.sentinels] == [1.0, 3.0, 5.0]
+    assert [s.recorded_ms for s in found.anchors] == [1.0, 3.0, 5.0]
     assert found.model.scale == pytest.approx(1.02)
     assert 0 < found.model.uncertainty < 0.02
-    assert set(found.now) == {s.arch_id for s in found.sentinels}
+    assert set(found.now) == {s.arch_id for s in found.anchors}
 
 
 def test_more_anchors_than_sentinels_are_those_and_others_calibrated_on(check, table, tiny):
     found = check([1.1] * 5, anchors=6)
-    assert [round(s.ratio, 3) for s in found.sentinels] == [1.1] * 5 + [9.9]
+    assert [round(s.ratio, 3) for s in found.anchors] == [1.1] * 5 + [9.9]
     assert found.model.scale == pytest.approx(1.1, abs=0.01)  # one of six may be disturbed
     assert not found.holds
     many = replace(table, networks=(*table.networks[:5], *[table.networks[5]] * 10))
@@ -100,7 +98,7 @@ def test_more_anchors_than_sentinels_are_those_and_others_calibrated_on(check, t
 def test_of_eight_anchors_one_may_have_been_disturbed():
     def verdict(*ratios):
         return TableCheck(
-            tuple(Sentinel(str(n), 1.0, ratio) for n, ratio in enumerate(ratios)), "v", "v"
+            tuple(Anchor(str(n), 1.0, ratio) for n, ratio in enumerate(ratios)), "v", "v"
         )
 
     assert verdict(*[1.01] * 7, 1.5).holds
@@ -200,15 +198,15 @@ def test_the_json_form_holds_the_numbers_behind_the_verdict(check, table):
     value = check([1.2] * 5).to_json()
     assert (value["holds"], value["drift"], value["spread"]) == (False, 1.2, 0.0)
     assert value["runtime_version"] == {"then": "onnxruntime 1.0", "now": "onnxruntime 1.0"}
-    assert [s["recorded_ms"] for s in value["sentinels"]] == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert [s["arch_id"] for s in value["sentinels"]] == [
+    assert [s["recorded_ms"] for s in value["anchors"]] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert [s["arch_id"] for s in value["anchors"]] == [
         arch_of(n).arch_id for n in table.networks[:5]
     ]
-    assert {s["ratio"] for s in value["sentinels"]} == {1.2}
+    assert {s["ratio"] for s in value["anchors"]} == {1.2}
 
 
 def test_drift_is_the_median_ratio():
-    sentinels = tuple(Sentinel(str(n), 2.0, 2.0 * r) for n, r in enumerate((1.0, 1.1, 3.0)))
+    sentinels = tuple(Anchor(str(n), 2.0, 2.0 * r) for n, r in enumerate((1.0, 1.1, 3.0)))
     found = TableCheck(sentinels, "a", "a")
     assert found.drift == pytest.approx(1.1)
     assert found.spread == pytest.approx(3.0 / 1.1 - 1)
@@ -216,30 +214,6 @@ def test_drift_is_the_median_ratio():
 
 def test_a_table_without_sentinels_of_the_space_cannot_be_checked(table, tiny):
     with pytest.raises(InputError, match="holds no sentinel networks of tiny"):
-        sentinels_of(replace(table, networks=()), tiny)
+        anchor_networks(replace(table, networks=()), tiny)
     with pytest.raises(InputError, match="holds no sentinel networks"):
-        sentinels_of(replace(table, networks=table.networks[5:]), tiny)
-
-
-def test_interleaved_visits_flush_before_the_runs_of_those_named(fake_runner):
-    runner = fake_runner()
-    runner.loaded = dict.fromkeys(["op", "net"])
-    protocol = PROTOCOL.model_copy(update={"flush_mb": 3.0})
-    interleaved(runner, ["op", "net"], 2, protocol, stage="s", flushed=["op"])
-    assert runner.flushed == {"op": 3.0, "net": 0.0}
-
-
-def test_interleaved_visits_every_model_once_a_round_in_changing_order(fake_runner):
-    runner = fake_runner()
-    names = ["a", "b", "c", "d"]
-    runner.loaded = dict.fromkeys(names)
-    seen = []
-    with reporting(lambda *args: seen.append(args)):
-        runs = interleaved(runner, names, 6, PROTOCOL, stage="s")
-    rounds = [tuple(runner.calls[i : i + 4]) for i in range(0, 24, 4)]
-    assert all(sorted(one) == names for one in rounds)
-    assert len(set(rounds)) > 3
-    assert seen == [("s", done, 24) for done in range(1, 25)]
-    for name in names:
-        places = [place for place, called in enumerate(runner.calls, 1) if called == name]
-        assert runs[name] == [[float(place), 1.0] for place in places]
+        anchor_networks(replace(table, networks=table.networks[5:]), tiny)

@@ -31,7 +31,7 @@ from hwnas.latency.lut.accuracy import errors
 from hwnas.latency.lut.calibration import fit_calibration
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.profiler import (
-    CALIBRATING_COPIES,
+    CALIBRATING_REPLICAS,
     PILOT_ROUND,
     VALIDATING,
     ProfilePlan,
@@ -54,7 +54,7 @@ def _samples(out: Path) -> Path:
 
 def _visits(out: Path) -> Counter[tuple[str, int]]:
     records = Journal(_samples(out)).records()
-    return Counter((r["model"], r["round"]) for r in records if r["event"] == "visit")
+    return Counter((r["model"], r["round"]) for r in records if r["event"] == "repetition")
 
 
 def _plan(space, target, **numbers):
@@ -75,7 +75,7 @@ def _expected_visits(plan, table):
         if n.space == plan.space.name
         for copy in replicas_of(
             network_model_id(plan.space, arch_of(n)),
-            1 if n.role in VALIDATING else CALIBRATING_COPIES,
+            1 if n.role in VALIDATING else CALIBRATING_REPLICAS,
         )
     ]
     rounds = range(plan.target.device.protocol.rounds)
@@ -86,7 +86,7 @@ def _expected_visits(plan, table):
 def _assert_rows_are_those_of_the_samples(out, rounds):
     runs: dict[str, dict[int, list[float]]] = {}
     for record in Journal(_samples(out)).records():
-        if record["event"] == "visit":
+        if record["event"] == "repetition":
             runs.setdefault(record["model"], {})[record["round"]] = record["runs_ms"]
     table = load_table(out)
     for op, measured in table.entries.items():
@@ -149,7 +149,7 @@ def test_every_model_is_visited_once_a_round_and_never_while_converting(plan, pr
     assert _visits(out) == _expected_visits(plan, table)
     stages = list(dict.fromkeys(stage for stage, _, _ in seen))
     assert stages == ["converting", "pilot round", "timing"]
-    num_models = len(plan.ops) + VALIDATE + CALIBRATE * CALIBRATING_COPIES
+    num_models = len(plan.ops) + VALIDATE + CALIBRATE * CALIBRATING_REPLICAS
     assert seen[-1] == ("timing", num_models * 4, num_models * 4)
     timing = next(i for i, (stage, _, _) in enumerate(seen) if stage == "timing")
     assert all(stage == "timing" for stage, _, _ in seen[timing:])
@@ -272,7 +272,7 @@ def test_a_network_calibrated_on_is_summarised_from_all_its_copies(plan, profile
     table, out, _ = profiled
     runs: dict[str, dict[int, list[float]]] = {}
     for record in Journal(_samples(out)).records():
-        if record["event"] == "visit":
+        if record["event"] == "repetition":
             runs.setdefault(record["model"], {})[record["round"]] = record["runs_ms"]
     calibrated = [n for n in table.networks if n.role == "calibrate"]
     assert len(calibrated) == CALIBRATE
@@ -280,13 +280,13 @@ def test_a_network_calibrated_on_is_summarised_from_all_its_copies(plan, profile
         name = network_model_id(load_space("tiny"), arch_of(network))
         visits = [
             runs[copy][number]
-            for copy in replicas_of(name, CALIBRATING_COPIES)
+            for copy in replicas_of(name, CALIBRATING_REPLICAS)
             for number in range(4)
         ]
-        loads = CALIBRATING_COPIES * plan.target.device.protocol.loads
+        loads = CALIBRATING_REPLICAS * plan.target.device.protocol.reloads
         found = network.measurement.model_dump(exclude={"source"})
         assert found == summarise(visits, loads).to_json()
-        assert network.measurement.num_rounds == 4 * CALIBRATING_COPIES
+        assert network.measurement.num_rounds == 4 * CALIBRATING_REPLICAS
 
 
 def test_samples_with_one_visit_a_round_get_no_more_on_another_day(plan, profiled, cache, tmp_path):

@@ -241,3 +241,12 @@ def test_nothing_in_a_table_stands_for_a_row_that_is_missing(table, tiny):
     assert op in tiny.layers(arch)
     with pytest.raises(MissingRowError):
         fit_calibration(tiny, without, [arch], [1.0])
+
+
+def test_calibration_forms_are_read_by_their_old_names(table, tmp_path):
+    fit = CALIBRATION.model_copy(update={"form": "weight_traffic+ops"})
+    save_table(replace(table, calibration={"tiny": fit}), tmp_path / "new.json")
+    text = (tmp_path / "new.json").read_text()
+    assert '"form": "weight_traffic+ops"' in text
+    (tmp_path / "old.json").write_text(text.replace("weight_traffic+ops", "cold+ops"))
+    assert load_table(tmp_path / "old.json") == load_table(tmp_path / "new.json")

@@ -101,7 +101,8 @@ def test_the_bench_file_holds_each_finalist_with_its_verdict(finished, content):
     for row in bench["rows"]:
         assert row["within_budget"] is (row["measurement"]["latency_ms"] <= BUDGET_MS)
         assert row["measurement"]["latency_ms"] == pytest.approx(
-            latency_of_rounds(row["round_medians_ms"], load_device("host").protocol.loads), abs=1e-6
+            latency_of_rounds(row["round_medians_ms"], load_device("host").protocol.reloads),
+            abs=1e-6,
         )
 
 
