@@ -90,9 +90,9 @@ class Table:
 
     def of(self, arch: Arch) -> Table | None:
         """Return the table with the scope that ``arch`` is of; None: no scope covers it."""
-        if isinstance(self.tables, LatencyTable):
-            return self
         part = self.tables.of(arch.choices)
+        if part is self.tables:
+            return self
         return None if part is None else Table(part)
 
     @property

@@ -24,7 +24,7 @@ from hwnas.latency.drift.conformal import (
     ValidationSchema,
     append_validation,
     conformal_margin,
-    least_networks,
+    min_networks,
     read_validation,
 )
 from hwnas.latency.lut.predictor import LutPredictor
@@ -284,7 +284,7 @@ class Run:
                 raise UsageError(
                     f"--confidence {confidence:g} needs measured networks of {self.space.name}, "
                     f"and {self._names[number]} has none. Next: hwnas profile --resume --calibrate "
-                    f"16 --validate {2 * least_networks(confidence)}, or --headroom"
+                    f"16 --validate {2 * min_networks(confidence)}, or --headroom"
                 )
             logger.info(f"{self._names[number]}: {guard}")
             guards.append(guard)

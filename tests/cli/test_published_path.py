@@ -16,8 +16,7 @@ from PIL import Image
 from hwnas.data import load_dataset
 from hwnas.device.local import LocalRunner
 from hwnas.device.measurement import Measurement
-from hwnas.latency.table.files import load_table
-from hwnas.latency.table.files import save_table
+from hwnas.latency.table.files import load_table, save_table
 from hwnas.latency.table.schemas import TableHeader
 from hwnas.latency.table.table import LatencyTable
 from hwnas.nn.supernet import calibrate

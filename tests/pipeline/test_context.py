@@ -10,7 +10,7 @@ import pytest
 
 from hwnas.errors import InfeasibleError, InputError, UsageError
 from hwnas.latency.drift.conformal import (
-    SESSION,
+    SESSION_STD,
     ValidationSchema,
     across_sessions,
     append_validation,
@@ -162,7 +162,7 @@ def test_a_confidence_shrinks_budgets_by_the_guard_of_searched_networks(
     append_validation(given, lines)
     config = make_config(targets=[target(given)], confidence=0.95)
     run = open_run(config, tmp_path / "run")
-    ratio = across_sessions(1.018, 1.009, 0.95, SESSION)
+    ratio = across_sessions(1.018, 1.009, 0.95, SESSION_STD)
     assert ratio > 1.018
     assert run.headroom(0) == pytest.approx(1 - 1 / ratio)
     (kept,) = run.searched(run.limits(0.25)).limits
@@ -173,7 +173,7 @@ def test_a_confidence_shrinks_budgets_by_the_guard_of_searched_networks(
     # a run that is resumed keeps what it began with
     assert open_run(config, tmp_path / "run").headroom(0) == pytest.approx(1 - 1 / ratio)
     other = make_config(targets=[target(given)], confidence=0.95)
-    ratio = across_sessions(2.0, 1.0095, 0.95, SESSION)
+    ratio = across_sessions(2.0, 1.0095, 0.95, SESSION_STD)
     assert open_run(other, tmp_path / "later").headroom(0) == pytest.approx(1 - 1 / ratio)
 
 

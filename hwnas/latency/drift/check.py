@@ -1,9 +1,9 @@
-"""Does a table still hold? A few anchor networks, timed again, say so in seconds.
+"""Checks whether a latency table still holds, by timing a few of its networks again.
 
-The anchors are of the table's sentinels; where more are asked for, the sentinels and others of the
-networks it was calibrated on, for a surer answer: a host's speed wanders within seconds, and more
-networks see more of it. What they tell of the device as a whole is a Drift (``drift.py``);
-``recalibrate.py`` writes a table of today from it.
+These anchors are the networks that the table marks for it (``is_sentinel`` in its file); where more
+are asked for, other networks it was calibrated on are added. The speed of a host wanders within
+seconds, and more anchors see more of that. The change of the device as a whole is a Drift
+(``model.py``); ``recalibrate.py`` writes a corrected table from it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from hwnas.latency.drift.model import Anchor, Drift, fit_drift
 from hwnas.latency.profile.profiler import network_conversion, network_model_id
 from hwnas.latency.table.schemas import NetworkRecord
 from hwnas.latency.table.table import LatencyTable
-from hwnas.protocols import SearchSpace
+from hwnas.protocols import Runner, SearchSpace
 
 ANCHORS = 3
-AS_MANY = 12  # few anchors are timed as long as so many: a device's drift hangs on them
-TOLERANCE = 0.05
-DISTURBED = 8  # of so many anchors one may be: what disturbed a measurement is not the device
+TIMED_ANCHORS = 12  # fewer anchors get more rounds, as many timings as this number of anchors
+TOLERANCE = 0.05  # relative, of an anchor's latency
+ANCHORS_PER_OUTLIER = 8  # one of so many anchors may be disturbed without failing the check
 
 
 @dataclass(frozen=True)
 class TableCheck:
-    """The verdict on a table; ``drift`` is the median ratio of now to then.
+    """The result of a check; ``drift`` is the median ratio of new to recorded latency.
 
-    ``now`` are the anchors' measurements by arch_id; the device's state before and after them.
+    ``now`` holds the measurements of the anchors by arch_id, ``state_before`` and ``state_after``
+    the state of the device.
     """
 
     anchors: tuple[Anchor, ...]
@@ -62,17 +63,17 @@ class TableCheck:
     def spread(self) -> float:
         """The largest deviation of an anchor's ratio from the median ratio, relative.
 
-        One in DISTURBED does not count.
+        One anchor in ANCHORS_PER_OUTLIER is left out.
         """
         return self._largest([abs(s.ratio / self.drift - 1) for s in self.anchors])
 
     @property
     def holds(self) -> bool:
-        """Whether all anchors, but one in DISTURBED, are within TOLERANCE of the table."""
+        """Whether all anchors but one in ANCHORS_PER_OUTLIER are within TOLERANCE of the table."""
         return self._largest([abs(s.ratio - 1) for s in self.anchors]) <= TOLERANCE
 
     def _largest(self, deviations: Sequence[float]) -> float:
-        return sorted(deviations)[-1 - len(deviations) // DISTURBED]
+        return sorted(deviations)[-1 - len(deviations) // ANCHORS_PER_OUTLIER]
 
     def verdict(self) -> str:
         """Return one sentence: whether the table holds, and if not, why and what to do."""
@@ -128,7 +129,7 @@ class TableCheck:
 
 
 def anchor_networks(table: LatencyTable, space: SearchSpace) -> list[NetworkRecord]:
-    """Return the table's sentinel networks of ``space``.
+    """Return the networks of ``space`` that the table marks as anchors.
 
     Raises:
         InputError: it has none (an imported table, or one of other spaces).
@@ -148,18 +149,18 @@ def anchors_of(
 ) -> list[NetworkRecord]:
     """Return up to ``count`` anchors, from the fastest to the slowest.
 
-    They are sentinels; where more are asked for, all sentinels and others calibrated on.
+    The marked networks first; where ``count`` is more, others that the table was calibrated on.
 
     Raises:
-        InputError: there are no sentinels.
+        InputError: the table marks no network of the space.
     """
-    sentinels = anchor_networks(table, space)
+    marked = anchor_networks(table, space)
     others = [
         n
         for n in table.networks
         if n.space == space.name and n.role == "calibrate" and not n.is_sentinel
     ]
-    found = _spread(sentinels, count) + _spread(others, max(count - len(sentinels), 0))
+    found = _spread(marked, count) + _spread(others, max(count - len(marked), 0))
     return sorted(found, key=lambda n: n.measurement.latency_ms)
 
 
@@ -186,15 +187,15 @@ def check_table(
     spread_s: float = 0.0,
     cache: ConversionCache | None = None,
 ) -> TableCheck:
-    """Time the anchors again, by the table's protocol, over ``spread_s`` seconds or longer.
+    """Time the anchors again, by the table's protocol, for at least ``spread_s`` seconds.
 
-    Where they are fewer than AS_MANY, in as many times more rounds.
+    Fewer than TIMED_ANCHORS anchors are timed in proportionally more rounds.
     """
     anchors = anchors_of(table, space, num_anchors)
     protocol = (
         (table.header.protocol or target.device.protocol)
         .over(spread_s)
-        .times(math.ceil(AS_MANY / len(anchors)))
+        .times(math.ceil(TIMED_ANCHORS / len(anchors)))
     )
     records = {network_model_id(space, arch_of(r)): r for r in anchors}
     conversions = {
@@ -229,5 +230,8 @@ def check_table(
 
 
 def _noise(record: NetworkRecord, now: Measurement) -> float:
-    """Return the standard error of now over then: halves differ twice as much as wholes do."""
+    """Return the relative standard error of new over recorded latency.
+
+    The difference of two halves is twice the standard error of their mean.
+    """
     return 0.5 * float(np.hypot(record.measurement.repeatability or 0.0, now.repeatability))

@@ -1,24 +1,27 @@
-"""The confidence guard: how far below a budget to search, so that what is found is within it.
+"""The conformal margin: how far below a budget to search, so that the winner is within it.
 
-A search gathers networks whose latency is predicted too low, so errors on networks drawn at random
-say little of its winners. The guard takes the ratio of measured to predicted latency of *searched*
-networks, and its one-sided split-conformal quantile (Vovk, Gammerman and Shafer, "Algorithmic
-Learning in a Random World", 2005; Papadopoulos et al., ECML 2002): the ``ceil((n + 1) q)``-th
-smallest of n ratios is not exceeded by that of the next such network with probability q or more,
-whatever the errors' distribution, if both are of one session.
+A search selects networks whose latency is predicted too low, so errors on random networks say
+little about its winners. The margin takes the ratios of measured to predicted latency of *searched*
+networks and their one-sided split-conformal quantile (Vovk, Gammerman and Shafer, "Algorithmic
+Learning in a Random World", 2005; Papadopoulos et al., ECML 2002): the ratio of the next such
+network is at most the ``ceil((n + 1) q)``-th smallest of n ratios with probability q or more,
+whatever the distribution of errors, if all are of one session.
 
-They are not: a device is some percent faster or slower on another day (``drift.py``), and then all
-networks are. Sessions are taken as log-normal with a deviation of SESSION, until several benched
-runs tell their own (KNOWN counts how many such runs the assumption is worth). With the median m and
-the quantile r of the ratios, budgets are divided by ``exp(log m + hypot(log r - log m, z
-deviation))``, which is the quantile of the sum of both where they are normal, and r where sessions
-do not differ.
+They are not: on another day a device, and with it every network, is some percent faster or slower
+(``model.py``). Sessions are taken as log-normal with standard deviation SESSION_STD, which benched
+runs correct (PRIOR_WEIGHT is the number of runs that the assumption counts for). With the median m
+and the quantile r of the ratios, budgets are divided by
 
-SearchOutcome networks are the finalists benched earlier with this table, which ``<table>.validation
+    exp(log m + hypot(log r - log m, z x deviation)),
+
+the quantile of the sum of both where they are normal, and r where sessions do not differ.
+
+Searched networks are the finalists benched earlier with this table, which ``<table>.validation
 .jsonl`` keeps, and the winner-like ones of ``profile --validate``. Where they are too few, all
-validation networks count, and last those of the calibration, whose errors are smaller than others'.
-With fewer than ``ceil((n + 1) q) <= n`` needs, the guard is the largest ratio times one plus the
-ratios' standard deviation (5 % where there is a single one), and says that it guarantees nothing.
+validation networks count, and last those of the calibration, whose errors are smaller than those of
+others. With fewer than ``ceil((n + 1) q) <= n`` needs, the margin is the largest ratio times one
+plus the standard deviation of the ratios (STD_OF_ONE where there is a single ratio), and its text
+says that it guarantees nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +43,9 @@ from hwnas.io.schemas import FileSchema, parse_model
 from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import LatencyModel, SearchSpace
 
-DEVIATION_OF_ONE = 0.05
-SESSION = 0.015  # relative, of a device's latencies between sessions: 1 to 3 % on an idle host
-KNOWN = 4
+STD_OF_ONE = 0.05  # relative, assumed where one ratio is known
+SESSION_STD = 0.015  # relative, of a device's latencies between sessions: 1 to 3 % on an idle host
+PRIOR_WEIGHT = 4  # runs
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "searched networks": ("winner",),
     "validation networks": ("winner", "validate"),
@@ -52,14 +55,14 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ConformalMargin:
-    """By how much budgets shrink: ``ratio`` is measured over predicted, 1 or more."""
+    """The factor by which budgets shrink: ``ratio`` is measured over predicted, 1 or more."""
 
     confidence: float
     ratio: float
     num_networks: int
     source: str
     is_conformal: bool
-    session: float = 0.0  # the relative deviation between sessions that the ratio allows for
+    session: float = 0.0  # relative standard deviation between sessions that the ratio covers
 
     @property
     def headroom(self) -> float:
@@ -76,9 +79,9 @@ class ConformalMargin:
             return what
         return (
             f"{what}: too few for this confidence, which takes "
-            f"{least_networks(self.confidence)}; the largest error with a margin is used, "
+            f"{min_networks(self.confidence)}; the largest error with a margin is used, "
             "which guarantees nothing. Next: hwnas profile --resume --validate "
-            f"{2 * least_networks(self.confidence)}, or bench more winners"
+            f"{2 * min_networks(self.confidence)}, or bench more winners"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def read_validation(table: Path) -> list[ValidationSchema]:
 
 
 def append_validation(table: Path, lines: Sequence[ValidationSchema]) -> None:
-    """Add benched winners to a table's file, but those that are in it."""
+    """Add benched winners to the validation file of a table, except those it holds."""
     known = [line.model_dump() for line in read_validation(table)]
     new = [line.model_dump() for line in lines if line.model_dump() not in known]
     if not new:
@@ -149,7 +152,7 @@ def append_validation(table: Path, lines: Sequence[ValidationSchema]) -> None:
         journal.close()
 
 
-def least_networks(confidence: float) -> int:
+def min_networks(confidence: float) -> int:
     """Return the smallest n for which ``ceil((n + 1) confidence) <= n``."""
     count = max(1, math.floor(confidence / (1 - confidence)) - 1)
     while _rank(count, confidence) > count:
@@ -163,16 +166,17 @@ def _rank(count: int, confidence: float) -> int:
 
 
 def quantile(ratios: Sequence[float], confidence: float) -> tuple[float, bool]:
-    """Return the ratio that the next one stays below with ``confidence``, and if it does so surely.
+    """Return the conformal quantile of ratios, and whether they are enough for its guarantee.
 
-    See the module's head; ValueError without ratios.
+    Raises:
+        ValueError: there are no ratios.
     """
     if not ratios:
         raise ValueError("a quantile needs at least one ratio")
     rank = _rank(len(ratios), confidence)
     if rank <= len(ratios):
         return sorted(ratios)[rank - 1], True
-    deviation = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else DEVIATION_OF_ONE
+    deviation = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else STD_OF_ONE
     return max(ratios) * (1 + deviation), False
 
 
@@ -183,7 +187,7 @@ def conformal_margin(
     benched: Sequence[ValidationSchema],
     confidence: float,
 ) -> ConformalMargin | None:
-    """Return the guard from the first source with enough networks, else from all there are.
+    """Return the margin from the first source with enough networks, else from all there are.
 
     None where no network of ``space`` was ever measured.
     """
@@ -195,7 +199,7 @@ def conformal_margin(
             found.append((source, ratios))
     if not found:
         return None
-    needed = least_networks(confidence)
+    needed = min_networks(confidence)
     source, ratios = next((pair for pair in found if len(pair[1]) >= needed), found[0])
     ratio, is_conformal = quantile(ratios, confidence)
     session = session_deviation([line for line in benched if line.space == space.name])
@@ -204,16 +208,18 @@ def conformal_margin(
 
 
 def session_deviation(benched: Sequence[ValidationSchema]) -> float:
-    """Return the relative deviation between sessions, each run's winners being of one.
+    """Return the relative standard deviation between sessions; the winners of a run are of one.
 
-    The runs' medians, and SESSION as if it had been told by KNOWN runs more.
+    The variance of the runs' medians, averaged with SESSION_STD squared, weighted PRIOR_WEIGHT.
     """
     runs: dict[str, list[float]] = {}
     for line in benched:
         runs.setdefault(line.run, []).append(math.log(line.measured_ms / line.predicted_ms))
     medians = np.array([np.median(ratios) for ratios in runs.values()])
     squares = float(((medians - medians.mean()) ** 2).sum()) if len(medians) else 0.0
-    return math.sqrt((KNOWN * SESSION**2 + squares) / (KNOWN + max(len(medians) - 1, 0)))
+    return math.sqrt(
+        (PRIOR_WEIGHT * SESSION_STD**2 + squares) / (PRIOR_WEIGHT + max(len(medians) - 1, 0))
+    )
 
 
 def across_sessions(ratio: float, median: float, confidence: float, deviation: float) -> float:

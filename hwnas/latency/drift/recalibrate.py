@@ -1,4 +1,4 @@
-"""A table brought to a device's state of today: a copy, corrected by the drift of a few anchors.
+"""Corrects a copy of a table by the drift of a few anchors.
 
 Rows stay as they were measured; what turns rows into a network's latency moves with the device.
 Networks measured then are written as what they would take now, the anchors as what they took, so

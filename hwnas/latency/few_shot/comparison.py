@@ -1,4 +1,4 @@
-"""The transfer predictor beside what is simpler: lines, counts, one source, a ridge on sources."""
+"""Cross-validated comparison of the few-shot predictor with simpler ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_FOLDS = 20
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of predictions against measurements: Spearman's rho, RMSPE, shares within 5 and 10 %."""
+    """Accuracy of predictions: Spearman's rho, RMSPE, shares within 5 and 10 % of measurements."""
 
     spearman: float
     rmspe: float
@@ -54,7 +54,7 @@ def accuracy_of(predicted_ms: Floats, measured_ms: Floats) -> Accuracy:
 
 
 def baselines(timed: FeatureMatrix, timed_ms: Floats, asked: FeatureMatrix) -> dict[str, Floats]:
-    """Return what simpler predictors fitted to the same networks give ``asked``: ``(n,)`` ms."""
+    """Return ``(n,)`` ms of ``asked`` by simpler predictors, fitted to the same timed networks."""
 
     def by_ridge(block: str) -> Floats:
         return fit_ridge(timed.components[block], timed_ms)(asked.components[block])
@@ -84,7 +84,7 @@ def baselines(timed: FeatureMatrix, timed_ms: Floats, asked: FeatureMatrix) -> d
 def ceiling(
     basis: FeatureSpace, timed: FeatureMatrix, timed_ms: Floats, asked: FeatureMatrix
 ) -> Floats:
-    """Return what the best ridge on all features, fitted to many networks, gives ``asked``."""
+    """Return ``(n,)`` ms of ``asked`` by the best ridge on all features, fitted to many timings."""
     feature_set, model = best_view(basis.designs(timed.structure), timed_ms)
     return model(basis.standard(asked.structure, feature_set))
 

@@ -1,9 +1,12 @@
-"""The columns of the transfer predictor: source devices and structure, all in the same units.
+"""The columns of the few-shot predictor: source devices and structure, all in the same units.
 
 A source device is a ridge regression of its latencies on the features of networks; the block set
 (all, code only, executed only) and the strength are chosen by leave-one-out error. Every component
-is divided so that its mean square over a random population of the space is one, so that weights of
-components can be compared between spaces; latencies are in units of their mean.
+is scaled to a mean square of one over a random population of the space, so that the weights of
+components are comparable between spaces; latencies are in units of their mean.
+
+The ridge is our own rather than ``sklearn.linear_model.RidgeCV``: one decomposition serves all
+devices timed on the same networks, and importing scikit-learn takes longer than all fits.
 """
 
 from __future__ import annotations
@@ -97,6 +100,7 @@ class RidgeDesign:
         mean, singular = float(y.mean()), self._singular
         projected = self._left.T @ (y - mean)
         best: Ridge | None = None
+        # leave-one-out residual: r_i / (1 - h_i), h the diagonal of U S (S + strength)^-1 U' + 1/n
         for strength in strengths:
             shrunk = singular**2 / (singular**2 + strength)
             residual = (y - mean) - self._left @ (shrunk * projected)
@@ -115,7 +119,7 @@ def fit_ridge(x: Floats, y: Floats, strengths: Sequence[float] | Floats = STRENG
 
 
 class FeatureSpace:
-    """The components for ``space`` and ``sources`` (device name to what was timed on it)."""
+    """The components for ``space``, given ``sources`` (device name to timed networks)."""
 
     def __init__(self, space: SearchSpace, sources: Mapping[str, Measured]) -> None:
         self.space = space

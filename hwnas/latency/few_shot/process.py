@@ -1,16 +1,21 @@
-"""The latency of any network on a new device, from a few networks timed there and other devices.
+"""A Gaussian process for the latency of networks on one device, fitted to a few timed networks.
 
-A Gaussian process whose covariance is a weighted sum of what networks can have in common
-(Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, §2.3 and §5.2): their
-mean latency on the source devices, where these deviate from it, the operations they execute, their
-code, and interactions of codes and of executed graphs. Which of them a new device follows cannot be
-known before it is timed, so nothing is chosen: a fixed set of random weightings, log-uniform and
-sparse, is averaged by marginal likelihood (Bayesian model averaging, §5.2), each with its scale
-integrated out. Runtimes that prune dead edges thus move the average to the executed graph, others
-to the code. The noise is constant or in proportion to latency, and at least that of the timer's
-tick. A timing far from what the others predict, such as one that another program disturbed, is
-given the noise that explains it, and the fit is repeated (iterated reweighting: Holland and Welsch,
-"Robust regression using iteratively reweighted least-squares", 1977).
+Its covariance is a weighted sum of components (Rasmussen and Williams, "Gaussian Processes for
+Machine Learning", 2006, §2.3 and §5.2): the networks' mean latency on the source devices, the
+deviations of the sources from it, the operations executed, the code, and interactions of codes and
+of executed graphs. Which component a new device follows is not known before it is timed, so none is
+chosen: PriorSamples is a fixed set of random weightings, log-uniform and sparse, averaged by
+marginal likelihood (Bayesian model averaging, §5.2), the scale of each integrated out. Runtimes
+that prune dead edges thus move the average to the executed graph, others to the code.
+
+The noise is constant or proportional to latency, and at least that of the timer's tick. A timing
+far from the prediction of the others, such as one that another program disturbed, is given the
+noise that explains it, and the fit is repeated (iterated reweighting: Holland and Welsch, "Robust
+regression using iteratively reweighted least-squares", 1977).
+
+Notation and shapes: n timed networks, c components, m weightings. K_m = sum_c v[m, c] K[c] + N_m is
+the ``(n, n)`` covariance of weighting m, y ``(n,)`` the latencies over their mean; the posterior
+mean of weighting m at t is k_m(t)' K_m^-1 y, and its weight in the average is its evidence.
 """
 
 from __future__ import annotations
@@ -41,28 +46,31 @@ AMPLITUDES = {
 }
 """Range of each component's standard deviation, in units of the mean latency."""
 
-ALWAYS = 2  # of the components; each of the others is left out of a weighting with this chance:
-LEFT_OUT = 0.6
-NOISE = (0.005, 0.3)
+ALWAYS = 2  # components, the first of AMPLITUDES, are in every weighting
+LEFT_OUT = 0.6  # chance with which each other component is left out of a weighting
+NOISE = (0.005, 0.3)  # range of its standard deviation, in units of the mean latency
 LENGTH = 0.5  # of the interactions, as a share of columns that differ
 NUM_WEIGHTINGS = 400
 SCALE_FREEDOM = 4.0
 """Degrees of freedom of the prior by which the scale of a weighting is about 1."""
 
-OUTLYING = 1.5
-"""A network further than so many deviations from what the others predict counts less."""
+OUTLIER_STD = 1.5
+"""A network this many standard deviations from the others' prediction or further counts less."""
 
 REWEIGHTINGS = 3
 """A disturbed timing hides behind the noise it makes likely; each step uncovers more of it."""
 
 MIN_NETWORKS = 5
 MAX_NETWORKS = 400
-UNCERTAIN = 32  # likeliest weightings that the standard deviation is made of
+STD_WEIGHTINGS = 32  # likeliest weightings, from which the standard deviation is computed
 
 
 @dataclass(frozen=True)
 class PriorSamples:
-    """Variances of components ``(m, components)``, of the noise ``(m,)``; whose is proportional."""
+    """Weightings: variances of components ``(m, components)`` and of the noise ``(m,)``.
+
+    ``proportional`` ``(m,)``: whether the noise is proportional to latency.
+    """
 
     variances: Floats
     noise: Floats
@@ -77,7 +85,7 @@ class PriorSamples:
 
 
 def draw_weightings(count: int) -> PriorSamples:
-    """Return the first ``count`` random weightings: always the same ones."""
+    """Return the first ``count`` random weightings, the same ones in every call."""
     rng = stream(0, "transfer weightings")
     ranges = np.log(np.array(list(AMPLITUDES.values())))
     low, high = ranges.T
@@ -89,9 +97,9 @@ def draw_weightings(count: int) -> PriorSamples:
 
 
 def median_variances() -> Floats:
-    """Return ``(components,)`` the median variance of each where it is in, times how often it is.
+    """Return ``(components,)``: the median variance of each, times the share of its weightings.
 
-    Means would be ruled by the few weightings of greatest amplitude.
+    Means would be dominated by the few weightings of greatest amplitude.
     """
     low, high = np.array(list(AMPLITUDES.values())).T
     chance = np.where(np.arange(len(low)) < ALWAYS, 1.0, 1 - LEFT_OUT)
@@ -148,8 +156,10 @@ class FewShotProcess:
         self.timed = timed
         self.mean_ms = float(latency_ms.mean())
         self._tick = (timer_tick_ms(latency_ms) / self.mean_ms) ** 2 / 12
-        # a weighting costs n^3; many networks need fewer, as they tell them apart anyhow
-        count = int(np.clip(NUM_WEIGHTINGS * (60 / len(timed)) ** 2, 2 * UNCERTAIN, NUM_WEIGHTINGS))
+        # a weighting costs n^3; with many networks few weightings keep their evidence
+        count = int(
+            np.clip(NUM_WEIGHTINGS * (60 / len(timed)) ** 2, 2 * STD_WEIGHTINGS, NUM_WEIGHTINGS)
+        )
         self._weightings = draw_weightings(count)
         self._covariance = np.tensordot(self._weightings.variances, covariances(timed, timed), 1)
         noise = _noise(self._weightings, timed, self._tick)
@@ -157,10 +167,11 @@ class FewShotProcess:
         self.noise_factor = np.ones(len(timed))
         self._fit(target, noise)
         for _ in range(REWEIGHTINGS):
-            self.noise_factor = np.maximum(np.abs(self._left_out(noise)) / OUTLYING, 1)
+            self.noise_factor = np.maximum(np.abs(self._left_out(noise)) / OUTLIER_STD, 1)
             self._fit(target, noise * self.noise_factor**2)
 
     def _fit(self, target: Floats, noise: Floats) -> None:
+        # (m, n, n) covariances; the evidence has the scale s_m integrated out (inverse gamma prior)
         num_timed = len(target)
         matrix = self._covariance.copy()
         matrix[:, np.arange(num_timed), np.arange(num_timed)] += noise
@@ -175,10 +186,11 @@ class FewShotProcess:
         self.evidence: Floats = shares / shares.sum()
 
     def _left_out(self, noise: Floats) -> Floats:
-        """Return ``(n,)`` how far each network is from what the others predict, in deviations.
+        """Return ``(n,)``: residuals left out, over their standard deviations.
 
-        Of each weighting in closed form (Rasmussen and Williams, eq. 5.12), averaged; a deviation
-        is made of ``noise`` ``(weightings, n)``, not of what it was widened to.
+        In closed form for each weighting (Rasmussen and Williams, eq. 5.12), averaged: residual
+        ``[K^-1 y]_i / [K^-1]_ii``, variance ``1 / [K^-1]_ii``. The variance uses ``noise``
+        ``(weightings, n)`` without the widening of outliers.
         """
         variance = 1 / np.einsum("mii->mi", self._inverse)
         residual = self.evidence @ (self._solved * variance)
@@ -187,6 +199,7 @@ class FewShotProcess:
 
     def predict_ms(self, pool: FeatureMatrix) -> Floats:
         """Return ``(n,)`` expected milliseconds."""
+        # sum over m of evidence_m v[m, c] (K_m^-1 y)_i, then with k[c, t, i]
         weights = np.einsum("m,mc,mi->ci", self.evidence, self._weightings.variances, self._solved)
         found = np.einsum("ctn,cn->t", covariances(pool, self.timed), weights)
         return np.asarray(self.mean_ms * found)
@@ -194,7 +207,7 @@ class FewShotProcess:
     def predict(self, pool: FeatureMatrix) -> tuple[Floats, Floats]:
         """Return ``(n,)`` expected milliseconds and standard deviations of a measurement."""
         mean = self.predict_ms(pool) / self.mean_ms
-        likeliest = np.argsort(-self.evidence)[:UNCERTAIN]
+        likeliest = np.argsort(-self.evidence)[:STD_WEIGHTINGS]
         shares = self.evidence[likeliest] / self.evidence[likeliest].sum()
         kept = self._weightings.take(likeliest)
         across = covariances(pool, self.timed)

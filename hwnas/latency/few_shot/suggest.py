@@ -2,8 +2,8 @@
 
 Greedy choice of the network whose measurement lowers the mean variance of all networks most
 (the A-optimal or "integrated variance" criterion: Cohn, Ghahramani and Jordan, "Active learning
-with statistical models", JAIR 1996, §3), under the transfer predictor's covariance with the
-median of its prior's variances and the noise of a quiet timer: what can be known before anything is
+with statistical models", JAIR 1996, §3), under the covariance of the few-shot process, with
+the medians of its prior variances and the noise of a quiet timer: all known before anything is
 timed.
 """
 
@@ -43,6 +43,7 @@ def suggest(
         left -= across @ np.linalg.solve(among, across.T)
         known = set(map(bytes, timed.structure.symbols[1]))
         free = np.array([bytes(key) not in known for key in candidates.structure.symbols[1]])
+    # adding network j lowers the summed variance by sum_i left[i, j]^2 / (left[j, j] + noise)
     chosen: list[int] = []
     while len(chosen) < count and free.any():
         gain = (left**2).sum(axis=0) / (np.diag(left) + NOISE)

@@ -1,4 +1,4 @@
-"""How well predictions meet measurements, beside what a device's noise and a plain line give."""
+"""Errors of predictions, next to the noise of the device and the errors of a straight line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides an operation's latency apart from its own row: features known without a device.
+"""Features of operations that are known without a device.
 
 The profiler chooses networks that differ in these features, and a calibration may correct rows by
 them. Everything here is a sum over operations.

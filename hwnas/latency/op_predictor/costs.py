@@ -1,4 +1,4 @@
-"""What makes an operation slow, as numbers: costs that add up, and features that bend them.
+"""Physical costs of an operation, which add up, and features that correct their sum.
 
 Costs are of the parts a runtime executes one after the other (``parts.split``): the work as asked
 for and as executed in whole vectors, values read and written, weights, what exceeds a cache, and

@@ -1,4 +1,4 @@
-"""Latency of operations that no table holds, predicted from the rows of one that holds others.
+"""Latency of operations without a row, predicted from the rows of a table.
 
 Regression of the logarithm of the latency, as in nn-Meter (Zhang et al., MobiSys 2021, section 5),
 which fits a random forest a kernel. Here the model is a product: a sum of physical costs with
@@ -8,8 +8,8 @@ operation, or a part of it, is better or worse than its costs. Its setting, or t
 alone, is chosen for each kind by cross-validation. Models are fitted from the rows when a table is
 loaded: no file holds them.
 
-Departures from nn-Meter: no forests; whole blocks instead of fused kernels are what is timed, and
-what they tell of their parts is shared by all kinds; hundreds of rows instead of thousands.
+Departures from nn-Meter: no forests; whole blocks are timed instead of fused kernels, and what
+their rows say of a part is shared by all kinds; hundreds of rows instead of thousands.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def fit_op_model(rows_ms: Mapping[OpSpec, float]) -> OpModel:
     times_ms = np.array([rows_ms[op] for op in ops])
     table = [costs(op) for op in ops]
     base = fit_costs(table, times_ms)
-    frame = TrainingSet(base, tuple(ops))
-    held_out = _held_out(frame, table, times_ms)
+    training = TrainingSet(base, tuple(ops))
+    held_out = _held_out(training, table, times_ms)
     logs = np.log(held_out / times_ms)
     models = {}
     for kind in kinds.keys() - too_few.keys():
@@ -201,18 +201,20 @@ def fit_op_model(rows_ms: Mapping[OpSpec, float]) -> OpModel:
         base,
         dict(sorted(models.items())),
         too_few,
-        {setting: fit_process(frame, rest, setting) for setting in chosen},
+        {setting: fit_process(training, rest, setting) for setting in chosen},
         frozenset(part_class(part) for op in ops for part in split(op)),
     )
 
 
-def _held_out(frame: TrainingSet, table: Sequence[Mapping[str, float]], times_ms: Floats) -> Floats:
+def _held_out(
+    training: TrainingSet, table: Sequence[Mapping[str, float]], times_ms: Floats
+) -> Floats:
     """Return ``(2, num_settings, num_ops)`` predictions of models that have not seen the fold.
 
     Sums of costs are fitted without it; what the parts' shares and the features' scales are is
     taken from all rows.
     """
-    folds = [_folds(groups) for groups in groupings(frame.ops)]
+    folds = [_folds(groups) for groups in groupings(training.ops)]
     found = np.zeros((len(folds), len(SETTINGS), len(times_ms)))
     splits = []
     for which, of in enumerate(folds):
@@ -222,7 +224,7 @@ def _held_out(frame: TrainingSet, table: Sequence[Mapping[str, float]], times_ms
             found[which][:, new] = sums[new]
             splits.append((which, new, old, np.log(times_ms[old] / sums[old])))
     for scale in sorted({setting.scale for setting in SETTINGS} - {0.0}):
-        two = covariances(frame, scale)
+        two = covariances(training, scale)
         for number, setting in enumerate(SETTINGS):
             if setting.scale != scale:
                 continue

@@ -1,15 +1,16 @@
-"""A Gaussian process over operations that is a sum over what they are made of.
+"""A Gaussian process over operations, additive over their parts.
 
-A row tells the log of its latency over its sum of costs. That log is taken to be
+The residual of a row is the logarithm of its latency over its sum of costs. It is modelled as
 
-    sum over the operation's parts (the part's share of the cost x g(part)) + h(operation) + noise
+    sum over the operation's parts of (share of the part in the cost x g(part)) + h(operation)
+    + noise
 
 with a function ``g`` for each class of parts (pointwise and depthwise convolutions, squeezes,
-attention ..) and ``h`` for each kind of operation, all of them smooth in ``costs.features``.
-To first order a block is then slower than its costs as its parts are, each by its share: what a
-row of one block tells of a part is known of every other block with a part like it (an additive
-Gaussian process, Duvenaud et al., NeurIPS 2011, over parts instead of dimensions). ``h`` holds what
-the whole has beyond its parts. Everything is linear in the observed logs.
+attention, ...) and ``h`` for each kind of operation, all smooth in ``costs.features``. To first
+order, a block's log-residual is the cost-weighted mean of its parts' residuals, so a row of one
+block informs every other block with a similar part (an additive Gaussian process, Duvenaud et al.,
+NeurIPS 2011, over parts instead of dimensions). ``h`` is the residual of the whole beyond its
+parts. Predictions are linear in the observed residuals.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from hwnas.ops.split import part_class
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LINEAR = 0.1  # share of a function that is linear in the features
+LINEAR = 0.1  # variance of the linear part of a function, over that of the smooth part
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def fit_costs(table: Sequence[Mapping[str, float]], times_ms: Floats) -> CostMod
 
 @dataclass(frozen=True)
 class KernelInputs:
-    """Where operations stand in one function.
+    """The inputs of operations to one function.
 
     ``points`` ``(num_points, num_features)`` are distinct; ``shares`` is the sparse
     ``(num_ops, num_points)`` matrix of how much of each an operation has.
@@ -97,7 +98,7 @@ class KernelInputs:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """How operations become places: the base's shares, and the features' scaling by ``ops``."""
+    """The operations fitted to, with the scaling of features that they determine."""
 
     base: CostModel
     ops: tuple[OpSpec, ...]
@@ -113,11 +114,11 @@ class TrainingSet:
 
     @cached_property
     def places(self) -> Mapping[str, KernelInputs]:
-        """The frame's own operations."""
+        """The inputs of the training operations, by function."""
         return self.of(self.ops)
 
     def of(self, ops: Sequence[OpSpec]) -> dict[str, KernelInputs]:
-        """Return the places of ``ops`` in the functions that the frame's operations have."""
+        """Return the inputs of ``ops`` to the functions that the training operations have."""
         found = {}
         for name, members, shares in _members(self.base, ops):
             if name in self._scaling:
@@ -151,11 +152,11 @@ def _members(
         yield name, list(place), csr_array((shares, (rows, columns)), (len(ops), len(place)))
 
 
-def covariances(frame: TrainingSet, scale: float) -> tuple[Floats, Floats]:
+def covariances(training: TrainingSet, scale: float) -> tuple[Floats, Floats]:
     """Return ``(num_ops, num_ops)`` of the sum over parts, and of the functions of kinds."""
-    num_ops = len(frame.ops)
+    num_ops = len(training.ops)
     found = np.zeros((2, num_ops, num_ops))
-    for name, place in frame.places.items():
+    for name, place in training.places.items():
         within = place.shares @ covariance(place.points, place.points, scale)
         found[0 if is_part(name) else 1] += place.shares @ within.T
     return found[0], found[1]
@@ -182,17 +183,17 @@ def solve(matrix: Floats, noise: float, y: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Process:
-    """The process of a frame's rows; ``weights`` ``(num_ops,)``."""
+    """The process fitted to a training set; ``weights`` ``(num_ops,)`` are K^-1 y."""
 
-    frame: TrainingSet
+    training: TrainingSet
     setting: Hyperparameters
     weights: Floats
 
     def predict(self, ops: Sequence[OpSpec]) -> Floats:
         """Return ``(num_ops,)`` expected logs of latency over the sum of costs."""
         total = np.zeros(len(ops))
-        known, setting = self.frame.places, self.setting
-        for name, place in self.frame.of(ops).items():
+        known, setting = self.training.places, self.setting
+        for name, place in self.training.of(ops).items():
             amount = setting.parts if is_part(name) else 1 - setting.parts
             if amount:
                 between = covariance(place.points, known[name].points, setting.scale)
@@ -200,7 +201,7 @@ class Process:
         return total
 
 
-def fit_process(frame: TrainingSet, logs: Floats, setting: Hyperparameters) -> Process:
-    """Return the process fitted to the logs of the frame's rows."""
-    matrix = combine(covariances(frame, setting.scale), setting)
-    return Process(frame, setting, solve(matrix, setting.noise, logs))
+def fit_process(training: TrainingSet, logs: Floats, setting: Hyperparameters) -> Process:
+    """Return the process fitted to the log-residuals of the training operations."""
+    matrix = combine(covariances(training, setting.scale), setting)
+    return Process(training, setting, solve(matrix, setting.noise, logs))

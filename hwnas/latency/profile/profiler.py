@@ -23,7 +23,7 @@ import numpy as np
 from hwnas.additive.graph import Term
 from hwnas.arch import Arch, short_hash
 from hwnas.device.measurement import Measurement
-from hwnas.device.rounds import SampleLog, replicas_of, record_in_rounds
+from hwnas.device.rounds import SampleLog, record_in_rounds, replicas_of
 from hwnas.device.runner import Target, open_runner
 from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InputError, UsageError

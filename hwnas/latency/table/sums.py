@@ -2,13 +2,13 @@
 
 Some published latencies are sums of a per-layer table that was never published itself, such as
 those of FBNet's networks on a Pixel 3 and a Raspberry Pi 4 in HW-NAS-Bench (Li et al., ICLR 2021).
-``sums_solver.py`` finds the rows; here are the files, and what is refused:
+``sums_solver.py`` solves for the rows. This module reads the files and refuses:
 
-- networks that leave rows open that the space itself does not leave open, with the operations;
-- too few networks for a residual to say anything;
-- latencies that are no sums, beyond what their rounding explains. Networks measured as a whole are
-  none, nor are sums in which equal operations take different times in different places (equal
-  operations share a row). A few lines that alone do not fit are named.
+- networks that do not determine rows which all networks of the space would, with the operations;
+- too few networks for a residual to be a test;
+- latencies that are no sums, by more than their rounding explains. Latencies of networks measured
+  as a whole are not sums, and neither are those in which equal operations take different times in
+  different places (equal operations share a row). A few lines that do not fit are named.
 
 The table holds rank and residual in its provenance.
 """
@@ -27,7 +27,7 @@ import orjson
 from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError
 from hwnas.latency.table.schemas import TableHeader
-from hwnas.latency.table.sums_solver import FEW, Array, Solution, solve
+from hwnas.latency.table.sums_solver import MAX_WRONG, Array, Solution, solve
 from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import implausible
 from hwnas.ops import OpSpec
@@ -98,7 +98,7 @@ def _entries(solution: Solution) -> dict[OpSpec, Measurement]:
 
 
 def complaints(space: SearchSpace, sums: Sums, solution: Solution) -> list[str]:
-    """Return why the latencies are no sums that tell a table."""
+    """Return why the latencies are not sums that determine a table."""
     problems = []
     wanted = math.ceil(solution.rank * (1 + SPARE)) + 1
     if len(sums.codes) < wanted:
@@ -118,7 +118,7 @@ def complaints(space: SearchSpace, sums: Sums, solution: Solution) -> list[str]:
     misfits = solution.misfits
     if not len(misfits):
         return problems
-    if len(misfits) <= FEW * len(sums.codes):
+    if len(misfits) <= MAX_WRONG * len(sums.codes):
         for place in misfits[:SHOWN].tolist():
             problems.append(
                 f"{sums.places[place]}: {sums.latency_ms[place]:.9g} ms is no sum of the rows of "

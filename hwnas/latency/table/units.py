@@ -1,11 +1,11 @@
-"""Whether a table's latencies can be in ms at all, by the speed that they imply.
+"""Whether the latencies of a table can be in ms, by the speed that they imply.
 
 The speed is the MACs of a table's larger operations over their time. Networks reach 0.3 (a small
 in-order core) to 300 (many cores of a desktop) x 10^9 MACs a second in float32 and up to 10 times
 that in int8; published tables of phones imply 3 (Pixel 1) and 10.6 (Note10), with one thread. The
-range allowed leaves a factor of 3 on both sides, so that a table in seconds or microseconds, which
-is off by 1000, falls out of it unless its device is at the other end. Operations so small that the
-runtime's call dominates their time say nothing about units and do not count.
+allowed range adds a factor of 3 on both sides. A table in seconds or microseconds, a factor of 1000
+off, is outside it unless its device is at the other end. Operations so small that the runtime's
+call dominates their time do not count.
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ import pytest
 
 from hwnas.errors import InputError
 from hwnas.latency.drift.conformal import (
-    KNOWN,
-    SESSION,
+    PRIOR_WEIGHT,
+    SESSION_STD,
     ConformalMargin,
     ValidationSchema,
     across_sessions,
     append_validation,
     conformal_margin,
-    least_networks,
+    min_networks,
     quantile,
     read_validation,
     session_deviation,
@@ -53,7 +53,7 @@ def test_the_quantile_is_the_ceil_of_n_plus_1_times_qth_smallest(count, confiden
     ("confidence", "least"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)]
 )
 def test_the_least_number_of_networks_is_where_the_rank_is_one_of_them(confidence, least):
-    assert least_networks(confidence) == least
+    assert min_networks(confidence) == least
     assert quantile([1.0] * least, confidence)[1]
     if least > 1:
         assert not quantile([1.0] * (least - 1), confidence)[1]
@@ -121,10 +121,10 @@ def test_winners_count_before_other_networks_and_say_so(tiny, case):
     table, predictor = case(winner=winners, validate=[1.5] * 3, calibrate=[1.0] * 8)
     guard = conformal_margin(tiny, table, predictor, [], 0.95)
     assert (guard.source, guard.num_networks) == ("searched networks", 19)
-    expected = across_sessions(1.03, np.median(winners), 0.95, SESSION)
+    expected = across_sessions(1.03, np.median(winners), 0.95, SESSION_STD)
     assert guard.ratio == pytest.approx(expected, rel=1e-4)
     assert guard.headroom == pytest.approx(1 - 1 / expected, rel=1e-3)
-    assert guard.session == SESSION
+    assert guard.session == SESSION_STD
     assert guard.is_conformal
     assert "19 searched networks" in str(guard)
 
@@ -134,7 +134,7 @@ def test_benched_winners_of_the_space_are_searched_networks(tiny, case):
     lines = [_line(1.02)] * 9 + [_line(1.04)] + [_line(3.0, space="other")] * 5
     guard = conformal_margin(tiny, table, predictor, lines, 0.95)
     assert (guard.num_networks, guard.is_conformal) == (19, True)
-    assert guard.ratio == pytest.approx(across_sessions(1.04, 1.02, 0.95, SESSION))
+    assert guard.ratio == pytest.approx(across_sessions(1.04, 1.02, 0.95, SESSION_STD))
 
 
 def test_with_few_winners_all_validation_networks_count(tiny, case):
@@ -142,7 +142,7 @@ def test_with_few_winners_all_validation_networks_count(tiny, case):
     guard = conformal_margin(tiny, table, predictor, [], 0.95)
     assert (guard.source, guard.num_networks) == ("validation networks", 20)
     median = np.median([1.01] * 4 + np.linspace(0.95, 1.06, 16).tolist())
-    assert guard.ratio == pytest.approx(across_sessions(1.06, median, 0.95, SESSION), rel=1e-4)
+    assert guard.ratio == pytest.approx(across_sessions(1.06, median, 0.95, SESSION_STD), rel=1e-4)
 
 
 def test_where_nothing_is_enough_the_searched_ones_count_and_a_margin_is_told(tiny, case):
@@ -150,7 +150,7 @@ def test_where_nothing_is_enough_the_searched_ones_count_and_a_margin_is_told(ti
     guard = conformal_margin(tiny, table, predictor, [], 0.95)
     assert not guard.is_conformal
     largest = 1.03 * (1 + np.std([1.01, 1.03], ddof=1))
-    assert guard.ratio == pytest.approx(across_sessions(largest, 1.02, 0.95, SESSION), rel=1e-4)
+    assert guard.ratio == pytest.approx(across_sessions(largest, 1.02, 0.95, SESSION_STD), rel=1e-4)
     assert "too few for this confidence, which takes 19" in str(guard)
     assert conformal_margin(tiny, replace(table, networks=()), predictor, [], 0.95) is None
 
@@ -176,14 +176,16 @@ def test_of_normal_errors_and_sessions_the_quantile_of_their_sum_comes_out():
 
 
 def test_runs_tell_how_far_sessions_differ():
-    assert session_deviation([]) == session_deviation([_line(1.1)] * 5) == pytest.approx(SESSION)
+    assert (
+        session_deviation([]) == session_deviation([_line(1.1)] * 5) == pytest.approx(SESSION_STD)
+    )
     lines = [
         _line(ratio, run=run)
         for run, ratio in (("a", 1.0), ("b", 1.06), ("c", 1.06))
         for _ in range(3)
     ]
     squares = np.log(1.06) ** 2 * 2 / 3
-    expected = np.sqrt((KNOWN * SESSION**2 + squares) / (KNOWN + 2))
+    expected = np.sqrt((PRIOR_WEIGHT * SESSION_STD**2 + squares) / (PRIOR_WEIGHT + 2))
     assert session_deviation(lines) == pytest.approx(expected)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.drift.model import MIN_NOISE, PRIOR, Anchor, fit_drift
+from hwnas.latency.drift.model import MIN_NOISE, PRIOR_STD, Anchor, fit_drift
 from hwnas.rng import stream
 
 
@@ -57,7 +57,7 @@ def test_a_drift_within_its_uncertainty_is_hardly_applied_and_a_sure_one_wholly(
     small = fit_drift([*_anchors(1.01, 0.0, 0.0, 1), Anchor("x", 10.0, 9.7, 0.03)])
     assert abs(np.log(small.applied)) < abs(np.log(small.scale))
     sure = fit_drift(_anchors(1.10, 0.0, 0.0, 3))
-    trust = PRIOR**2 / (PRIOR**2 + sure.uncertainty**2)
+    trust = PRIOR_STD**2 / (PRIOR_STD**2 + sure.uncertainty**2)
     assert sure.applied == pytest.approx(1.10**trust)
     assert sure.applied > 1.09
 
