@@ -29,7 +29,8 @@ from hwnas.data import load_dataset
 from hwnas.device.device import load_device
 from hwnas.device.runner import make_target
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.profile.profiler import ProfilePlan, profile
+from hwnas.latency.profile.plan import ProfilePlan
+from hwnas.latency.profile.profiler import profile
 from hwnas.nn.supernet import Supernet
 from hwnas.protocols import SearchSpace
 from hwnas.rng import stream

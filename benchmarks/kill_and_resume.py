@@ -42,7 +42,8 @@ from hwnas.device.measurement import summarise
 from hwnas.device.runner import make_target
 from hwnas.io.journal import Journal, read_json
 from hwnas.latency.drift.check import arch_of
-from hwnas.latency.profile.profiler import PILOT_ROUND, ProfilePlan, network_model_id, op_id
+from hwnas.latency.profile.plan import ProfilePlan, network_model_id, op_id
+from hwnas.latency.profile.profiler import PILOT_ROUND
 from hwnas.latency.table.files import load_table
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space

@@ -13,7 +13,8 @@ import numpy as np
 from hwnas.device.device import load_device
 from hwnas.device.runner import make_target
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.profile.profiler import ProfilePlan, profile
+from hwnas.latency.profile.plan import ProfilePlan
+from hwnas.latency.profile.profiler import profile
 from hwnas.space.catalogue import load_space
 
 

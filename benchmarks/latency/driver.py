@@ -16,7 +16,7 @@ from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.lut.accuracy import errors
 from hwnas.latency.lut.calibration import relative_fit
-from hwnas.latency.profile.profiler import network_conversion
+from hwnas.latency.profile.plan import network_conversion
 from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace
 from hwnas.rng import stream

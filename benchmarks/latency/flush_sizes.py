@@ -23,7 +23,7 @@ from hwnas.device.measurement import summarise
 from hwnas.device.runner import make_target, open_runner
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.profile.networks import calibration_networks, macs_terms
-from hwnas.latency.profile.profiler import conversion_of, network_conversion
+from hwnas.latency.profile.plan import conversion_of, network_conversion
 from hwnas.latency.table.scope import scope_terms
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space

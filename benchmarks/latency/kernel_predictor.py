@@ -34,7 +34,7 @@ from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.op_predictor.costs import costs
 from hwnas.latency.op_predictor.predictor import by_kind, fit_costs, fit_op_model
 from hwnas.latency.op_predictor.selection import perturbed_widths, spread_ops, worst_ops
-from hwnas.latency.profile.profiler import conversion_of
+from hwnas.latency.profile.plan import conversion_of
 from hwnas.latency.table.scope import ops_in_scope
 from hwnas.ops import OpSpec
 from hwnas.rng import stream

@@ -31,7 +31,8 @@ from hwnas.latency.drift.check import arch_of
 from hwnas.latency.lut.calibration import describe
 from hwnas.latency.op_predictor.rows import OpPredictor
 from hwnas.latency.profile.networks import winner_networks
-from hwnas.latency.profile.profiler import ProfilePlan, profile
+from hwnas.latency.profile.plan import ProfilePlan
+from hwnas.latency.profile.profiler import profile
 from hwnas.latency.table.files import load_table
 from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import SearchSpace

@@ -27,7 +27,8 @@ from hwnas.device.runner import make_target, open_runner
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.check import arch_of
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.profile.profiler import VALIDATING, ProfilePlan, conversion_of, op_id, profile
+from hwnas.latency.profile.plan import ProfilePlan, conversion_of, op_id
+from hwnas.latency.profile.profiler import VALIDATING, profile
 from hwnas.space.catalogue import load_space
 
 

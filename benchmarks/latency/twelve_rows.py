@@ -62,13 +62,8 @@ from hwnas.latency.profile.networks import (
     utility_terms,
     winner_networks,
 )
-from hwnas.latency.profile.profiler import (
-    ProfilePlan,
-    conversion_of,
-    network_conversion,
-    op_id,
-    profile,
-)
+from hwnas.latency.profile.plan import ProfilePlan, conversion_of, network_conversion, op_id
+from hwnas.latency.profile.profiler import profile
 from hwnas.latency.table.files import load_table
 from hwnas.latency.table.scope import scope_terms
 from hwnas.latency.table.table import LatencyTable

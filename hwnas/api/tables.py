@@ -20,7 +20,7 @@ from hwnas.ops import OpSpec
 
 if TYPE_CHECKING:
     from hwnas.device.measurement import Measurement
-    from hwnas.latency.profile.profiler import ProfilePlan
+    from hwnas.latency.profile.plan import ProfilePlan
 
 TableLike: TypeAlias = "Table | LatencyTable | str | Path"
 """A table, a file, a folder of scoped tables, or the name of a table that comes with hwnas."""
@@ -207,7 +207,7 @@ def profile(
     """
     from hwnas.device.device import load_device
     from hwnas.device.runner import make_target
-    from hwnas.latency.profile.profiler import ProfilePlan
+    from hwnas.latency.profile.plan import ProfilePlan
 
     if out is None and resume:
         raise UsageError("resume continues the table of out. Next: give out, too")

@@ -29,7 +29,8 @@ from hwnas.latency.drift.conformal import (
 )
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.missing_heads import MissingHeads
-from hwnas.latency.profile.profiler import ProfilePlan, profile
+from hwnas.latency.profile.plan import ProfilePlan
+from hwnas.latency.profile.profiler import profile
 from hwnas.latency.table.files import load_table, store, stored_name
 from hwnas.latency.table.table import LatencyTable
 from hwnas.latency.table.units import require_plausible

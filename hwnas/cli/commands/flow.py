@@ -72,7 +72,7 @@ def profile(
     from hwnas.device.measurement import disturbance
     from hwnas.device.runner import make_target
     from hwnas.export.convert.cache import ConversionCache
-    from hwnas.latency.profile.profiler import ProfilePlan
+    from hwnas.latency.profile.plan import ProfilePlan
     from hwnas.latency.profile.profiler import profile as measure
     from hwnas.latency.table.scope import parse_scope
     from hwnas.space.catalogue import load_space

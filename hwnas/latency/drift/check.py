@@ -23,7 +23,7 @@ from hwnas.device.runner import Target
 from hwnas.errors import InputError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.model import Anchor, Drift, fit_drift
-from hwnas.latency.profile.profiler import network_conversion, network_model_id
+from hwnas.latency.profile.plan import network_conversion, network_model_id
 from hwnas.latency.table.schemas import NetworkRecord
 from hwnas.latency.table.table import LatencyTable
 from hwnas.protocols import Runner, SearchSpace

@@ -17,7 +17,7 @@ from hwnas.device.rounds import SampleLog, record_in_rounds
 from hwnas.device.runner import Target, open_runner
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.convert.cache import ConversionCache
-from hwnas.latency.profile.profiler import ProfilePlan, conversion_of, make_header, op_id
+from hwnas.latency.profile.plan import ProfilePlan, conversion_of, make_header, op_id
 from hwnas.latency.table.schemas import TableHeader
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec

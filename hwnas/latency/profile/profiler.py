@@ -12,23 +12,20 @@ code that exports networks, from one cache.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from hwnas.additive.graph import Term
-from hwnas.arch import Arch, short_hash
+from hwnas.arch import Arch
 from hwnas.device.measurement import Measurement
 from hwnas.device.rounds import SampleLog, record_in_rounds, replicas_of
-from hwnas.device.runner import Target, open_runner
-from hwnas.device.runtimes import RUNTIMES
+from hwnas.device.runner import open_runner
 from hwnas.errors import InputError, UsageError
 from hwnas.export.convert.cache import ConversionCache
-from hwnas.export.convert.conversion import Conversion, InitWeights
+from hwnas.export.convert.conversion import Conversion
 from hwnas.io.progress import report
 from hwnas.latency.lut.accuracy import Floats, validation_report
 from hwnas.latency.lut.calibration import fit_calibration, predicted_ms
@@ -42,12 +39,20 @@ from hwnas.latency.profile.networks import (
     spread_networks,
     winner_networks,
 )
+from hwnas.latency.profile.plan import (
+    ProfilePlan,
+    conversion_of,
+    make_header,
+    network_conversion,
+    network_model_id,
+    op_id,
+)
 from hwnas.latency.table.files import load_table, save_table
 from hwnas.latency.table.schemas import MeasurementSchema, NetworkRecord, TableHeader
-from hwnas.latency.table.scope import Scope, ops_in_scope, scope_terms
+from hwnas.latency.table.scope import scope_terms
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec
-from hwnas.protocols import Runner, SearchSpace, Wiring
+from hwnas.protocols import Runner
 
 PILOT_ROUND = -1
 CHOICE_ROUNDS = (-4, -3, -2)
@@ -55,65 +60,6 @@ PERTURBED_DRAWN = 20  # candidates for each like that is measured
 NUM_ANCHORS = 5
 CALIBRATING_REPLICAS = 4  # on so few networks hang the calibration and later the drift
 VALIDATING = ("validate", "winner")
-
-
-@dataclass(frozen=True)
-class ProfilePlan:
-    """What to measure: a space on a target, and how many whole networks beside its operations.
-
-    ``scope`` (``{"resolution": 160}``) leaves out all networks of other options, and operations
-    that only those have. ``most_ops`` measures no more than so many of the space's operations, and
-    ``augment_ops`` more with perturbed widths, both chosen by ``selection.py`` for models that
-    predict the rest (``op_predictor/predictor.py``).
-    """
-
-    space: SearchSpace
-    target: Target
-    calibrate: int = 0
-    validate: int = 0
-    seed: int = 0
-    scope: Scope = field(default_factory=dict)
-    most_ops: int | None = None
-    augment_ops: int = 0
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether some of the space's operations are left to be predicted."""
-        return self.most_ops is not None and self.most_ops < len(self.ops)
-
-    @cached_property
-    def ops(self) -> list[OpSpec]:
-        """The distinct operations of the space within the scope, in order of first use."""
-        return ops_in_scope(self.space, self.scope)
-
-
-def op_id(op: OpSpec) -> str:
-    """Return the name of an operation's model in samples files."""
-    return f"op-{short_hash(op.key)}"
-
-
-def network_model_id(space: SearchSpace, arch: Arch) -> str:
-    """Return the name of a network's model in samples files."""
-    return f"net-{space.network_id(arch)}"
-
-
-def conversion_of(
-    layers: Sequence[OpSpec], target: Target, wiring: Wiring | None = None
-) -> Conversion:
-    """Return the conversion of a network with its initial weights, as ``target`` needs it."""
-    return Conversion.make(
-        layers,
-        InitWeights(),
-        RUNTIMES[target.runtime].format,
-        precision=target.precision,
-        layout=RUNTIMES[target.runtime].layout,
-        wiring=wiring,
-    )
-
-
-def network_conversion(space: SearchSpace, arch: Arch, target: Target) -> Conversion:
-    """Return :func:`conversion_of` the network of an architecture."""
-    return conversion_of(space.layers(arch), target, space.wiring(arch))
 
 
 def profile(
@@ -164,26 +110,6 @@ def _require_same_target(header: TableHeader, earlier: LatencyTable, out: Path) 
             "its rows do not belong together with new ones: "
             "choose another --out, or restore what differs",
         )
-
-
-def make_header(plan: ProfilePlan, runner: Runner) -> TableHeader:
-    """Return the provenance of a table measured now through ``runner``."""
-    target, info = plan.target, runner.info
-    host = {key: info[key] for key in ("cpu", "machine", "system", "python", "cpus")}
-    return TableHeader(
-        device=target.device.name,
-        runtime=target.runtime,
-        runtime_version=info["runtime_version"],
-        precision=target.precision,
-        threads=target.threads,
-        affinity=target.affinity,
-        layout=RUNTIMES[target.runtime].layout,
-        protocol=target.device.protocol,
-        host=host,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seed=plan.seed,
-        scope=dict(plan.scope),
-    )
 
 
 @dataclass(frozen=True)

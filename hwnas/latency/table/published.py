@@ -19,12 +19,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -35,6 +34,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import PRECISIONS
 from hwnas.io.schemas import read_text
 from hwnas.latency.table.files import load_table
+from hwnas.latency.table.published_rows import Row, read_rows
 from hwnas.latency.table.schemas import TableHeader
 from hwnas.latency.table.scope import scope_problems, scope_text
 from hwnas.latency.table.table import LatencyTable
@@ -45,7 +45,6 @@ SQUEEZE_RATIO = 4  # hidden channels over those of squeeze-and-excite, in both s
 VALUE_KEYS = {"ofa": {"count", "mean", "std"}, "proxyless": {"count", "mean", "var"}}
 FORMATS = tuple(VALUE_KEYS)
 
-LARGEST = 1e12  # of any number in a row
 MAX_BYTES = 4 << 20  # of a table: published ones have 40 kB
 
 _BLOCK = re.compile(
@@ -56,14 +55,6 @@ _PART = re.compile(
     r"(Conv|Conv_1|AvgPool2D|Conv_2|Logits)-input:(\d+)x(\d+)x(\d+)-output:(?:(\d+)x(\d+)x)?(\d+)"
 )
 _HEAD = {"ofa": ("Conv_1", "AvgPool2D", "Conv_2", "Logits"), "proxyless": ("Conv_1", "Logits")}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a published table: latency in ms, the mean of ``count`` runs."""
-
-    mean_ms: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -148,7 +139,7 @@ def _import(
 ) -> LatencyTable | None:
     try:
         text = read_text(file, MAX_BYTES)
-        rows = dict(_rows(text, VALUE_KEYS[table_format], problems))
+        rows = dict(read_rows(text, VALUE_KEYS[table_format], problems))
     except InputError as error:
         problems += error.problems
         return None
@@ -177,76 +168,6 @@ def _import(
     scope = {"resolution": resolution} if table_format == "ofa" else {}
     own = header.model_copy(update={"scope": scope, "provenance": provenance})
     return LatencyTable(own, entries)
-
-
-# the file's rows ------------------------------------------------------------------------------
-
-
-def _rows(text: str, keys: set[str], problems: list[str]) -> Iterator[tuple[str, Row]]:
-    """Yield the key and value of each row, and tell of the others; nothing is constructed."""
-    root = yaml.compose(text, yaml.SafeLoader)
-    if not isinstance(root, yaml.MappingNode):
-        problems.append("must be a mapping from operations to their latencies")
-        return
-    seen: set[str] = set()
-    for key, value in root.value:
-        place = f"line {key.start_mark.line + 1}"
-        if not isinstance(key, yaml.ScalarNode):
-            problems.append(f"{place}: a key must be text")
-            continue
-        if key.value in seen:
-            problems.append(f"{place}: a second row of {key.value}")
-            continue
-        seen.add(key.value)
-        # a row whose numbers are wrong still is a row of its operation
-        yield key.value, _row(value, keys, f"{place}, {key.value}", problems) or Row(math.nan, 0)
-
-
-def _row(node: yaml.Node, keys: set[str], place: str, problems: list[str]) -> Row | None:
-    wanted = ", ".join(sorted(keys))
-    if not isinstance(node, yaml.MappingNode):
-        problems.append(f"{place}: must hold {wanted}")
-        return None
-    found: dict[str, Any] = {}
-    before = len(problems)
-    for key, value in node.value:
-        name = str(key.value)
-        if name not in keys:
-            problems.append(f"{place}: unknown key {name!r}; a row holds {wanted}")
-        elif name in found:
-            problems.append(f"{place}: {name} is given twice")
-        else:
-            found[name] = _number(value)
-    problems += [f"{place}: {name} is missing" for name in sorted(keys - set(found))]
-    for name, value in found.items():
-        rule = {"mean": "a number above 0", "count": "an integer above 0"}.get(
-            name, "a number of 0 or more"
-        )
-        right = (
-            value is not None
-            and value < LARGEST
-            and (value > 0 if name in ("mean", "count") else value >= 0)
-        )
-        if not right or (name == "count" and not isinstance(value, int)):
-            problems.append(f"{place}: {name} must be {rule}, got {_spelt(node, name)}")
-    return Row(float(found["mean"]), found["count"]) if len(problems) == before else None
-
-
-def _number(node: yaml.Node) -> int | float | None:
-    """Return a scalar that YAML takes for a number; None otherwise."""
-    if not isinstance(node, yaml.ScalarNode):
-        return None
-    try:
-        if node.tag == "tag:yaml.org,2002:int":
-            return int(node.value)
-        return float(node.value) if node.tag == "tag:yaml.org,2002:float" else None
-    except ValueError:  # .nan, .inf, 0x1f: no latency is spelt so
-        return None
-
-
-def _spelt(node: yaml.MappingNode, name: str) -> str:
-    value = next(value for key, value in node.value if key.value == name)
-    return str(value.value) if isinstance(value, yaml.ScalarNode) else "something else"
 
 
 def _other_format(rows: Mapping[str, Row], table_format: str) -> str | None:

@@ -11,7 +11,7 @@ from hwnas.device.measurement import summarise
 from hwnas.device.rounds import time_in_rounds
 from hwnas.device.runner import Target
 from hwnas.export.convert.cache import ConversionCache
-from hwnas.latency.profile.profiler import conversion_of
+from hwnas.latency.profile.plan import conversion_of
 from hwnas.ops import OpSpec
 from hwnas.protocols import Runner
 from hwnas.space.chain import network_id

@@ -18,7 +18,7 @@ from hwnas.export.formats import PRECISIONS
 from hwnas.io.progress import report
 from hwnas.latency.drift.check import anchor_networks, arch_of
 from hwnas.latency.drift.conformal import ValidationSchema
-from hwnas.latency.profile.profiler import network_conversion
+from hwnas.latency.profile.plan import network_conversion
 from hwnas.ops import OpSpec
 from hwnas.pipeline.context import Run
 from hwnas.pipeline.folder import checked_id

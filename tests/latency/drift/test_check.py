@@ -20,7 +20,7 @@ from hwnas.latency.drift.model import Anchor
 from hwnas.latency.drift.recalibrate import recalibrated, write_beside
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.profile.networks import macs_terms, spread_networks
-from hwnas.latency.profile.profiler import network_model_id
+from hwnas.latency.profile.plan import network_model_id
 from hwnas.latency.table.files import load_table, save_table
 from hwnas.latency.table.schemas import Calibration, MeasurementSchema, NetworkRecord
 

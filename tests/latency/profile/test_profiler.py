@@ -30,15 +30,8 @@ from hwnas.latency.drift.check import arch_of
 from hwnas.latency.lut.accuracy import errors
 from hwnas.latency.lut.calibration import fit_calibration
 from hwnas.latency.lut.predictor import LutPredictor
-from hwnas.latency.profile.profiler import (
-    CALIBRATING_REPLICAS,
-    PILOT_ROUND,
-    VALIDATING,
-    ProfilePlan,
-    network_model_id,
-    op_id,
-    profile,
-)
+from hwnas.latency.profile.plan import ProfilePlan, network_model_id, op_id
+from hwnas.latency.profile.profiler import CALIBRATING_REPLICAS, PILOT_ROUND, VALIDATING, profile
 from hwnas.latency.table.files import load_table
 from hwnas.latency.table.scope import ops_in_scope
 from hwnas.rng import stream
