@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hwnas.plugins import Codes, FileSchema, SearchProblem, register_strategy
+from hwnas import plugins
+from hwnas.plugins import Codes, SearchProblem
 
-TRIES = 256  # changed networks looked at for a new one within the limits
 
-
-class AnnealingConfig(FileSchema):
+class AnnealingConfig(plugins.FileSchema):
     """``search.settings`` of a run: the temperature at the beginning, in top-1 accuracy."""
 
     hot: Annotated[float, Field(gt=0, le=1)] = 0.02
@@ -27,34 +26,35 @@ class Annealing:
     """Implements ``hwnas.protocols.CodeSearcher``."""
 
     def __init__(self, problem: SearchProblem) -> None:
-        self.problem, self.within = problem, problem.feasible
-        self.asked: set[bytes] = set()
-        self.present, self.score = self.within.sample(1, np.random.default_rng(0)), -np.inf
+        self.problem, self.feasible = problem, problem.feasible
+        self.history = plugins.History(self.feasible.space)  # no network is asked for twice
+        self.present: Codes = np.empty((0, len(self.feasible.space.choices)), dtype=np.int16)
+        self.score = -np.inf
+
+    def _random(self, step: int) -> np.random.Generator:
+        """Return a generator of its own for each point of the search, as runs are resumed there."""
+        return np.random.default_rng((self.problem.seed, step, self.history.num_asked))
 
     def ask_codes(self, count: int) -> Codes:
-        """Return up to ``count`` networks within the limits that were not asked for before."""
-        space, rng = self.within.space, np.random.default_rng((self.problem.seed, len(self.asked)))
-        sizes = np.array([len(choice.options) for choice in space.choices])
-        # (TRIES, num_choices): the present code, one choice of each row drawn anew
-        near, columns = self.present.repeat(TRIES, axis=0), rng.integers(len(sizes), size=TRIES)
-        near[np.arange(TRIES), columns] = rng.integers(sizes[columns])
-        near = space.repair(near)
-        near = near[self.within.within(near)]
-        near = np.concatenate([near, self.within.sample(TRIES, rng)])  # once all are known
-        new: dict[bytes, int] = {}
-        for row, key in enumerate(space.network_keys(near)):
-            if len(new) < count and key.tobytes() not in self.asked:
-                new.setdefault(key.tobytes(), row)
-        self.asked.update(new)
-        return near[list(new.values())]
+        """Return up to ``count`` new networks within the limits; fewer when none are left."""
+        rng = self._random(0)
+
+        def near(number: int) -> Codes:  # (number, num_choices), each with one choice changed
+            present = self.present.repeat(number, axis=0)
+            return plugins.mutate(self.feasible.space, present, rng)
+
+        found = self.history.ask(plugins.collect(near, self.feasible, self.history, count))
+        # at the beginning, or once all neighbours are known
+        drawn = plugins.draw_new(self.feasible, self.history, count - len(found), rng)
+        return np.concatenate([found, self.history.ask(drawn)])
 
     def tell_codes(self, codes: Codes, scores: NDArray[np.float64]) -> None:
         """Take ``(num_archs, 1)`` scores; NaN where an evaluation failed."""
-        heat = self.problem.settings.hot * max(1e-9, 1 - len(self.asked) / self.problem.evaluations)
-        rng = np.random.default_rng((self.problem.seed, len(self.asked), 1))
+        rng, left = self._random(1), 1 - self.history.num_asked / self.problem.evaluations
         for code, score in zip(codes, scores[:, 0], strict=True):
-            if rng.random() < np.exp(np.minimum(0, (score - self.score) / heat)):  # never for NaN
+            change = (score - self.score) / (self.problem.settings.hot * max(left, 1e-9))
+            if rng.random() < np.exp(np.minimum(0, change)):  # never for NaN
                 self.present, self.score = code[None], float(score)
 
 
-register_strategy("annealing", "Simulated annealing.", Annealing, settings=AnnealingConfig)
+plugins.register_strategy("annealing", "Simulated annealing.", Annealing, settings=AnnealingConfig)

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from hwnas.protocols import SearchSpace as SearchSpace
     from hwnas.search.evaluators.registry import EvaluatorContext as EvaluatorContext
     from hwnas.search.evaluators.registry import register_evaluator as register_evaluator
+    from hwnas.search.strategies.population import History as History
+    from hwnas.search.strategies.population import collect as collect
+    from hwnas.search.strategies.population import draw_new as draw_new
+    from hwnas.search.strategies.population import mutate as mutate
     from hwnas.search.strategies.registry import SearchProblem as SearchProblem
     from hwnas.search.strategies.registry import register_strategy as register_strategy
     from hwnas.space.catalogue import Param as Param
@@ -57,6 +61,7 @@ _HOMES = {
     "FileSchema": "hwnas.io.schemas",
     "FormatKind": "hwnas.export.formats",
     "Head": "hwnas.space.chain",
+    "History": "hwnas.search.strategies.population",
     "Identity": "hwnas.space.chain",
     "LayerOption": "hwnas.space.chain",
     "LayerSchema": "hwnas.space.custom",
@@ -70,8 +75,11 @@ _HOMES = {
     "Spec": "hwnas.ops.kind",
     "Stage": "hwnas.space.chain",
     "Target": "hwnas.device.runner",
+    "collect": "hwnas.search.strategies.population",
     "conv_bn_act": "hwnas.nn.layers",
+    "draw_new": "hwnas.search.strategies.population",
     "make_divisible": "hwnas.ops.spec",
+    "mutate": "hwnas.search.strategies.population",
     "register_evaluator": "hwnas.search.evaluators.registry",
     "register_format": "hwnas.export.formats",
     "register_operation": "hwnas.ops.kind",
@@ -107,6 +115,7 @@ __all__ = [
     "FileSchema",
     "FormatKind",
     "Head",
+    "History",
     "Identity",
     "LayerOption",
     "LayerSchema",
@@ -121,9 +130,12 @@ __all__ = [
     "Spec",
     "Stage",
     "Target",
+    "collect",
     "conv_bn_act",
+    "draw_new",
     "load_plugin",
     "make_divisible",
+    "mutate",
     "register_evaluator",
     "register_format",
     "register_operation",

@@ -86,10 +86,8 @@ class Registry(Mapping[str, E], Generic[E]):
 
     def _load_builtin(self) -> None:
         while self._pending:
-            path = self._pending.pop(0)
-            for entry in load_object(path) if ":" in path else ():
+            for entry in load_object(self._pending.pop(0)):
                 self.add(entry)
-            importlib.import_module(path.partition(":")[0])
 
     def _load(self) -> dict[str, E]:
         self._load_builtin()

@@ -30,8 +30,7 @@ def _local(runtime: str) -> Runner:
 
 
 RUNNERS: Mapping[str, tuple[Callable[[str], Runner], str]] = {
-    "local-onnxruntime": (_local, "onnxruntime"),
-    "local-litert": (_local, "litert"),
+    f"local-{runtime}": (_local, runtime) for runtime in RUNTIMES
 }
 
 

@@ -20,6 +20,7 @@ from hwnas.search.strategies.local_search import LocalSearch
 from hwnas.search.strategies.nsga2 import Nsga2
 from hwnas.search.strategies.population import ArchSearcher, random_codes
 from hwnas.search.strategies.random_search import RandomSearch
+from hwnas.search.strategies.registry import STRATEGIES, AskTellStrategy, SearchProblem
 from hwnas.search.strategies.rl import PolicySearch, PolicySettings
 from hwnas.search.strategies.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
@@ -30,6 +31,13 @@ def _codes(make: Callable[..., CodeSearcher]) -> Callable[[LimitedSpace, int], S
     return lambda limited, seed: ArchSearcher(
         limited.space, make(_feasible(limited.space.name), seed)
     )
+
+
+def _of_plugin(entry: AskTellStrategy, within: AdditiveFeasible, seed: int) -> CodeSearcher:
+    """The searcher of a plugin's strategy, with the defaults of its settings."""
+    schema = entry.settings_schema()
+    settings = None if schema is None else schema()
+    return entry.searcher(SearchProblem(within, seed, evaluations=100, settings=settings))
 
 
 SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
@@ -47,6 +55,11 @@ SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
     ),
     "rl": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings())),
     "rl-ppo": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings(ppo=True))),
+}
+SEARCHERS |= {
+    name: _codes(functools.partial(_of_plugin, entry))
+    for name, entry in STRATEGIES.items()
+    if STRATEGIES.origin(name) is not None and isinstance(entry, AskTellStrategy)
 }
 SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet", "mobile")
 LEARNING = {
