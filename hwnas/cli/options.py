@@ -1,30 +1,105 @@
-"""Options that several verbs take."""
+"""Options that several verbs take, with the panels that help texts group them in."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue what was begun.")]
-RunPath = Annotated[Path, typer.Option("--run", help="A run folder.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
+TARGET = "Device and latency"
+TRAINING = "Training"
+LIMITS = "Limits"
+STRATEGY = "Strategy"
+WEIGHTS = "Published weights"
+DATA = "Images"
+
+
+def option(*names: str, panel: str | None = None, **settings: Any) -> Any:
+    """Return ``typer.Option`` with its panel in the help text."""
+    return typer.Option(*names, rich_help_panel=panel, **settings)
+
+
+AsJson = Annotated[bool, option("--json", help="Print JSON instead of text.")]
+Resume = Annotated[bool, option("--resume", help="Continue from what is on record.")]
+RunPath = Annotated[Path, option("--run", help="A run folder.")]
+Seed = Annotated[int, option("--seed", min=0, help="Seed of all random draws.")]
+SpaceName = Annotated[str, option("--space", help="NAME[:key=value,...] or a .yaml file.")]
+Archs = Annotated[Path, option("--archs", help="Architectures, one JSON object a line.")]
+Device = Annotated[
+    str | None, option("--device", panel=TARGET, help="A device's name or .yaml file.")
+]
+Threads = Annotated[
+    int | None,
+    option("--threads", panel=TARGET, min=1, help="Threads; by default the device file's."),
+]
+Affinity = Annotated[
+    str | None, option("--affinity", panel=TARGET, help="CPUs to bind threads to, as in 4-7.")
+]
+Precision = Annotated[
+    str, option("--precision", panel=TARGET, help="fp32, or int8 (static, a scale a channel).")
+]
+LutPath = Annotated[
+    Path,
+    option("--lut", panel=TARGET, help="A latency table, a folder of them, or a known name."),
+]
 PredictorOption = Annotated[
     str,
-    typer.Option(
+    option(
         "--predictor",
-        help="lut: measured rows only; op-predictor: rows the table does not hold are predicted "
-        "from those it holds.",
+        panel=TARGET,
+        help="lut: measured rows only; op-predictor: also predict rows that the table lacks.",
     ),
 ]
 Spread = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--spread",
+        panel=TARGET,
         min=0,
         max=86_400,
-        help="Go on, in more rounds, for so many seconds: a host's speed wanders within a minute.",
+        help="Measure for at least this many seconds, in more rounds; a host's speed varies "
+        "within a minute.",
     ),
+]
+Confidence = Annotated[
+    float | None,
+    option(
+        "--confidence",
+        panel=LIMITS,
+        min=0.5,
+        max=0.9999,
+        help="Shrink budgets so that measured latencies meet them with this probability "
+        "(0.95), instead of --headroom.",
+    ),
+]
+Evaluations = Annotated[
+    int, option("--evaluations", panel=STRATEGY, min=1, help="Networks to score, per budget.")
+]
+Workers = Annotated[
+    int | None,
+    option("--workers", panel=TRAINING, min=1, help="Parallel trainings; by default one per core."),
+]
+TorchDevice = Annotated[
+    str, option("--torch-device", panel=TRAINING, help="Device of trainings: cpu, cuda, cuda:1.")
+]
+Init = Annotated[
+    Path | None,
+    option(
+        "--init",
+        panel=WEIGHTS,
+        help="File of published weights to start from: Once-for-All's supernet (spaces "
+        "ofa-mbv3), or those of --init-arch.",
+    ),
+]
+InitArch = Annotated[
+    str | None,
+    option(
+        "--init-arch",
+        panel=WEIGHTS,
+        help="Name of the torchvision or timm model whose weights --init holds.",
+    ),
+]
+DataRoot = Annotated[
+    Path | None, option("--data-root", panel=DATA, help="Folder of torchvision data sets.")
 ]

@@ -61,7 +61,7 @@ def test_help_takes_less_than_a_third_of_a_second():
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from hwnas.cli import app; "
-        "print(sorted({'torch', 'numpy', 'scipy', 'pydantic', 'rich.progress', 'matplotlib'} "
+        "print(sorted({'torch', 'numpy', 'scipy', 'pydantic', 'rich', 'matplotlib'} "
         "& set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -83,6 +83,7 @@ def test_the_verbs_are_listed_in_the_order_of_the_flow(hwnas):
 def test_every_help_ends_with_an_example_of_itself(hwnas, path):
     answer = hwnas(*path, "--help")
     assert answer.code == 0
+    assert hwnas(*path, "-h").out == answer.out
     epilog = COMMANDS[path].epilog
     assert epilog.startswith(PREFIX + " ".join(("hwnas", *path)))
     assert " ".join(answer.out.split()).endswith(" ".join(epilog.split()))
@@ -97,6 +98,21 @@ def test_every_command_and_option_says_what_it_is(path):
         if not getattr(parameter, "help", None)
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "hwnas")
+def test_a_list_of_commands_repeats_the_first_sentence_of_each(path):
+    for name, entry in getattr(COMMANDS[path], "entries", {}).items():
+        assert COMMANDS[(*path, name)].help.splitlines()[0] == entry.summary
+
+
+def test_a_long_help_groups_its_options_and_ends_with_those_of_all_commands(hwnas):
+    out = hwnas("search", "--help").out
+    titles = [line[:-1] for line in out.splitlines() if line.endswith(":") and line[0] != " "]
+    assert titles[0] == "Options"
+    assert titles[-1] == "Common options"
+    assert {"Limits", "Strategy", "Training", "Published weights"} < set(titles)
+    assert out.index("--evaluations") > out.index("Strategy:")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

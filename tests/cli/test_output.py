@@ -1,4 +1,4 @@
-"""The door: every expected failure is a message and an exit code; progress without a terminal."""
+"""Output: every expected failure is a message and an exit code; progress in bars or lines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import logging
 import pytest
 import typer
 
+from hwnas.cli import display as showing
 from hwnas.cli import output
-from hwnas.cli.output import Display, guarded, log_to_stderr, print_json, print_table
+from hwnas.cli.display import Display
+from hwnas.cli.output import log_to_stderr, print_json, print_table, reported_errors
 from hwnas.errors import (
     DeviceError,
     HwnasError,
@@ -19,16 +21,12 @@ from hwnas.errors import (
     StorageError,
     UsageError,
 )
-from hwnas.io.progress import report
+from hwnas.io.progress import Stage, begin_stage, report
 
 
-def outcome(error, **kwargs):
-    @guarded
-    def verb(**_):
+def outcome(error, **settings):
+    with pytest.raises(typer.Exit) as caught, reported_errors(**settings):
         raise error
-
-    with pytest.raises(typer.Exit) as caught:
-        verb(**kwargs)
     return caught.value.exit_code
 
 
@@ -60,18 +58,14 @@ def test_an_error_of_the_system_names_the_file_and_a_next_step(capsys):
 
 
 def test_a_reader_that_had_enough_is_no_error_of_ours(capsys):
-    @guarded
-    def verb():
+    with pytest.raises(BrokenPipeError), reported_errors():
         raise BrokenPipeError
-
-    with pytest.raises(BrokenPipeError):
-        verb()
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
     ("kwargs", "next_step"),
-    [({"resume": False}, "repeat the command with --resume"), ({}, "repeat the command")],
+    [({"can_resume": True}, "repeat the command with --resume"), ({}, "repeat the command")],
 )
 def test_an_interruption_says_how_to_go_on(capsys, kwargs, next_step):
     assert outcome(KeyboardInterrupt(), **kwargs) == 130
@@ -81,12 +75,8 @@ def test_an_interruption_says_how_to_go_on(capsys, kwargs, next_step):
 
 
 def test_a_mistake_of_the_program_is_not_hidden():
-    @guarded
-    def verb():
+    with pytest.raises(ZeroDivisionError), reported_errors():
         raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        verb()
 
 
 def test_results_and_messages_go_to_their_own_streams(capsys):
@@ -118,7 +108,7 @@ def test_a_table_is_aligned_and_ends_its_lines_clean(capsys):
 def clock(monkeypatch):
     """A clock that is set by hand."""
     now = [1000.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(showing.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -144,10 +134,79 @@ def test_each_stage_begins_and_ends_with_a_line(capsys, clock):
 
 def test_a_terminal_gets_bars_on_standard_error(capsys, monkeypatch):
     monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True, raising=False)
-    with Display() as display:
-        display("timing", 1, 4)
-        display("timing", 4, 4)
+    monkeypatch.setenv("TERM", "xterm")
+    with log_to_stderr(), Display():
+        begin_stage(RUN, 1)
+        report("timing", 1, 4)
+        report("timing", 4, 4)
     out, err = capsys.readouterr()
     assert out == ""
     assert "timing" in err
     assert "4/4" in err
+    assert "2/3 search" in err
+
+
+@pytest.mark.parametrize("plain", [{"TERM": "dumb"}, {}])
+def test_a_terminal_without_cursor_or_a_quiet_command_gets_no_bars(capsys, monkeypatch, plain):
+    monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", plain.get("TERM", "xterm"))
+    with log_to_stderr(logging.INFO if plain else logging.WARNING), Display():
+        report("timing", 4, 4)
+    assert capsys.readouterr().err == ("timing 4/4\n" if plain else "")
+
+
+def test_colour_is_for_terminals_whose_user_wants_it(capsys, monkeypatch):
+    monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert output.shows_colour()
+    outcome(UsageError("the rule"))
+    assert "\x1b[" in capsys.readouterr().err
+    monkeypatch.setenv("NO_COLOR", "1")
+    outcome(UsageError("the rule"))
+    assert capsys.readouterr().err == "error: the rule\n"
+
+
+RUN = (Stage("profile"), Stage("search", 8.0, {"evaluating": 4.0}), Stage("retrain", 10.0))
+
+
+def test_a_whole_run_shows_its_stages_and_how_long_its_trainings_will_take(capsys, clock):
+    with log_to_stderr(), Display():
+        begin_stage(RUN, 0)
+        report("timing", 5, 10)
+        begin_stage(RUN, 1)
+        report("evaluating", 0, 2)
+        clock[0] += 40
+        report("evaluating", 1, 2)
+        clock[0] += 40
+        report("evaluating", 2, 2)
+        begin_stage(RUN, 2)
+        report("retraining", 0, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "1/3 profile",
+        "timing 5/10",
+        "2/3 search",
+        "evaluating 0/2",
+        # 10 s an epoch: 40 s in this stage, 100 s in the next
+        "evaluating 1/2, 40 s left (about 2 min of training left in the run)",
+        "evaluating 2/2 (about 2 min of training left in the run)",
+        "3/3 retrain",
+        "retraining 0/1",
+    ]
+
+
+def test_work_of_an_earlier_session_does_not_shorten_the_estimate(capsys, clock):
+    with log_to_stderr(), Display():
+        begin_stage(RUN, 1)
+        report("evaluating", 1, 4)
+        clock[0] += 40
+        report("evaluating", 2, 4)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "evaluating 2/4, 80 s left (about 3 min of training left in the run)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.4, "1 s"), (89, "89 s"), (95, "2 min"), (5400, "1.5 h")]
+)
+def test_durations_are_read_at_a_glance(seconds, text):
+    assert showing.duration(seconds) == text

@@ -277,6 +277,8 @@ def test_where_the_device_is_at_hand_a_missing_head_is_measured(published, hwnas
         "search",
         "--space",
         "tiny:num_classes=4",
+        "--strategy",
+        "random",
         "--lut",
         "desk.json",
         "--device",
@@ -309,6 +311,8 @@ def supernet_search(hwnas, *more):
         "search",
         "--space",
         "ofa-mbv3:width_mult=0.1",
+        "--strategy",
+        "random",
         "--lut",
         "phone.json",
         "--budget-ms",
@@ -333,7 +337,7 @@ def test_a_published_supernet_scores_a_search_without_training(published, hwnas)
     """The scores are those of the sub-networks that the checkpoint's reader extracts."""
     refused = supernet_search(hwnas, "--init-arch", "mobilenet_v2")
     assert refused.code == 2
-    assert "give --init, too" in refused.err
+    assert "give both" in refused.err
     answer = supernet_search(
         hwnas, "--init", "supernet.pth", "--epochs", "0", "--strategy", "evolution", "--json"
     )
@@ -376,7 +380,7 @@ def test_a_published_supernet_is_trained_on(published, hwnas):
     [
         (("--evaluator", "supernet"), "begin supernets of elastic spaces"),
         (("--evaluator", "scratch"), "needs --evaluator supernet, not scratch"),
-        (("--strategy", "proxyless"), "not that of proxyless"),
+        (("--strategy", "proxyless"), "not with proxyless"),
     ],
 )
 def test_a_start_that_does_not_suit_is_refused(published, hwnas, make_table, arguments, message):
@@ -385,6 +389,8 @@ def test_a_start_that_does_not_suit_is_refused(published, hwnas, make_table, arg
         "search",
         "--space",
         "tiny",
+        "--strategy",
+        "random",
         "--lut",
         "t.json",
         "--budget-ms",

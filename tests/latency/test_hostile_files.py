@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hwnas.cli.commands.tables import diff_tables, show_table
+from hwnas.cli.commands.lut.show import show_table
 from hwnas.device.device import Device, devices_folder, load_device
 from hwnas.errors import HwnasError, InputError
 from hwnas.latency.drift.check import anchor_networks
@@ -29,6 +29,7 @@ from hwnas.latency.table.files import load_table, merge_tables, save_table, stor
 from hwnas.latency.table.published import import_tables, published_header, require_place
 from hwnas.latency.table.sums import import_sums
 from hwnas.latency.table.units import problems_of
+from hwnas.pipeline.commands.tables import diff_tables
 from tests.fuzzing import survives
 
 HEADER = published_header("phone", "litert", "fp32", 1, None)
@@ -106,8 +107,8 @@ def use(path: Path, space) -> None:
     """Do with a table what the verbs do."""
     tables = load_table(path)
     problems_of(tables)
-    show_table(path, hot=False, as_json=False)
-    show_table(path, hot=False, as_json=True)
+    show_table(path, breakdown=False, as_json=False)
+    show_table(path, breakdown=False, as_json=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         LutPredictor(space, tables)
@@ -117,16 +118,16 @@ def test_tables_never_break_what_reads_shows_and_predicts_with_them(table, file,
     def read(payload: bytes) -> None:
         file.write_bytes(payload)
         loaded = load_table(file)
-        show_table(file, hot=False, as_json=False)
+        show_table(file, breakdown=False, as_json=False)
         with suppress(InputError):  # these rows are too few for networks of the space
-            show_table(file, hot=True, as_json=False)
+            show_table(file, breakdown=True, as_json=False)
         problems_of(loaded)
         for record in loaded.networks:
             tiny.arch(record.arch["choices"])
         anchor_networks(loaded, tiny)
         save_table(loaded, file.with_name("again.json"))
         merge_tables([loaded, load_table(file.with_name("again.json"))], ["a", "b"])
-        diff_tables(file, file.with_name("again.json"), as_json=True)
+        diff_tables(file, file.with_name("again.json"))
 
     survives(read, table, examples=150)
     capsys.readouterr()
@@ -145,7 +146,7 @@ def test_folders_of_tables_never_break_their_reader(random_table, tiny, tmp_path
     def read(payload: bytes) -> None:
         (tmp_path / "32.json").write_bytes(payload)
         tables = load_table(tmp_path)
-        show_table(tmp_path, hot=False, as_json=True)
+        show_table(tmp_path, breakdown=False, as_json=True)
         store(tables, tmp_path / "run", "table")
         import shutil
 

@@ -1,339 +1,244 @@
-"""Verbs that look for networks: search, evaluate."""
+"""``hwnas search``."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.options import AsJson, PredictorOption, Resume, RunPath, Seed
-from hwnas.cli.output import Display, print_json, print_text
-from hwnas.errors import HwnasError, InputError, UsageError
-from hwnas.search.evaluators.registry import BUILTIN_EVALUATORS, EvaluatorSpec
-from hwnas.search.strategies.registry import BUILTIN_STRATEGIES, STRATEGIES
+from hwnas.cli.display import Display
+from hwnas.cli.options import (
+    DATA,
+    LIMITS,
+    STRATEGY,
+    TARGET,
+    TRAINING,
+    AsJson,
+    Confidence,
+    DataRoot,
+    Evaluations,
+    Init,
+    InitArch,
+    PredictorOption,
+    Resume,
+    Seed,
+    TorchDevice,
+    Workers,
+    option,
+)
+from hwnas.cli.output import print_json, print_text
+from hwnas.cli.verbs import COMMON, verb
+from hwnas.errors import UsageError
+from hwnas.search.evaluators.registry import BUILTIN_EVALUATORS
+from hwnas.search.strategies.registry import BUILTIN_STRATEGIES
 
 if TYPE_CHECKING:
     from hwnas.pipeline.config.run import RunConfig
 
+Out = Annotated[Path, option("--out", help="The run folder to write.")]
+Config = Annotated[
+    Path | None, option("--config", help="A run's YAML file, instead of all options that it holds.")
+]
+Space = Annotated[str | None, option("--space", help="NAME[:key=value,...] or a .yaml file.")]
+Luts = Annotated[
+    list[Path] | None,
+    option(
+        "--lut",
+        panel=TARGET,
+        metavar="TABLE",
+        help="A latency table, or a known name (repeatable).",
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    option(
+        "--device",
+        panel=TARGET,
+        metavar="FILE",
+        help="The .yaml file of the device of the --lut in the same place, if it is your own; by "
+        "default the device that the table names (repeatable).",
+    ),
+]
+TablePrecision = Annotated[
+    str | None,
+    option("--precision", panel=TARGET, help="Refuse tables of another precision: fp32 or int8."),
+]
+Force = Annotated[
+    bool, option("--force", panel=TARGET, help="Accept tables whose latencies do not look like ms.")
+]
 BudgetsMs = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--budget-ms",
-        help="Budget of the --lut in the same place; several for the first: 20,30,40.",
+        panel=LIMITS,
+        metavar="MS[,MS...]",
+        help="Budget of the --lut in the same place; the first may have several: 20,30,40.",
     ),
 ]
-DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="Where torchvision keeps its data sets.")
-]
-TableDevices = Annotated[
+OtherLimits = Annotated[
     list[str] | None,
-    typer.Option(
-        "--device",
-        help="Device of the --lut in the same place, where it is a .yaml "
-        "file of your own; by default the one the table names.",
+    option(
+        "--limit",
+        panel=LIMITS,
+        metavar="NAME=MAX",
+        help="params=4e6, macs=3e8 or size_mb=8 (repeatable).",
     ),
-]
-Limits = Annotated[
-    list[str] | None, typer.Option("--limit", help="params=4e6, macs=3e8 or size_mb=8")
-]
-Evaluations = Annotated[
-    int, typer.Option("--evaluations", min=1, help="Networks to score, per budget.")
 ]
 Headroom = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--headroom",
-        help="Share of a budget left free for errors of prediction; "
-        "by default from the table's own errors, at most 0.05.",
+        panel=LIMITS,
+        help="Share of a budget to leave free for prediction errors; by default from the table's "
+        "errors, at most 0.05.",
     ),
 ]
-Confidence = Annotated[
-    float | None,
-    typer.Option(
-        "--confidence",
-        min=0.5,
-        max=0.9999,
-        help="Instead of --headroom: shrink budgets "
-        "so that what is found is within them, when measured, this often (0.95).",
+Data = Annotated[
+    str | None, option("--data", panel=DATA, help="digits, a folder, or a torchvision set.")
+]
+Strategy = Annotated[
+    str | None,
+    option(
+        "--strategy",
+        panel=STRATEGY,
+        help=f"How networks are proposed: {', '.join(BUILTIN_STRATEGIES)}, or a plugin's. By "
+        "default one that fits the evaluator, the space and --evaluations; the output names it.",
     ),
 ]
-Workers = Annotated[
+Evaluator = Annotated[
+    str | None,
+    option(
+        "--evaluator",
+        panel=STRATEGY,
+        help=f"How networks are scored: {', '.join(BUILTIN_EVALUATORS)}, or a plugin's; by default "
+        "what the strategy needs. One with a FILE needs no --data.",
+    ),
+]
+Surrogate = Annotated[
+    bool,
+    option(
+        "--surrogate",
+        panel=STRATEGY,
+        help="Evaluate the networks that a predictor, fitted during the search, expects most of.",
+    ),
+]
+SeedArchs = Annotated[
+    str | None,
+    option(
+        "--seed-archs",
+        panel=STRATEGY,
+        help="Networks to score first: known (published ones), or a file of architectures.",
+    ),
+]
+Gradient = Annotated[
+    str | None,
+    option("--gradient", panel=STRATEGY, help="Gradient form of proxyless: two or full."),
+]
+Top = Annotated[int, option("--top", panel=STRATEGY, min=1, help="Finalists to keep, per budget.")]
+Halving = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Trainings at a time; by default one per core."),
+    option(
+        "--halving",
+        panel=TRAINING,
+        help="Successive halving of scratch trainings: one network in this many is trained this "
+        "many times as long.",
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    option(
+        "--epochs",
+        panel=TRAINING,
+        help="Epochs of the supernet, or of each scratch training. 0 (with --init): do not train "
+        "the supernet.",
+    ),
 ]
 
+BESIDE_CONFIG = ("out", "config", "resume", "as_json")
 
+
+@verb("hwnas search --space tiny --lut t.json --budget-ms 0.1 --data digits --out r")
 def search(
-    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
-    space: Annotated[
-        str | None, typer.Option("--space", help="NAME[:key=value,...] or a .yaml file.")
-    ] = None,
-    lut: Annotated[
-        list[Path] | None, typer.Option("--lut", help="A latency table (repeatable).")
-    ] = None,
+    context: typer.Context,
+    out: Out,
+    config: Config = None,
+    space: Space = None,
+    lut: Luts = None,
+    device: Devices = None,
+    precision: TablePrecision = None,
+    predictor: PredictorOption = "lut",
+    force: Force = False,
     budget_ms: BudgetsMs = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="digits, a folder, or a torchvision set.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="A run's YAML file, instead of the options but for --out."),
-    ] = None,
-    data_root: DataRoot = None,
-    device: TableDevices = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            help="What the tables must be of: fp32 or int8; by default what they are of.",
-        ),
-    ] = None,
-    limit: Limits = None,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            "--strategy",
-            help=f"How networks are proposed: {', '.join(BUILTIN_STRATEGIES)}, or a plugin's.",
-        ),
-    ] = "random",
-    evaluator: Annotated[
-        str | None,
-        typer.Option(
-            "--evaluator",
-            help=f"How networks are scored: {', '.join(BUILTIN_EVALUATORS)}, or a plugin's; by "
-            "default what the strategy needs. With a FILE no --data is needed.",
-        ),
-    ] = None,
-    surrogate: Annotated[
-        bool,
-        typer.Option(
-            "--surrogate", help="Evaluate what a predictor, fitted on the way, expects most of."
-        ),
-    ] = False,
-    seed_archs: Annotated[
-        str | None,
-        typer.Option("--seed-archs", help="Networks to score first: known, or an arch file."),
-    ] = None,
-    halving: Annotated[
-        int | None,
-        typer.Option(
-            "--halving",
-            help="Scratch: train one network in this many as many times as "
-            "long (successive halving).",
-        ),
-    ] = None,
-    evaluations: Evaluations = 16,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            "--epochs",
-            help="Of the supernet, or of each scratch evaluation; 0 with "
-            "--init: the supernet stays as published.",
-        ),
-    ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            "--init",
-            help="The supernet begins with the weights of Once-for-All's in "
-            "this file (spaces ofa-mbv3), or of --init-arch (mobile).",
-        ),
-    ] = None,
-    init_arch: Annotated[
-        str | None,
-        typer.Option(
-            "--init-arch",
-            help="--init is torchvision's or timm's file of this model: "
-            "it fills the slices it covers.",
-        ),
-    ] = None,
-    gradient: Annotated[
-        str | None, typer.Option("--gradient", help="two or full, of proxyless.")
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Finalists to keep.")] = 3,
+    limit: OtherLimits = None,
     headroom: Headroom = None,
     confidence: Confidence = None,
-    predictor: PredictorOption = "lut",
-    seed: Seed = 0,
+    data: Data = None,
+    data_root: DataRoot = None,
+    strategy: Strategy = None,
+    evaluator: Evaluator = None,
+    evaluations: Evaluations = 16,
+    surrogate: Surrogate = False,
+    seed_archs: SeedArchs = None,
+    gradient: Gradient = None,
+    top: Top = 3,
+    halving: Halving = None,
+    epochs: Epochs = None,
     workers: Workers = None,
-    torch_device: Annotated[
-        str, typer.Option("--torch-device", help="Where to train: cpu, cuda, cuda:1.")
-    ] = "cpu",
-    force: Annotated[
-        bool, typer.Option("--force", help="Use tables that look as if not in ms.")
-    ] = False,
+    torch_device: TorchDevice = "cpu",
+    init: Init = None,
+    init_arch: InitArch = None,
+    seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search a space under budgets; write a run folder with the finalists."""
-    from hwnas.pipeline.commands.runs import search_run
+    """Search a space under latency budgets; write a run folder.
+
+    The folder holds the best networks under each budget, which hwnas retrain trains.
+    """
+    from hwnas.cli.search_config import SearchOptions, run_config
     from hwnas.pipeline.config.run import load_config
 
     if config is not None:
-        given = [
-            space,
-            lut,
-            budget_ms,
-            data,
-            data_root,
-            limit,
-            device,
-            evaluator,
-            epochs,
-            gradient,
-            headroom,
-            confidence,
-            workers,
-            strategy != "random",
-            evaluations != 16,
-            top != 3,
-            seed,
-            torch_device != "cpu",
-            surrogate,
-            seed_archs,
-            halving,
-            init,
-            init_arch,
-            force,
-            precision,
-            predictor != "lut",
-        ]
-        if any(given):
-            raise UsageError(
-                "--config holds all of the run: beside it only --out, --resume and "
-                "--json may be given, no --space, --seed, --epochs or the like"
-            )
+        _require_none_beside_config(context, config)
         wanted = load_config(config)
     else:
-        needs_images = _evaluator(strategy, evaluator).entry.needs_images
-        missing = [
-            name
-            for name, given in (
-                ("--space", space),
-                ("--lut", lut),
-                ("--data", data or not needs_images),
-                ("--budget-ms", budget_ms),
-            )
-            if not given
-        ]
-        if missing:
-            raise UsageError(f"hwnas search needs {', '.join(missing)}, or a file with --config")
-        wanted = _parsed(
-            {
-                "space": space,
-                "data": data,
-                "data_root": str(data_root) if data_root else None,
-                "targets": _of_precision(
-                    precision,
-                    lut or [],
-                    _targets(lut or [], device, budget_ms or [], headroom, predictor, force=force),
-                ),
-                "confidence": confidence,
-                "limits": _limits(limit or []),
-                "search": {
-                    **_search_options(
-                        strategy,
-                        evaluator,
-                        evaluations,
-                        epochs,
-                        gradient,
-                        _start_options(init, init_arch, epochs),
-                    ),
-                    "surrogate": surrogate,
-                    "seed_archs": seed_archs,
-                    "halving": None if halving is None else {"eta": halving},
-                },
-                "retrain": {"top": top},
-                "seed": seed,
-                "workers": workers,
-                "torch_device": torch_device,
-            }
+        names = [field.name for field in fields(SearchOptions)]
+        wanted = run_config(SearchOptions(**{name: context.params[name] for name in names}))
+    _search(wanted, out, resume=resume, as_json=as_json)
+
+
+def _require_none_beside_config(context: typer.Context, config: Path) -> None:
+    """Raise UsageError that names the options which the file of --config decides."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in BESIDE_CONFIG
+        and getattr(parameter, "rich_help_panel", None) != COMMON
+        and _is_given(context, parameter.name)
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} cannot be given with --config: the file holds all settings of "
+            f"the search. Next: set them in {config}, or leave --config out"
         )
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name) if name else None
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def _search(config: RunConfig, out: Path, *, resume: bool, as_json: bool) -> None:
+    from hwnas.pipeline.commands.runs import search_run
+
     with Display():
-        found = search_run(wanted, out, resume=resume)
+        found = search_run(config, out, resume=resume)
     if as_json:
         print_json(found)
     else:
         _print_search(out, found)
-
-
-def _search_options(
-    strategy: str,
-    evaluator: str | None,
-    evaluations: int,
-    epochs: int | None,
-    gradient: str | None,
-    start: dict[str, Any],
-) -> dict[str, Any]:
-    used = _evaluator(strategy, evaluator)
-    options: dict[str, Any] = {"strategy": strategy, "evaluator": str(used)}
-    options |= {"evaluations": evaluations}
-    recipe = {} if epochs is None or "train" in start else {"recipe": {"epochs": epochs}}
-    if epochs is not None and used.entry.trains == "nothing":
-        raise UsageError(
-            f"--epochs are of a training, but --evaluator {used} trains nothing. "
-            "Next: leave it out; hwnas retrain --epochs trains the finalists"
-        )
-    if used.entry.trains == "supernet":
-        options["supernet"] = {**recipe, **start}
-    elif start:
-        raise UsageError(f"--init begins a supernet: it needs --evaluator supernet, not {used}")
-    else:
-        options |= recipe
-    if gradient is not None and strategy != "proxyless":
-        raise UsageError(f"--gradient belongs to --strategy proxyless, not to {strategy}")
-    if gradient is not None:
-        options["gates"] = {"gradient": gradient}
-    return options
-
-
-def _evaluator(strategy: str, given: str | None) -> EvaluatorSpec:
-    """Return what ``--evaluator`` says; without it, what the strategy needs."""
-    if given is None:
-        return EvaluatorSpec(STRATEGIES[strategy].usual_evaluator)
-    try:
-        return EvaluatorSpec.parse(given)
-    except ValueError as error:
-        raise UsageError(f"--evaluator {error}, got {given!r}") from None
-
-
-def _start_options(init: Path | None, init_arch: str | None, epochs: int | None) -> dict[str, Any]:
-    """Return how the supernet begins, and that it stays so with 0 epochs."""
-    if init is None and init_arch is not None:
-        raise UsageError("--init-arch says whose the file of --init is: give --init, too")
-    if init is None:
-        return {}
-    kept = {"train": False} if epochs == 0 else {}
-    return {"init": str(init), "init_arch": init_arch, **kept}
-
-
-def evaluate(
-    run: RunPath,
-    archs: Annotated[Path, typer.Option("--archs", help="Architectures, one JSON a line.")],
-    as_json: AsJson = False,
-) -> None:
-    """Score architectures as a run's search does: supernet, training, table or predictor."""
-    import json
-
-    from hwnas.pipeline.commands.evaluate import evaluate_run
-
-    with Display():
-        records = evaluate_run(run, archs)
-    for record in records:
-        if as_json:
-            print_text(json.dumps(record))
-        elif "error" in record:
-            print_text(f"error: {record['error']}")
-        else:
-            loss = f"  loss {record['loss']:.4f}" if "loss" in record else ""
-            print_text(f"{record['arch_id']}  top-1 {record['top1']:.4f}{loss}  {record['source']}")
-    num_bad = sum("error" in record for record in records)
-    if num_bad:
-        raise HwnasError(
-            f"{num_bad} of {len(records)} lines of {archs} could not be scored; what "
-            "is wrong stands in their place above"
-        )
 
 
 def _print_search(out: Path, found: dict[str, Any]) -> None:
@@ -361,7 +266,7 @@ def _print_search(out: Path, found: dict[str, Any]) -> None:
 
 
 def _price_text(price: dict[str, Any]) -> str:
-    """Say what more time would buy, as far as the evaluated networks tell."""
+    """Return in words what a higher budget would buy, of the evaluated networks."""
     changes = [f"{c['choice']} {c['from']} -> {c['to']}" for c in price["changes"]]
     more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
     return (
@@ -369,106 +274,3 @@ def _price_text(price: dict[str, Any]) -> str:
         f"({100 * price['top1_per_ms']:.3g} per ms) with {price['arch_id']}: "
         f"{', '.join(changes[:4])}{more}"
     )
-
-
-def _targets(
-    lut: list[Path],
-    device: list[str] | None,
-    budget_ms: list[str],
-    headroom: float | None,
-    predictor: str,
-    *,
-    force: bool,
-) -> list[dict[str, Any]]:
-    """Return the targets that --lut, --device and --budget-ms describe in the same order."""
-    devices: list[str | None] = [*device] if device else [None] * len(lut)
-    if not len(lut) == len(budget_ms) == len(devices):
-        raise UsageError(
-            "--lut, --budget-ms and --device pair up in order: got "
-            f"{len(lut)}, {len(budget_ms)} and {len(device or [])}"
-        )
-    return [
-        {
-            **_target_of(table, name),
-            "table": str(table),
-            "budget_ms": _budgets(text),
-            "headroom": headroom,
-            "predictor": predictor,
-            "force": force,
-        }
-        for table, name, text in zip(lut, devices, budget_ms, strict=True)
-    ]
-
-
-def _of_precision(
-    precision: str | None, lut: list[Path], targets: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return ``targets`` if their tables are all of ``precision``; None: whatever they are of."""
-    from hwnas.export.formats import precision_of
-
-    wanted = None if precision is None else precision_of(precision)
-    for table, target in zip(lut, targets, strict=True):
-        if wanted not in (None, target["precision"]):
-            raise UsageError(
-                f"{table} holds latencies of {target['precision']}, --precision asks for {wanted}. "
-                f"Next: hwnas profile --device {target['device']} --runtime {target['runtime']} "
-                f"--precision {wanted} measures such a table"
-            )
-    return targets
-
-
-def _limits(texts: list[str]) -> dict[str, float]:
-    from hwnas.search.problem.limits import parse_limit
-
-    limits = [parse_limit(text) for text in texts]
-    found = {limit.metric: limit.maximum for limit in limits}
-    if len(found) < len(limits):
-        raise UsageError(f"--limit takes each metric once, got {', '.join(texts)}")
-    return found
-
-
-def _parsed(options: dict[str, Any]) -> RunConfig:
-    """Return the run's configuration; what is wrong with it is a wrong use of the options."""
-    from hwnas.io.schemas import parse_model
-    from hwnas.pipeline.config.run import RunConfig
-
-    try:
-        return parse_model(
-            RunConfig,
-            options,
-            what="options of hwnas search",
-            next_step="hwnas search --help lists them",
-        )
-    except InputError as error:
-        raise UsageError(str(error)) from None
-
-
-def _budgets(text: str) -> float | list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--budget-ms must be numbers as in 20 or 20,30, got {text!r}") from None
-    return values if len(values) > 1 else values[0]
-
-
-def _target_of(table: Path, device: str | None) -> dict[str, Any]:
-    """Return the device settings a table was measured with, for the later stages."""
-    from hwnas.device.device import load_device
-    from hwnas.latency.table.files import load_table
-
-    header = load_table(table).header
-    if device is None:
-        try:
-            load_device(header.device)
-        except InputError as error:
-            raise UsageError(
-                f"{table} was measured on {header.device}, which does not come with "
-                "hwnas. Next: give its file with --device FILE.yaml"
-            ) from error
-    return {
-        "device": device or header.device,
-        "runtime": header.runtime,
-        "precision": header.precision,
-        "threads": header.threads,
-        "affinity": header.affinity,
-    }

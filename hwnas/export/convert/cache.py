@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
+from platformdirs import user_cache_path
 from pydantic import Field, ValidationError
 
 from hwnas.errors import HwnasError
@@ -23,6 +25,8 @@ from hwnas.export.convert.convert import model_bytes, settle_worker
 from hwnas.export.formats import FORMATS, PRECISIONS, ConversionError, Format, Precision
 from hwnas.io.journal import write_json, write_whole
 from hwnas.io.schemas import FileSchema
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\.")
 
 
 class EntrySchema(FileSchema):
@@ -35,12 +39,26 @@ class EntrySchema(FileSchema):
 
 
 def default_root() -> Path:
-    """Return the cache's folder: $HWNAS_CACHE, or hwnas under $XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache's folder: $HWNAS_CACHE, or the platform's folder for caches of hwnas.
+
+    On Linux that is hwnas in $XDG_CACHE_HOME or ~/.cache. Version 0.1 used this folder on every
+    platform; where it exists, and the platform's own does not, it is still used.
+    """
     own = os.environ.get("HWNAS_CACHE")
     if own:
         return Path(own)
+    root = user_cache_path("hwnas", appauthor=False)
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "hwnas"
+    earlier = (Path(shared) if shared else Path.home() / ".cache") / "hwnas"
+    return earlier if earlier.is_dir() and not root.is_dir() else root
+
+
+class CacheSize(NamedTuple):
+    """How much a cache holds: conversions on record, model files, and their bytes."""
+
+    num_conversions: int
+    num_files: int
+    num_bytes: int
 
 
 class ConversionCache:
@@ -53,6 +71,28 @@ class ConversionCache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = default_root() if root is None else root
         self.made: dict[Precision, int] = dict.fromkeys(PRECISIONS, 0)
+
+    def size(self) -> CacheSize:
+        """Return how much the cache holds."""
+        entries, blobs = self._files()
+        return CacheSize(len(entries), len(blobs), sum(blob.stat().st_size for blob in blobs))
+
+    def clear(self) -> CacheSize:
+        """Delete all converted models; return how much that was. Other files are not touched."""
+        size = self.size()
+        entries, blobs = self._files()
+        for file in (*entries, *blobs):  # entries first: an entry never names a deleted file
+            file.unlink(missing_ok=True)
+        return size
+
+    def _files(self) -> tuple[list[Path], list[Path]]:
+        """Return the files of entries and of models, by their names."""
+        entries = (self.root / "conversions").glob("*.json")
+        blobs = (self.root / "blobs").glob("*.*")
+        return (
+            [path for path in entries if _DIGEST.match(path.name)],
+            [path for path in blobs if _DIGEST.match(path.name)],
+        )
 
     def path(self, conversion: Conversion) -> Path | None:
         """Return the whole, verified model file, or None if it has to be converted."""

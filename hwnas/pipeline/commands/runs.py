@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.errors import InputError, MissingRowError, UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.io.journal import read_json
+from hwnas.io.progress import begin_stage
 from hwnas.io.schemas import parse_model
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Run
@@ -25,6 +26,7 @@ from hwnas.pipeline.stages import bench as benching
 from hwnas.pipeline.stages import retrain as retraining
 from hwnas.pipeline.stages import search_export as stages
 from hwnas.pipeline.stages import select as verdict
+from hwnas.pipeline.stages.outline import stages_of
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 
@@ -215,13 +217,21 @@ def whole_run(
     """Carry out every stage that is missing; return the winner and the report's path."""
     from hwnas.report.page import write_report  # loads matplotlib
 
+    outline = stages_of(config)
+    begin_stage(outline, 0)
     run = begin(config, out, resume=resume, benches=True)
+    begin_stage(outline, 1)
     stages.search(run)
     run = with_trained_data(with_training_data(run))
     _say_other_head(run)
+    begin_stage(outline, 2)
     retraining.retrain(run)
+    begin_stage(outline, 3)
     stages.export(run)
+    begin_stage(outline, 4)
     benching.bench_finalists(run)
+    begin_stage(outline, 5)
     verdict.choose_winner(run)
+    begin_stage(outline, 6)
     report = write_report(run.folder.path)
     return {"winner": read_json(run.folder.file("winner.json")), "report": str(report)}

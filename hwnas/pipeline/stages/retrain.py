@@ -10,6 +10,7 @@ from typing import Any
 from hwnas.errors import UsageError
 from hwnas.io.progress import report
 from hwnas.pipeline.context import Run
+from hwnas.pipeline.stages.outline import RETRAINING
 from hwnas.pipeline.stages.published import Init, published_weights
 from hwnas.pipeline.stages.search_export import SEARCHED, Content
 from hwnas.rng import derived_seed
@@ -63,7 +64,7 @@ def retrain(run: Run) -> bool:
         if only_calibrate:
             images = run.config.search.supernet.calibration_images
             tasks = {n: replace(task, calibration=images) for n, task in tasks.items()}
-        outcomes = train_networks(run, tasks, "retraining finalists")
+        outcomes = train_networks(run, tasks, RETRAINING)
         rows = _trained_rows(wanted, outcomes, begun)
         random = _trained_rows(drawn, outcomes, begun)
         ranked = [_comparable(_trained_rows(group, outcomes, begun), group) for group in compared]

@@ -18,6 +18,7 @@ from hwnas.pipeline.stages.evaluators import (
     search_evaluator,
     supernet_evaluator,
 )
+from hwnas.pipeline.stages.outline import evaluating
 from hwnas.pipeline.stages.published import supernet_start
 from hwnas.pipeline.stages.searchers import (
     FixedList,
@@ -248,7 +249,7 @@ def _evaluate(
     places: int,
     batch: int | None = None,
 ) -> list[Record]:
-    stage = "evaluating" + (f" for budget {place + 1}" if places > 1 else "")
+    stage = evaluating(place, places)
     loop = SearchLoop(run.space, run.predictors[0], evaluator, journal, stage)
     return loop.run(searcher, count, batch=batch or count, first_index=first_index)
 

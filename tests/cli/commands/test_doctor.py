@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.cli.commands.host_facts import caches, clocks, instruction_sets, memory, readable
+from hwnas.device.host_facts import caches, clocks, instruction_sets, memory, readable
 
 
 @pytest.fixture

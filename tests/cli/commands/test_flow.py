@@ -26,6 +26,8 @@ SEARCH = (
     "digits",
     "--out",
     "new",
+    "--strategy",
+    "random",
     "--budget-ms",
 )
 QUICK = ("--evaluations", "1", "--epochs", "1", "--workers", "1")
@@ -164,9 +166,12 @@ def test_search_takes_a_run_file_instead_of_its_options(shop, hwnas):
     (shop / "my.yaml").write_text(yaml.safe_dump(config))
     assert hwnas("search", "--config", "my.yaml", "--out", "new").code == 0
     assert (shop / "new/result.json").is_file()
-    both = hwnas("search", "--config", "my.yaml", "--space", "tiny", "--out", "other")
+    # values that equal the defaults are given all the same
+    given = ("--space", "tiny", "--seed", "0", "--strategy", "random", "--top", "3")
+    both = hwnas("search", "--config", "my.yaml", "--out", "other", *given, "--quiet")
     assert both.code == 2
-    assert "only --out, --resume and --json" in both.err
+    assert "error: --space, --strategy, --top, --seed cannot be given with --config" in both.err
+    assert "Next: set them in my.yaml, or leave --config out" in both.err
     none = hwnas("search", "--out", "other")
     assert none.code == 2
     assert "needs --space, --lut, --data, --budget-ms" in none.err
@@ -315,7 +320,7 @@ def test_verbs_out_of_order_name_the_one_that_is_missing(shop, hwnas):
         (("export",), "either --run or --arch"),
         (("export", "--run", "r", "--arch", "a.json"), "either --run or --arch"),
         (("export", "--run", "r", "--out", "x"), "belong to --arch"),
-        (("export", "--arch", "a.json", "--weights-of", "mobilenet_v2"), "give --weights, too"),
+        (("export", "--arch", "a.json", "--weights-of", "mobilenet_v2"), "give both"),
         (("export", "--run", "r", "--format", "onx"), "allowed are onnx, tflite or both"),
         (("export", "--run", "r", "--precision", "int4"), "allowed: fp32, int8"),
         (("bench", "r", "--rounds", "3"), "measured on its own device"),
@@ -497,3 +502,30 @@ def test_a_stopped_search_ends_with_the_answers_of_an_unbroken_one(shop, start, 
     resumed = hwnas(*arguments, "--resume", "--json").json
     unbroken = hwnas(*arguments, "--out", "other", "--json").json
     assert resumed["answers"] == unbroken["answers"]
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        ((), "proxyless"),
+        (("--evaluator", "scratch"), "evolution"),
+        (("--halving", "2"), "evolution"),
+        (("--surrogate",), "evolution"),
+        (("--gradient", "full"), "proxyless"),
+        (("--evaluator", "predictor:p.json", "--evaluations", "2000"), "combined-moves"),
+        (("--evaluator", "table:t.jsonl"), "evolution"),
+    ],
+)
+def test_without_a_strategy_the_one_that_fits_is_taken_and_named(
+    shop, hwnas, monkeypatch, options, strategy
+):
+    taken = []
+    monkeypatch.setattr(
+        "hwnas.pipeline.commands.runs.search_run",
+        lambda config, out, **_: taken.append(config) or pytest.skip("not searched"),
+    )
+    words = [word for word in SEARCH if word not in ("--strategy", "random")]
+    with contextlib.suppress(pytest.skip.Exception):
+        answer = hwnas(*words, "0.1", *options)
+        raise AssertionError(answer.err)
+    assert [config.search.strategy for config in taken] == [strategy]

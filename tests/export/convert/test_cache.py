@@ -274,3 +274,16 @@ def test_the_default_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/c")
     assert default_root() == Path("/c/.cache/hwnas")
+
+
+def test_the_folder_of_version_0_1_is_used_where_it_is_the_only_one(monkeypatch, tmp_path):
+    own = tmp_path / "Library/Caches/hwnas"
+    monkeypatch.setattr("hwnas.export.convert.cache.user_cache_path", lambda *_, **__: own)
+    for name in ("HWNAS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_root() == own
+    (tmp_path / ".cache/hwnas").mkdir(parents=True)
+    assert default_root() == tmp_path / ".cache/hwnas"
+    own.mkdir(parents=True)
+    assert default_root() == own

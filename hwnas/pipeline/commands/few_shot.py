@@ -1,4 +1,4 @@
-"""What ``predict`` does for a device without a table: from a few networks timed on it."""
+"""Latencies on a device without a table, from a few networks timed on it: ``hwnas predict``."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from hwnas.cli.output import print_table, print_text
 from hwnas.errors import UsageError
-from hwnas.latency.few_shot.comparison import CEILING, CEILING_FROM, compare
+from hwnas.latency.few_shot.comparison import Accuracy, compare
 from hwnas.latency.few_shot.data import read_measured, read_sources
-from hwnas.latency.few_shot.feature_space import FeatureMatrix, FeatureSpace
+from hwnas.latency.few_shot.feature_space import FeatureSpace
 from hwnas.latency.few_shot.predictor import FewShotPredictor
 from hwnas.latency.few_shot.suggest import suggest
+from hwnas.pipeline.commands.predict import Lines
 from hwnas.space.archfile import arch_ids, read_archs
 from hwnas.space.catalogue import load_space
 
 
-def transfer_file(
+def few_shot_file(
     space_name: str, measured: Path, sources: Sequence[Path], archs: Path, *, as_json: bool
-) -> tuple[str, int]:
-    """Return one line per architecture, in order, and how many are errors.
+) -> tuple[Lines, dict[str, Accuracy] | None]:
+    """Return one line per architecture, in order, and a comparison with simpler predictors.
 
-    As text, the cross-validated comparison with simpler predictors is printed first.
+    The comparison is cross-validated on the timed networks; it is empty where they are too few,
+    and None with ``as_json``, which does not print it.
     """
     space = load_space(space_name)
     timed = read_measured(measured, space)
     predictor = FewShotPredictor(space, timed, read_sources(sources, space))
     listed = read_archs(archs, space)
-    if not as_json:
-        _print_comparison(predictor.features, predictor.timed, timed.latency_ms)
+    accuracies = None if as_json else compare(predictor.features, predictor.timed, timed.latency_ms)
     lines: list[str] = [""] * listed.num_lines
     if len(listed.codes):
         latency_ms, std_ms = predictor.predict_with_std_ms(listed.codes)
@@ -51,7 +50,8 @@ def transfer_file(
             )
     for row, problem in listed.errors.items():
         lines[row] = orjson.dumps({"error": problem}).decode() if as_json else f"error: {problem}"
-    return "\n".join(lines) + ("\n" if lines else ""), len(listed.errors)
+    text = "\n".join(lines) + ("\n" if lines else "")
+    return Lines(text, len(listed.errors)), accuracies
 
 
 def suggest_file(
@@ -62,10 +62,10 @@ def suggest_file(
     archs: Path,
     *,
     as_json: bool,
-) -> tuple[str, int]:
-    """Return one line per network to time, most useful first, then the pool's bad lines.
+) -> Lines:
+    """Return one line per network to time, most useful first, then the lines that are errors.
 
-    With ``measured``, networks to time beside those.
+    ``measured`` lists networks that were timed already: others are suggested.
     """
     if count < 1:
         raise UsageError(f"--suggest must be at least 1, got {count}")
@@ -86,19 +86,4 @@ def suggest_file(
             if as_json
             else f"line {row + 1}  error: {problem}"
         )
-    return "".join(f"{line}\n" for line in lines), len(listed.errors)
-
-
-def _print_comparison(
-    basis: FeatureSpace, pool: FeatureMatrix, latency_ms: NDArray[np.float64]
-) -> None:
-    found = compare(basis, pool, latency_ms)
-    if not found:
-        print_text("Too few networks to leave one out: no comparison with simpler predictors.")
-        return
-    print_table(
-        ["predictor, cross-validated", "Spearman", "RMSPE", "within 5 %", "within 10 %"],
-        [[name, *accuracy.cells()] for name, accuracy in found.items()],
-    )
-    if CEILING not in found:
-        print_text(f"The {CEILING} is known from {CEILING_FROM} timed networks on.")
+    return Lines("".join(f"{line}\n" for line in lines), len(listed.errors))
