@@ -25,7 +25,8 @@ from hwnas.io.journal import read_json, write_json
 from hwnas.io.schemas import FileSchema, parse_model
 from hwnas.protocols import Codes, SearchSpace
 from hwnas.rng import stream
-from hwnas.search.predictors.gaussian_process import Floats, GaussianProcess, Kernel
+from hwnas.search.predictors.gaussian_process import GaussianProcess, Kernel
+from hwnas.stats.gp import Floats
 
 MIN_NETWORKS = 20
 MAX_NETWORKS = 2000  # a process of more takes minutes; they are then a random part
@@ -34,7 +35,7 @@ FOLDS = 5
 CHUNK = 20_000  # codes that are scored at once
 
 
-class KernelModel(FileSchema):
+class KernelSchema(FileSchema):
     """A kernel in a file."""
 
     length: float = Field(ge=1e-3, le=1e3, allow_inf_nan=False)
@@ -55,7 +56,7 @@ class PredictorSchema(FileSchema):
     schema_: Literal[1] = Field(alias="schema")
     kind: Literal["hwnas-accuracy-predictor"]
     space: str
-    kernel: KernelModel
+    kernel: KernelSchema
     kendall_tau: float = Field(ge=-1, le=1)
     networks: list[NetworkSchema] = Field(min_length=MIN_NETWORKS, max_length=MAX_NETWORKS)
 

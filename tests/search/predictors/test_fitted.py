@@ -14,9 +14,9 @@ from hwnas.errors import InputError, UsageError
 from hwnas.rng import stream
 from hwnas.search.evaluators.predictor import PredictorEvaluator
 from hwnas.search.predictors.fitted import fit_predictor, load_fitted_predictor
-from hwnas.search.predictors.gaussian_process import hamming
 from hwnas.search.strategies.population import random_codes
 from hwnas.space.catalogue import load_space
+from hwnas.stats.gp import hamming
 
 SPACE = load_space("macro-cifar")
 
@@ -65,10 +65,10 @@ def test_means_and_deviations_are_those_of_scikit_learn(fitted, networks):
             value = fitted.kernel(
                 hamming(X[:, :half], Y[:, :half]), hamming(X[:, half:], Y[:, half:])
             )
-            return fitted._process._variance * value
+            return fitted._process._posterior.variance * value
 
         def diag(self, X):
-            return np.full(len(X), fitted._process._variance)
+            return np.full(len(X), fitted._process._posterior.variance)
 
         def is_stationary(self):
             return True
@@ -77,7 +77,7 @@ def test_means_and_deviations_are_those_of_scikit_learn(fitted, networks):
         return np.concatenate([codes, SPACE.network_keys(codes)], axis=1).astype(float)
 
     oracle = GaussianProcessRegressor(
-        Ours(), alpha=fitted._process._variance * fitted.kernel.noise, optimizer=None
+        Ours(), alpha=fitted._process._posterior.variance * fitted.kernel.noise, optimizer=None
     )
     spread = fitted.values.std()
     oracle.fit(rows(fitted.codes), (fitted.values - fitted.values.mean()) / spread)

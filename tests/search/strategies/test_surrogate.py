@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal, spearmanr
 
 from hwnas.rng import stream
-from hwnas.search.predictors.gaussian_process import GaussianProcess, Kernel, hamming
+from hwnas.search.predictors.gaussian_process import GaussianProcess, Kernel
 from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import ListedFeasible
 from hwnas.search.strategies.evolution import Evolution
@@ -15,6 +15,7 @@ from hwnas.search.strategies.population import random_codes, search_codes
 from hwnas.search.strategies.random_search import RandomSearch
 from hwnas.search.strategies.surrogate import Surrogate, clipped, trend
 from hwnas.space.catalogue import load_space
+from hwnas.stats.gp import hamming
 
 MACRO = load_space("macro-cifar")
 CODES = np.indices((3,) * 8).reshape(8, -1).T.astype(np.int16)
