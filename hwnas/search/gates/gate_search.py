@@ -1,19 +1,27 @@
-"""What the searches over binary gates have in common: alphas, the pull to the budget, the journal.
+"""The loop of ProxylessNAS: weight steps and architecture steps in turn, ending at the budget.
 
-A gate search accompanies the training of a supernet (``train.engine.TrainingStrategy``): weight
-steps follow paths drawn by the gates' probabilities, architecture steps in between move the alphas
-on another split. One run ends at the budget, by two additions to the paper's loss:
+Cai, Zhu and Han, ICLR 2019, §3.2: the gates' parameters (alphas) are trained in turn with the
+weights of a supernet. A weight step trains one path drawn by the gates' probabilities on ``train``;
+an architecture step then moves the alphas on ``arch``, by one of the published estimators
+(``GateRule``). The search takes part in the supernet's training as a
+``train.engine.TrainingStrategy``.
 
-* *Dual ascent*: the loss gets ``weight * (E[latency] / target - 1)`` with
-  ``weight = multiplier + GAIN * error``, the multiplier rising while the expectation is above the
-  target and falling while it is below (an augmented Lagrangian; Nocedal and Wright, 2nd ed.,
-  §17.3). Until the commitment it is never negative, so that a faster network that is better is
-  found to be so; and later too where no network lies in the window below the target.
-  The latency's gradient is measured in units of the task's, so that the gains suit any task.
-* *Commitment*: over the last ``COMMIT_SHARE`` of the architecture steps each alpha also follows
-  the log-likelihood of the likeliest network *inside* the latency window, found exactly. An entropy
+Departures, so that one run ends at the budget:
+
+- *Dual ascent* instead of a fixed weight of the latency term (§3.3.1). The loss gets
+  ``weight * (E[latency] / target - 1)`` with ``weight = multiplier + GAIN * error``; the multiplier
+  rises while the expectation is above the target and falls while it is below (an augmented
+  Lagrangian; Nocedal and Wright, 2nd ed., §17.3). Until the commitment the weight is never
+  negative, so that the search finds faster networks that are better; it stays so where no network
+  lies in the window below the target. The latency's gradient is measured in units of the task's,
+  so that the gains suit any task.
+- *Commitment*: over the last ``COMMIT_SHARE`` of the architecture steps each alpha also follows the
+  log-likelihood of the likeliest network *inside* the latency window, found exactly. An entropy
   term would sharpen the likeliest network overall, whatever its latency; this one ends where the
   budget is met, in expectation and in the argmax.
+- *Derivation*: candidates are the likeliest networks inside the latency window, found exactly,
+  instead of the most probable option of each choice.
+- *Learning rate*: it grows where a search has few steps (``TRAVEL``).
 """
 
 from __future__ import annotations
@@ -44,23 +52,24 @@ from hwnas.search.gates.expectation import Expectation, score_terms
 from hwnas.search.problem.limits import LimitedSpace
 from hwnas.space.codes import symbol_counts
 
+# tuned with benchmarks/gate_search.py, on planted accuracies of macro-cifar under three budgets
 GAIN = 10.0  # of the error itself, damps the multiplier
 RISE = 5.0  # of the multiplier, per unit of alpha travel (learning rate x steps) and of error
-MAX_WEIGHT = 8.0
-WINDOW = 0.92  # of the target: from here to the target networks are derived
-COMMIT_SHARE = 0.3
-COMMIT_STRENGTH = 6.0
-WINDOWS = (0.97, 0.95, 0.92, 0.85, 0.75)  # share of the budget above which to commit, if possible
+MAX_WEIGHT = 8.0  # of the latency term, in units of the task's gradient
+WINDOW = 0.92  # candidates come from [WINDOW, 1] x target
+COMMIT_SHARE = 0.3  # of the architecture steps, the last ones
+COMMIT_STRENGTH = 6.0  # times the learning rate, reached at the end
+WINDOWS = (0.97, 0.95, 0.92, 0.85, 0.75)  # lower ends of the windows to commit to, first to last
 TRAVEL = 20.0  # how far an alpha can move over a search by default
 MIN_LR = 1e-3  # the paper's
 
 
 Estimate = Callable[[Floats, Floats], Floats]
-"""From probabilities and dL/dg to the (mean) gradient by alpha: one of those in ``gates``."""
+"""From probabilities p and dL/dg to dL/dalpha, each ``(num_choices, max_options)``."""
 
 
 class GateProblem(Protocol):
-    """What the alphas are moved by: a supernet and a split, or a known function in tests."""
+    """What gives the alphas their gradients: a supernet and a split, or a known function."""
 
     def gate_gradients(
         self, path: Path, wanted: Sequence[Sequence[int]], step: int
@@ -104,7 +113,7 @@ class GateSettings:
 
 
 class GateRule(Protocol):
-    """How the task moves the alphas: one of the published estimators."""
+    """How the task's loss moves the alphas: one of the published estimators."""
 
     def update(self, search: GateSearch, step: int) -> None:
         """Move ``search.alpha`` once, by the task and by ``search.latency_gradient()``."""
@@ -117,9 +126,10 @@ class GateRule(Protocol):
 
 
 class GateSearch:
-    """The state of a search over gates; ``rule`` moves the alphas.
+    """The alphas, their optimiser and the pull to the budget; ``rule`` moves the alphas.
 
     ``limited`` is the space under the limits that the search keeps; its first limit is the target.
+    ``alpha`` is ``(num_choices, max_options)``, minus infinity where an option does not exist.
     Implements ``train.engine.TrainingStrategy``.
     """
 
@@ -138,11 +148,11 @@ class GateSearch:
         self.sizes = symbol_counts(limited.space)
         self.usable = self._usable()
         self.alpha = initial_alpha(self.usable, stream(settings.seed, "alpha"))
-        self.explored = self.alpha  # as they were before the search began to commit
+        self.explored = self.alpha  # the alphas before the commitment
         self.adam = AlphaAdam(settings.lr, self.alpha.shape)
         self.predictor = limited.predictors[str(limited.limits[0].table)]
         self.expected_ms = Expectation(self.predictor.factor_ms())
-        self.pulls_up = False  # set anew in each architecture step
+        self.pulls_up = False  # whether the weight may be negative, set in each step
         self.multiplier = 0.0
         self.task_scale = 0.0
         self.num_arch_steps = 0
@@ -161,7 +171,7 @@ class GateSearch:
             usable[choice, options.index(restriction.option)] = False
         return usable
 
-    # --- the companion of the engine
+    # --- what the training engine calls
 
     def identity(self) -> dict[str, Any]:
         """Return the kind of search, its target and its settings."""
@@ -246,6 +256,7 @@ class GateSearch:
 
     def scale_of_task(self, gradient: Floats, mask: Mask) -> float:
         """Return the running root mean square of the task's gradient over ``mask``."""
+        # an average over all steps so far, then an exponential one of 50 steps
         now = float(np.sqrt(np.mean(gradient[mask & self.usable] ** 2)))
         kept = min(0.98, self.num_arch_steps / (1 + self.num_arch_steps))
         self.task_scale = kept * self.task_scale + (1 - kept) * now
@@ -259,6 +270,7 @@ class GateSearch:
         """
         p = probabilities(self.alpha)
         gradient = estimate(p, self.expected_ms.slope(p))
+        # dual ascent on E[latency] / target <= 1, the error damped by GAIN
         error = self.expected_ms.value(p) / self.target_ms - 1.0
         self.multiplier += RISE * self.settings.lr * error
         least = -MAX_WEIGHT if self.pulls_up else 0.0
@@ -268,7 +280,7 @@ class GateSearch:
         return weight * gradient / scale if scale > 0 else np.zeros_like(gradient)
 
     def _commit(self, chosen: Path, strength: float) -> None:
-        """Follow the log-likelihood of ``chosen``."""
+        """Follow the gradient of the log-likelihood of ``chosen``: one-hot - p."""
         towards = np.zeros_like(self.alpha)
         towards[np.arange(len(chosen)), list(chosen)] = 1.0
         rate = self.settings.lr * min(strength, COMMIT_STRENGTH)

@@ -1,23 +1,26 @@
-"""ProxylessNAS: a search over binarised paths by gradients, with one path in memory.
+"""Strategy proxyless: the gradient estimators of ProxylessNAS, with one path in memory.
 
 Cai, Zhu and Han, "ProxylessNAS: direct neural architecture search on target task and hardware",
-ICLR 2019, §3. A weight step trains one path drawn by the gates (§3.1). An architecture step runs
-one path on images of the ``arch`` split and estimates dL/dg of each gate: ``full`` for all options
-(eq. 4), the outputs of those not on the path being computed afterwards and one at a time; ``two``
-for two sampled options (§3.2.1), followed by the rescaling that leaves the others' probabilities as
-they were. The alphas move by Adam with beta1 = 0.
+ICLR 2019. One architecture step, with p = softmax(alpha) (eq. 2)::
 
-Departures:
+    draw a path by p, run it on images of ``arch``
+    dL/dg_j = <dL/dx, o_j>                                    for the options j of each choice
+    dL/dalpha_i = sum_j dL/dg_j p_j (delta_ij - p_i)          (eq. 4)
+    alpha by Adam with beta1 = 0
 
-* The latency term is the exact expectation over the full softmax (eq. 5), held at the target by
-  dual ascent; the last part of the search commits to networks in the latency window (see
-  ``gate_search``). In ``two`` the latency moves all alphas, in an update of its own after the
-  rescaling: by the mean over all pairs of what it would be for the pair drawn, in the same step
-  sizes as the task's (Adam's, by the task's moments). Only then do both weigh an option alike,
-  and the alphas rest where utility and latency balance; by the full softmax's gradient the rarely
-  drawn options would be held by the task alone.
-* A skip is an option like the others and gets its gradient also when it is on the path.
-* The learning rate of the alphas grows where a search has few steps (``gate_search.TRAVEL``).
+``full`` takes all options (eq. 4), computing the outputs of those off the path afterwards and one
+at a time. ``two`` (§3.2.1) draws two options of each choice, takes eq. 4 of the softmax over these
+two, and shifts both alphas so that the probabilities of the other options stay as they were.
+
+Departures, besides those of the loop (``gate_search``):
+
+- The latency term is the exact expectation over the full softmax (eq. 5). In ``two`` it moves all
+  alphas, in an update of its own after the rescaling: by the mean, over all pairs, of what the
+  gradient would be for the pair drawn, with the step sizes of the task's (Adam's, by the task's
+  moments). Task and latency then weigh each option alike, and the alphas rest where utility and
+  latency balance; with the full softmax's gradient, rarely drawn options would be held by the task
+  alone.
+- A skip is an option like the others and gets its gradient also when it is on the path.
 """
 
 from __future__ import annotations
@@ -49,23 +52,23 @@ class FullGradient:
 
     def update(self, search: GateSearch, step: int) -> None:
         """Move the alphas once."""
-        p = probabilities(search.alpha)
+        p = probabilities(search.alpha)  # (num_choices, max_options), eq. 2
         path = draw(p, stream(search.settings.seed, "arch", step))
         wanted = [np.flatnonzero(row).tolist() for row in search.usable]
-        gate = np.zeros_like(p)
+        gate = np.zeros_like(p)  # dL/dg
         for choice, found in enumerate(search.problem.gate_gradients(path, wanted, step)):
             gate[choice, wanted[choice]] = found
-        gradient = alpha_gradient(p, gate)
+        gradient = alpha_gradient(p, gate)  # eq. 4
         scale = search.scale_of_task(gradient, search.usable)
         pulled = gradient + scale * search.latency_gradient()
         search.alpha = search.adam.step(search.alpha, pulled, search.usable)
 
     def state(self) -> dict[str, Any]:
-        """Keep nothing."""
+        """Return nothing: the rule has no state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take nothing."""
+        """Take back nothing."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +77,32 @@ class TwoPaths:
 
     def update(self, search: GateSearch, step: int) -> None:
         """Move the alphas once."""
+        # the task, by two sampled options of each choice (§3.2.1)
         before = search.alpha
         pairs = draw_pairs(before, stream(search.settings.seed, "arch", step))
         mask = pairs.mask(before.shape)
         wanted = [list(dict.fromkeys(row)) for row in pairs.options.tolist()]
-        gate = np.zeros_like(before)
+        gate = np.zeros_like(before)  # dL/dg
         for choice, found in enumerate(search.problem.gate_gradients(pairs.active, wanted, step)):
             gate[choice, wanted[choice]] = found
-        of_pair = probabilities(np.where(mask, before, -np.inf))
-        gradient = alpha_gradient(of_pair, gate)
+        of_pair = probabilities(np.where(mask, before, -np.inf))  # softmax over the two
+        gradient = alpha_gradient(of_pair, gate)  # eq. 4
+        # the latency, by all options: its mean over the pairs that may be drawn
         share = float(mask.sum() / search.usable.sum())  # an alpha is sampled this often
         scale = share * search.scale_of_task(gradient, mask)
         pull = scale * search.latency_gradient(expected_pair_gradient)
+        # the others' probabilities stay; then the latency's step
         moved = rescaled(before, search.adam.step(before, gradient, mask), mask)
         limit = MAX_PULL * search.settings.lr
         change = np.clip(search.adam.change(pull), -limit, limit)
         search.alpha = np.where(search.usable & (search.adam.steps > 0), moved - change, moved)
 
     def state(self) -> dict[str, Any]:
-        """Keep nothing."""
+        """Return nothing: the rule has no state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take nothing."""
+        """Take back nothing."""
 
 
 def build(settings: GatesConfig) -> FullGradient | TwoPaths:

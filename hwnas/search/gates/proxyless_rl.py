@@ -1,16 +1,22 @@
-"""ProxylessNAS by reinforcement: REINFORCE on the binary gates.
+"""Strategy proxyless-rl: ProxylessNAS by REINFORCE on the binary gates.
 
-Cai, Zhu and Han, ICLR 2019, §3.3.2 (Williams, Machine Learning 1992). Each architecture step draws
-several networks, scores them on the same images of the ``arch`` split without gradients, and
-follows the gradient of the expected reward. Rewards: ``product`` is accuracy x (T / latency)^w
-(Tan et al., "MnasNet", CVPR 2019, eq. 2); ``absolute`` is accuracy - w |latency / T - 1| (Bender et
-al., "TuNAS", CVPR 2020, §3.2), which prefers networks at the target to faster ones.
+Cai, Zhu and Han, ICLR 2019, §3.3.2 (Williams, Machine Learning 1992). One architecture step draws M
+networks g^i by the gates and scores them on the same images of ``arch``, without gradients::
 
-Departures: the baseline of a sample is the mean reward of the others in its step (Kool, van Hoof
-and Welling, ICLR 2019 workshop, "Buy 4 REINFORCE samples, get a baseline for free!"), which were
-scored on the same images, where the paper averages over steps. Expectation and argmax are held at
-the target as in ``gate_search``; the reward's latency term can therefore be weak. A strong absolute
-one punishes the spread of the samples, and so decides gates before their accuracy is known.
+    dE[R]/dalpha = 1/M sum_i R(g^i) d log p(g^i) / dalpha     (§3.3.2)
+
+Rewards R: ``product`` is accuracy x (T / latency)^w (Tan et al., "MnasNet", CVPR 2019, eq. 2);
+``absolute`` is accuracy - w |latency / T - 1| (Bender et al., "TuNAS", CVPR 2020, §3.2), which
+prefers networks at the target to faster ones.
+
+Departures, besides those of the loop (``gate_search``):
+
+- The baseline of a network is the mean reward of the others in its step (Kool, van Hoof and
+  Welling, ICLR 2019 workshop, "Buy 4 REINFORCE samples, get a baseline for free!"), which were
+  scored on the same images, where the paper averages over steps.
+- Expectation and argmax are held at the target by the loop, so the reward's latency term is weak by
+  default. A strong absolute one punishes the spread of the samples, and so decides gates before
+  their accuracy is known.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ WEIGHT = 0.1
 
 @dataclass(frozen=True)
 class Reinforce:
-    """REINFORCE over gates; ``samples`` (2 or more) are scored a step, ``weight`` None: 0.1."""
+    """REINFORCE over gates: ``samples`` networks (2 or more) a step; ``weight`` w, None: 0.1."""
 
     samples: int = 8
     reward: RewardForm = "absolute"
@@ -60,11 +66,11 @@ class Reinforce:
         return np.asarray(accuracy - weight * np.abs(ratio - 1.0))
 
     def state(self) -> dict[str, Any]:
-        """Keep nothing."""
+        """Return nothing: the rule has no state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take nothing."""
+        """Take back nothing."""
 
 
 def leave_one_out(rewards: Floats) -> Floats:
