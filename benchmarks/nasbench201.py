@@ -39,6 +39,7 @@ from scipy.stats import wilcoxon
 from hwnas.protocols import Codes, CodeSearcher
 from hwnas.rng import stream
 from hwnas.search.pareto import hypervolume, non_dominated
+from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import ListedFeasible
 from hwnas.search.strategies.evolution import Evolution
 from hwnas.search.strategies.local_search import LocalSearch
@@ -65,7 +66,7 @@ class ByWork:
     """
 
     def __init__(self, feasible: ListedFeasible, seed: int) -> None:
-        self.codes, self.asked = feasible.busiest(len(CODES), stream(seed, "by work")), 0
+        self.codes, self.asked = feasible.top_by_macs(len(CODES), stream(seed, "by work")), 0
 
     def ask_codes(self, count: int) -> Codes:
         """Return the next ones."""
@@ -80,12 +81,30 @@ STRATEGIES: dict[str, Callable[[ListedFeasible, int], CodeSearcher]] = {
     "random": RandomSearch,
     "uniform": lambda feasible, seed: RandomSearch(feasible, seed, low_share=0.0),
     "most-macs": lambda feasible, seed: ByWork(feasible, seed),
-    "evolution": Evolution,
-    "surrogate": lambda feasible, seed: Surrogate(feasible, Evolution(feasible, seed), seed),
+    "evolution": lambda feasible, seed: _evolution(feasible, seed),
+    "evolution-plain": Evolution,
+    "surrogate": lambda feasible, seed: Surrogate(
+        feasible, _evolution(feasible, seed), seed, prior=MacsPrior(feasible, seed)
+    ),
+    "surrogate-plain": lambda feasible, seed: Surrogate(feasible, Evolution(feasible, seed), seed),
     "local": LocalSearch,
-    "rl": PolicySearch,
-    "rl-ppo": lambda feasible, seed: PolicySearch(feasible, seed, PolicySettings(ppo=True)),
+    "rl": lambda feasible, seed: _rl(feasible, seed),
+    "rl-plain": PolicySearch,
+    "rl-ppo": lambda feasible, seed: _rl(feasible, seed, ppo=True),
+    "rl-ppo-plain": lambda feasible, seed: PolicySearch(feasible, seed, PolicySettings(ppo=True)),
 }
+"""Those called plain are the published algorithms, the others have the prior by MACs."""
+
+
+def _evolution(feasible: ListedFeasible, seed: int) -> Evolution:
+    return Evolution(feasible, seed, prior=MacsPrior(feasible, seed))
+
+
+def _rl(feasible: ListedFeasible, seed: int, *, ppo: bool = False) -> PolicySearch:
+    settings = PolicySettings(ppo=ppo)
+    return PolicySearch(feasible, seed, settings, prior=MacsPrior(feasible, seed))
+
+
 BARS = {
     ("evolution", 200): 0.6,
     ("evolution", 500): 0.4,

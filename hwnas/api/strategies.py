@@ -14,17 +14,15 @@ from hwnas.protocols import CodeEvaluator, Codes, Searcher
 from hwnas.rng import derived_seed
 from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.warm_start import start_from
-from hwnas.search.strategies.population import MIN_BATCHES, ArchSearcher, population_size
+from hwnas.search.strategies.population import ArchSearcher
 from hwnas.search.strategies.registry import (
     STRATEGIES,
     AskTellStrategy,
     SearchProblem,
     StrategyEntry,
     strategies_with,
+    takes,
 )
-from hwnas.search.strategies.surrogate import Surrogate
-
-BATCH = 10  # networks that a search asks a strategy that learns for at a time, at most
 
 Prior = Literal["macs", "none"]
 
@@ -107,11 +105,7 @@ def make_searcher(problem: Problem, options: StrategyOptions) -> Searcher:
             f"strategy {options.strategy} is not for ask and tell; those are "
             f"{', '.join(ask_tell_names())}. Next: choose one; hwnas.run carries out all strategies"
         )
-    given = search_problem(problem, options)
-    codes = entry.searcher(given)
-    if options.surrogate:
-        initial = population_size(options.evaluations)
-        codes = Surrogate(given.feasible, codes, given.seed, initial=initial, prior=given.prior)
+    codes = entry.searcher(search_problem(problem, options), surrogate=options.surrogate)
     return ArchSearcher(problem.space.definition, codes)
 
 
@@ -122,7 +116,7 @@ def search_problem(
     feasible, entry = problem.feasible, options.entry
     # as in a run, where each budget has a seed of its own but for random search
     seed = options.seed if entry.is_random else derived_seed(options.seed, "search", 0)
-    takes_prior = "prior" in entry.takes or options.surrogate
+    takes_prior = takes(entry, "prior", surrogate=options.surrogate)
     return SearchProblem(
         feasible,
         seed,
@@ -156,6 +150,7 @@ def _start(problem: Problem, archs: Sequence[Arch]) -> Codes | None:
 
 def usual_batch(options: StrategyOptions) -> int:
     """Return how many networks a search asks for at a time, as ``hwnas search`` does."""
-    if isinstance(options.entry, AskTellStrategy) and options.entry.asks_all:
-        return options.evaluations
-    return min(BATCH, max(1, options.evaluations // MIN_BATCHES))
+    entry = options.entry
+    if isinstance(entry, AskTellStrategy):
+        return entry.usual_batch(options.evaluations)
+    return options.evaluations

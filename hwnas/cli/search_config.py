@@ -42,6 +42,7 @@ class SearchOptions:
     evaluator: str | None
     evaluations: int
     surrogate: bool
+    prior: str | None
     seed_archs: str | None
     gradient: str | None
     top: int
@@ -84,6 +85,7 @@ def run_config(options: SearchOptions) -> RunConfig:
         "search": {
             **_search_section(options, strategy),
             "surrogate": options.surrogate,
+            "prior": options.prior,
             "seed_archs": options.seed_archs,
             "halving": None if options.halving is None else {"eta": options.halving},
         },
@@ -128,6 +130,7 @@ def _default_strategy(options: SearchOptions) -> str:
         name
         for name, given in (
             ("--surrogate", options.surrogate),
+            ("--prior", options.prior),
             ("--seed-archs", options.seed_archs),
             ("--halving", options.halving),
         )

@@ -21,7 +21,7 @@ from hwnas.search.strategies.nsga2 import Nsga2
 from hwnas.search.strategies.population import ArchSearcher, random_codes
 from hwnas.search.strategies.random_search import RandomSearch
 from hwnas.search.strategies.registry import STRATEGIES, AskTellStrategy, SearchProblem
-from hwnas.search.strategies.rl import PolicySearch, PolicySettings
+from hwnas.search.strategies.rl import PolicySearch, PolicySettings, PriorSettings
 from hwnas.search.strategies.surrogate import Surrogate
 from hwnas.space.catalogue import load_space
 
@@ -53,7 +53,8 @@ SEARCHERS: dict[str, Callable[[LimitedSpace, int], Searcher]] = {
             within, Evolution(within, seed), seed, prior=MacsPrior(within)
         )
     ),
-    "rl": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings())),
+    "rl": _codes(PolicySearch),
+    "rl-prior": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings())),
     "rl-ppo": _codes(lambda within, seed: _policy_search(within, seed, PolicySettings(ppo=True))),
 }
 SEARCHERS |= {
@@ -63,8 +64,10 @@ SEARCHERS |= {
 }
 SPACES = ("tiny", "macro-cifar", "proxyless", "nasbench201", "fbnet", "mobile")
 LEARNING = {
+    "evolution": ("tiny", "nasbench201", "fbnet"),
     "evolution-surrogate": ("tiny", "nasbench201", "mobile"),
-    "rl": ("tiny", "nasbench201", "fbnet"),
+    "rl": ("tiny", "nasbench201"),
+    "rl-prior": ("tiny", "fbnet"),
     "rl-ppo": ("tiny", "nasbench201"),
 }
 """Searchers that learn take most of the time: one space of each kind shows them all. A controller
@@ -72,8 +75,13 @@ of 250 choices (mobile) would take minutes."""
 
 
 def _policy_search(within: AdditiveFeasible, seed: int, settings: PolicySettings) -> CodeSearcher:
-    quick = replace(settings, warmup_steps=10, warmup_draws=128, hidden=8)
-    return PolicySearch(within, seed, quick)
+    return PolicySearch(
+        within,
+        seed,
+        replace(settings, hidden=8),
+        prior=MacsPrior(within, seed),
+        prior_settings=PriorSettings(warmup_steps=10, warmup_draws=128),
+    )
 
 
 @dataclass

@@ -112,8 +112,7 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
 ):
     surrogate = strategy in ("evolution", "local", "rl")
     monkeypatch.setattr(
-        "hwnas.search.strategies.rl.PolicySettings",
-        partial(PolicySettings, warmup_steps=10, warmup_draws=128, hidden=8),
+        "hwnas.search.strategies.rl.PolicySettings", partial(PolicySettings, hidden=8)
     )
     config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
     search_run(config, tmp_path / "whole")

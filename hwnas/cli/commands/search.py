@@ -124,6 +124,15 @@ Surrogate = Annotated[
         help="Evaluate the networks that a predictor, fitted during the search, expects most of.",
     ),
 ]
+Prior = Annotated[
+    str | None,
+    option(
+        "--prior",
+        panel=STRATEGY,
+        help="macs: better on few evaluations by multiply-accumulates; none: evolution and rl as "
+        "published. By default macs.",
+    ),
+]
 SeedArchs = Annotated[
     str | None,
     option(
@@ -180,6 +189,7 @@ def search(
     evaluator: Evaluator = None,
     evaluations: Evaluations = 16,
     surrogate: Surrogate = False,
+    prior: Prior = None,
     seed_archs: SeedArchs = None,
     gradient: Gradient = None,
     top: Top = 3,

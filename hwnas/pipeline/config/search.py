@@ -18,6 +18,7 @@ from hwnas.search.strategies.registry import (
     STRATEGIES,
     StrategyEntry,
     strategies_with,
+    takes,
 )
 from hwnas.train.recipe import RecipeSchema
 
@@ -261,8 +262,8 @@ class SearchConfig(FileSchema):
         return problems
 
     def _takes(self, option: str) -> bool:
-        """Return whether the strategy reads one of OPTIONS; a surrogate is guided by the prior."""
-        return option in self.entry.takes or (option == "prior" and self.surrogate)
+        """Return whether the strategy reads one of OPTIONS."""
+        return takes(self.entry, option, surrogate=self.surrogate)
 
     def _is_changed(self, name: str) -> bool:
         """Return whether a setting was given another value than its default."""

@@ -15,18 +15,11 @@ from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import AdditiveFeasible
 from hwnas.search.problem.limits import LimitedSpace
 from hwnas.search.problem.warm_start import seed_archs, start_from
-from hwnas.search.strategies.population import (
-    MIN_BATCHES,
-    ArchSearcher,
-    population_size,
-)
+from hwnas.search.strategies.population import ArchSearcher
 from hwnas.search.strategies.random_search import RandomSearch
 from hwnas.search.strategies.registry import AskTellStrategy, SearchProblem
-from hwnas.search.strategies.surrogate import Surrogate
 
 logger = logging.getLogger(__name__)
-
-BATCH = 10  # networks that a strategy which learns is asked for at a time, at most
 
 
 @dataclass(frozen=True)
@@ -64,19 +57,9 @@ def build_searcher(run: Run, limited: LimitedSpace, place: int) -> BatchedSearch
     if entry.is_random:
         searcher = random_search(limited, run.config.seed, config.low_share)
         return BatchedSearcher(searcher, config.batch or config.evaluations)
-    problem = search_problem(run, limited, place)
-    codes = entry.searcher(problem)
-    if config.surrogate:
-        codes = Surrogate(
-            problem.feasible,
-            codes,
-            problem.seed,
-            initial=population_size(config.evaluations),
-            prior=problem.prior,
-        )
-    most = config.evaluations if entry.asks_all else BATCH
-    usual = most if entry.asks_all else min(most, max(1, config.evaluations // MIN_BATCHES))
-    return BatchedSearcher(ArchSearcher(run.space, codes), config.batch or usual)
+    codes = entry.searcher(search_problem(run, limited, place), surrogate=config.surrogate)
+    batch = config.batch or entry.usual_batch(config.evaluations)
+    return BatchedSearcher(ArchSearcher(run.space, codes), batch)
 
 
 def random_search(limited: LimitedSpace, seed: int, low_share: float) -> ArchSearcher:

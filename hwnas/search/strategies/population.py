@@ -20,6 +20,7 @@ from hwnas.arch import Arch
 from hwnas.protocols import Codes, CodeSearcher, Evaluation, SearchSpace
 from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import Feasible
+from hwnas.search.strategies.registry import MIN_BATCHES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,7 +28,6 @@ Ints = NDArray[np.int64]
 LOW_SHARE = 0.75  # random networks are drawn from [0.75, 1] x budget, see random_search.py
 PROPOSALS = 48  # children that each pair of parents proposes
 ONE_CHANGE = 0.5  # the number of changes of a child is geometric with this parameter
-MIN_BATCHES = 4  # a search that learns is told scores at least this often
 ROUNDS = 20  # rounds of proposals before a search looks for what is left in another way
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hwnas.plugins.registry import Entry, Registry, resolved
+from hwnas.plugins.registry import Entry, Registry, load_object, resolved
 
 if TYPE_CHECKING:
     from hwnas.io.schemas import FileSchema
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from hwnas.search.predictors.macs_prior import MacsPrior
     from hwnas.search.problem.feasible import Feasible
 
+BATCH = 10  # networks that a strategy which learns is asked for at a time, at most
+MIN_BATCHES = 4  # a search that learns is told scores at least this often
+_ROOM = "hwnas.search.strategies"
 OPTIONS = ("surrogate", "seed_archs", "prior")
 """Keys of ``search:`` that only some strategies take."""
 NEEDS = {
@@ -122,10 +125,19 @@ class AskTellStrategy(StrategyEntry):
         """Whether it is the random baseline itself."""
         return self.is_baseline
 
-    def searcher(self, problem: SearchProblem) -> CodeSearcher:
-        """Return a new searcher of ``problem``."""
+    def searcher(self, problem: SearchProblem, *, surrogate: bool = False) -> CodeSearcher:
+        """Return a new searcher of ``problem``, guided by a surrogate if asked for."""
         searcher: CodeSearcher = resolved(self.build)(problem)
-        return searcher
+        if not surrogate:
+            return searcher
+        guided: CodeSearcher = load_object(f"{_ROOM}.surrogate:guided")(problem, searcher)
+        return guided
+
+    def usual_batch(self, evaluations: int) -> int:
+        """Return how many networks are asked for at a time where the user gives no number."""
+        if self.asks_all:
+            return evaluations
+        return min(BATCH, max(1, evaluations // MIN_BATCHES))
 
 
 @dataclass(frozen=True)
@@ -186,12 +198,15 @@ def register_strategy(
     return entry
 
 
+def takes(entry: StrategyEntry, option: str, *, surrogate: bool = False) -> bool:
+    """Return whether a strategy reads one of OPTIONS; a surrogate is guided by the prior, too."""
+    return option in entry.takes or (option == "prior" and surrogate)
+
+
 def strategies_with(option: str) -> tuple[str, ...]:
     """Return the names of the strategies that take one of OPTIONS."""
     return tuple(name for name, entry in STRATEGIES.items() if option in entry.takes)
 
-
-_ROOM = "hwnas.search.strategies"
 
 _BUILTIN: tuple[StrategyEntry, ...] = (
     AskTellStrategy(

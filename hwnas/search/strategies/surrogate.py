@@ -24,7 +24,16 @@ from hwnas.rng import stream
 from hwnas.search.predictors.gaussian_process import GaussianProcess, Kernel
 from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import Feasible
-from hwnas.search.strategies.population import LOW_SHARE, Floats, History, Ints, draw_new, mutate
+from hwnas.search.strategies.population import (
+    LOW_SHARE,
+    Floats,
+    History,
+    Ints,
+    draw_new,
+    mutate,
+    population_size,
+)
+from hwnas.search.strategies.registry import SearchProblem
 
 BEST = 20  # networks that are mutated
 MUTATIONS = 20  # of each of them
@@ -130,3 +139,14 @@ def trend(macs: Floats, values: Floats, new_macs: Floats) -> tuple[Floats, Float
     z, new = (x - x.mean()) / spread, (np.log(np.maximum(new_macs, 1.0)) - x.mean()) / spread
     slope = float(z @ (values - values.mean())) / (float(z @ z) + 1.0)
     return slope * z, slope * new
+
+
+def guided(problem: SearchProblem, inner: CodeSearcher) -> Surrogate:
+    """Return a run's strategy, guided by a surrogate."""
+    return Surrogate(
+        problem.feasible,
+        inner,
+        problem.seed,
+        initial=population_size(problem.evaluations),
+        prior=problem.prior,
+    )

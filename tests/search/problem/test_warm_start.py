@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from hwnas.errors import InputError, UsageError
+from hwnas.search.predictors.macs_prior import MacsPrior
 from hwnas.search.problem.feasible import AdditiveFeasible
 from hwnas.search.problem.limits import Limit, LimitedSpace
 from hwnas.search.problem.warm_start import seed_archs, start_from
 from hwnas.search.strategies.population import History, first_codes, search_codes
-from hwnas.search.strategies.rl import PolicySearch, PolicySettings
+from hwnas.search.strategies.rl import PolicySearch, PolicySettings, PriorSettings
 from hwnas.space.catalogue import load_space
 from hwnas.space.zoo.archs import known_archs
 
@@ -90,8 +91,14 @@ def test_a_search_evaluates_what_it_starts_from_first_and_once(batch):
     start = np.unique(feasible.sample(6, np.random.default_rng(0)), axis=0)
     outside = TINY.encode([tiny_arch(*["mb6_k3"] * 5)])
     assert not feasible.within(outside)[0]
-    settings = PolicySettings(warmup_steps=5, warmup_draws=64, hidden=4)
-    search = PolicySearch(feasible, 0, settings, start=np.concatenate([outside, start]))
+    search = PolicySearch(
+        feasible,
+        0,
+        PolicySettings(hidden=4),
+        start=np.concatenate([outside, start]),
+        prior=MacsPrior(feasible),
+        prior_settings=PriorSettings(warmup_steps=5, warmup_draws=64),
+    )
     codes, _ = search_codes(search, lambda codes: codes.sum(axis=1), 40, batch=batch)
     np.testing.assert_array_equal(codes[: len(start)], start)
     assert len(np.unique(TINY.network_keys(codes), axis=0)) == 40
