@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.latency.few_shot.feature_space import FeatureMatrix
-from hwnas.protocols import Codes
 from hwnas.rng import stream
+from hwnas.stats.gp import exponential, hamming
 
 Floats = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def covariances(left: FeatureMatrix, right: FeatureMatrix) -> Floats:
             found[place] = left.components[name] @ right.components[name].T
     pairs = zip(left.structure.symbols, right.structure.symbols, strict=True)
     for place, (a, b) in enumerate(pairs, start=len(AMPLITUDES) - 2):
-        found[place] = np.exp(-_share_that_differs(a, b) / LENGTH)
+        found[place] = exponential(hamming(a, b), LENGTH)
     return found
 
 
@@ -123,13 +123,6 @@ def _variances(pool: FeatureMatrix) -> Floats:
     zero = np.zeros((len(pool), 1))
     squares = [(pool.components.get(name, zero) ** 2).sum(axis=1) for name in list(AMPLITUDES)[:-2]]
     return np.stack([*squares, np.ones(len(pool)), np.ones(len(pool))])
-
-
-def _share_that_differs(left: Codes, right: Codes) -> Floats:
-    differ = np.zeros((len(left), len(right)))
-    for a, b in zip(left.T, right.T, strict=True):
-        differ += a[:, None] != b[None, :]
-    return np.asarray(differ / max(left.shape[1], 1))
 
 
 def timer_tick_ms(latency_ms: Floats) -> float:

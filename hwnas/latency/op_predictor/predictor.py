@@ -30,11 +30,11 @@ from hwnas.latency.op_predictor.process import (
     covariances,
     fit_costs,
     fit_process,
-    solve,
 )
 from hwnas.ops import OpSpec
 from hwnas.ops.split import part_class, split
 from hwnas.rng import stream
+from hwnas.stats.gp import condition
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -230,6 +230,6 @@ def _held_out(
                 continue
             matrix = combine(two, setting)
             for which, new, old, rest in splits:
-                weights = solve(matrix[np.ix_(old, old)], setting.noise, rest)
+                weights = condition(matrix[np.ix_(old, old)], setting.noise, rest).weights
                 found[which, number, new] *= np.exp(matrix[np.ix_(new, old)] @ weights)
     return found

@@ -10,7 +10,7 @@ attention, ...) and ``h`` for each kind of operation, all smooth in ``costs.feat
 order, a block's log-residual is the cost-weighted mean of its parts' residuals, so a row of one
 block informs every other block with a similar part (an additive Gaussian process, Duvenaud et al.,
 NeurIPS 2011, over parts instead of dimensions). ``h`` is the residual of the whole beyond its
-parts. Predictions are linear in the observed residuals.
+parts. Predictions are linear in the observed residuals. Notation as in ``stats/gp.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import nnls
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
@@ -30,6 +29,7 @@ from scipy.spatial.distance import cdist
 from hwnas.latency.op_predictor.costs import costs, costs_of_parts, features
 from hwnas.ops import OpSpec
 from hwnas.ops.split import part_class
+from hwnas.stats.gp import condition, matern32, squared_exponential
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -165,20 +165,13 @@ def covariances(training: TrainingSet, scale: float) -> tuple[Floats, Floats]:
 def covariance(a: Floats, b: Floats, scale: float) -> Floats:
     """Return ``(num_a, num_b)`` of one function between points."""
     distance = cdist(a, b) / (scale * math.sqrt(a.shape[1]))
-    smooth = np.exp(-(distance**2) / 2)
-    rough = (1 + np.sqrt(3) * distance) * np.exp(-np.sqrt(3) * distance)  # Matern 3/2
     linear: Floats = LINEAR * (a @ b.T) / a.shape[1]
-    return np.asarray((smooth + rough) / 2 + linear)
+    return np.asarray((squared_exponential(distance) + matern32(distance)) / 2 + linear)
 
 
 def combine(found: tuple[Floats, Floats], setting: Hyperparameters) -> Floats:
     """Return the covariance of a setting from those of its two sums."""
     return np.asarray(setting.parts * found[0] + (1 - setting.parts) * found[1])
-
-
-def solve(matrix: Floats, noise: float, y: Floats) -> Floats:
-    """Return ``(num_ops,)`` weights of the rows."""
-    return np.asarray(cho_solve(cho_factor(matrix + noise * np.eye(len(y))), y))
 
 
 @dataclass(frozen=True)
@@ -204,4 +197,4 @@ class Process:
 def fit_process(training: TrainingSet, logs: Floats, setting: Hyperparameters) -> Process:
     """Return the process fitted to the log-residuals of the training operations."""
     matrix = combine(covariances(training, setting.scale), setting)
-    return Process(training, setting, solve(matrix, setting.noise, logs))
+    return Process(training, setting, condition(matrix, setting.noise, logs).weights)
