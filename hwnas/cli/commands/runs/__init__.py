@@ -6,13 +6,10 @@ import typer
 
 from hwnas.cli.verbs import Entry, group_of
 
-
 COMMANDS = {
     "list": Entry(f"{__name__}.listing:list_", "List the runs in a folder and below it."),
     "show": Entry(f"{__name__}.show:show", "Show what a run is and how far it has come."),
-    "compare": Entry(
-        f"{__name__}.compare:compare", "Compare the settings and results of runs."
-    ),
+    "compare": Entry(f"{__name__}.compare:compare", "Compare the settings and results of runs."),
 }
 
 

@@ -37,9 +37,7 @@ def compare(
         return
     names = [str(run) for run in runs]
     if settings:
-        print_table(
-            ["setting", *names], [[row.setting, *map(str, row.values)] for row in settings]
-        )
+        print_table(["setting", *names], [[row.setting, *map(str, row.values)] for row in settings])
     else:
         print_text("all settings are the same")
     print_table(
