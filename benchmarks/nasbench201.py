@@ -62,7 +62,7 @@ BATCH = 10
 class ByWork:
     """Asks for networks by falling multiply-accumulates, equals in random order.
 
-    Implements ``interfaces.CodeSearcher``.
+    Implements ``protocols.CodeSearcher``.
     """
 
     def __init__(self, feasible: ListedFeasible, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""The one loop of all ask/tell strategies: ask, evaluate, write down, tell.
+"""The one loop of all ask/tell strategies: ask, evaluate, journal, tell.
 
 Every evaluation is in the journal before the searcher learns of it. To resume is to run the same
 loop again: the searcher, deterministic in its seed, asks for the same architectures, and those on

@@ -14,7 +14,7 @@ from hwnas.rng import stream
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-FEW = 10  # below this an interval spans about everything
+MIN_NETWORKS = 10  # with fewer the interval spans nearly all of [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -47,48 +47,55 @@ def rank_agreement(
     *,
     seed: int,
 ) -> RankAgreement:
-    """Compare two scorings of the same networks, higher better; MACs stand beside them.
+    """Compare two scorings of the same networks, higher better, and MACs with the second.
 
-    ``groups`` say which supernet scored each (None: all by one): scores of different ones do not
-    compare, so pairs across groups count neither way.
+    ``groups`` (num_networks,) name the supernet that scored each network, None: all by one. Scores
+    of different supernets do not compare, so only pairs within a group count.
     """
     count = len(scratch)
     labels = np.zeros(count) if groups is None else np.asarray(groups)
-    alike = labels[:, None] == labels[None, :]
-    found, by_macs = (
-        _taus(np.ones((1, count)), *_signs(given, scratch, alike))[0] for given in (searched, macs)
+    same = labels[:, None] == labels[None, :]  # (num_networks, num_networks)
+    tau, macs_tau = (
+        _taus(np.ones((1, count)), *_signs(given, scratch, same))[0] for given in (searched, macs)
     )
     interval = None
-    if found is not None:
+    if tau is not None:
+        # bootstrap: how many times each network is drawn, (RESAMPLES, num_networks)
         rng = stream(seed, "rank agreement")
         drawn = rng.integers(count, size=(RESAMPLES, count))
         times = np.stack([np.bincount(rows, minlength=count) for rows in drawn]).astype(float)
-        taus = [tau for tau in _taus(times, *_signs(searched, scratch, alike)) if tau is not None]
+        resampled = _taus(times, *_signs(searched, scratch, same))
+        taus = [value for value in resampled if value is not None]
         low, high = np.percentile(taus, [2.5, 97.5])
         interval = float(low), float(high)
     num_groups = max(1, len(np.unique(labels)))
     return RankAgreement(
         count,
-        found,
+        tau,
         interval,
-        by_macs,
-        _statement(count, num_groups, found, interval, by_macs),
+        macs_tau,
+        _statement(count, num_groups, tau, interval, macs_tau),
         num_groups,
     )
 
 
 def _signs(
-    left: Sequence[float], right: Sequence[float], alike: NDArray[np.bool_]
+    left: Sequence[float], right: Sequence[float], same: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
-    """Return for each pair of networks of one group which is the higher, by either scoring."""
+    """Return by either scoring the sign of the difference of each pair; 0 across groups.
+
+    Two arrays ``(num_networks, num_networks)``.
+    """
     first, second = (
-        np.sign(np.subtract.outer(np.asarray(v), np.asarray(v))) * alike for v in (left, right)
+        np.sign(np.subtract.outer(np.asarray(v), np.asarray(v))) * same for v in (left, right)
     )
     return first, second
 
 
 def _taus(times: Floats, left: Floats, right: Floats) -> list[float | None]:
     """Return tau-b where each row of ``times`` (num_rows, num_networks) counts the networks.
+
+    scipy's tau has no groups, and one call for each resample would take seconds.
 
     Kendall, "The treatment of ties in ranking problems", Biometrika 1945: concordant less
     discordant pairs, over the geometric mean of the pairs that either scoring does not tie.
@@ -97,6 +104,7 @@ def _taus(times: Floats, left: Floats, right: Floats) -> list[float | None]:
         return [None] * len(times)
 
     def pairs(matrix: Floats) -> Floats:
+        # (num_rows,): t M t^T of each row t of ``times``
         weighted: Floats = ((times @ matrix) * times).sum(axis=1)
         return weighted
 
@@ -119,7 +127,7 @@ def _statement(
             f"With {count} networks, or none that differ, nothing can be said of how the "
             "search's ranking agrees with training from scratch."
         )
-    if count < FEW:
+    if count < MIN_NETWORKS:
         scored = f" of {num_groups} supernets" if num_groups > 1 else ""
         return (
             f"{count} networks{scored} are too few to say whether the search's ranking agrees "
@@ -138,8 +146,8 @@ def _statement(
         if interval[1] < 0
         else "cannot be told from chance against"
     )
-    beside = "" if macs_tau is None else f"; MACs alone reach {macs_tau:.2f}"
+    by_macs = "" if macs_tau is None else f"; MACs alone reach {macs_tau:.2f}"
     return (
         f"Over {count} networks{within} the search's ranking {verdict} training from scratch "
-        f"(tau {tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){beside}."
+        f"(tau {tau:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}){by_macs}."
     )

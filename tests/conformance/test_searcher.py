@@ -122,7 +122,7 @@ def _feasible(space_name: str) -> AdditiveFeasible:
 def few_draws_for_the_busiest():
     """In a space too large to list they are of drawn ones, which takes seconds for 1,024."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(feasible, "BUSY_DRAWS", 64)
+        patched.setattr(feasible, "MACS_DRAWS", 64)
         yield
 
 

@@ -54,7 +54,7 @@ Cost = dict[str, float]
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """What a strategy leaves: evaluations per budget, random networks beside them, its cost.
+    """The result of a strategy: evaluations and random networks of each budget, and the cost.
 
     ``baselines`` are networks drawn at random from the same window, scored like the others; none
     where the strategy is random search itself.
@@ -207,7 +207,7 @@ _DRIVERS: dict[type[StrategyEntry], Callable[[Run, Sequence[LimitedSpace]], Sear
 def _baseline(
     run: Run, limited: LimitedSpace, evaluator: Evaluator, journal: Journal, number: int
 ) -> list[Record]:
-    """Score as many random networks as there will be finalists, from the same window.
+    """Score random networks of the same window, as many as there will be finalists.
 
     They are in the journal as ``baseline`` of budget ``number``; no answer is taken from them.
     """

@@ -47,7 +47,7 @@ class HalvingEvaluator:
     ``make(epochs)`` returns the evaluator of a rung. Every result carries the objective ``epochs``
     of the last rung it reached; :func:`hwnas.search.result.rank_key` compares that first. Results
     of rungs are in the journal before they decide anything, so a search that was killed trains
-    nothing twice and promotes the same networks. Implements ``interfaces.Evaluator``.
+    nothing twice and promotes the same networks. Implements ``protocols.Evaluator``.
     """
 
     space: SearchSpace
@@ -57,20 +57,20 @@ class HalvingEvaluator:
     journal: Journal
     compares_within_call = True
     _known: dict[tuple[str, int], Evaluation] = field(init=False, repr=False)
-    _told: dict[str, float] = field(init=False, repr=False)
+    _counted: dict[str, float] = field(init=False, repr=False)
     """The epochs of the last rung whose cost an evaluation on record holds, by network_id."""
 
     def __post_init__(self) -> None:
-        self._known, self._told = {}, {}
+        self._known, self._counted = {}, {}
         for record in self.journal.records():
             if record.get("event") == "rung":
                 self._known[record["network_id"], record["epochs"]] = evaluation_of(record)
             elif record.get("event") in ("evaluation", "baseline"):
-                self._tell(record["network_id"], evaluation_of(record))
+                self._count(record["network_id"], evaluation_of(record))
 
-    def _tell(self, network_id: str, found: Evaluation) -> None:
+    def _count(self, network_id: str, found: Evaluation) -> None:
         epochs = found.objectives["epochs"].value if found.objectives else math.inf
-        self._told[network_id] = max(epochs, self._told.get(network_id, 0.0))
+        self._counted[network_id] = max(epochs, self._counted.get(network_id, 0.0))
 
     def evaluate(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         """Yield ``(position, evaluation)`` when all rungs have ended: top1, loss, epochs, cost.
@@ -90,10 +90,10 @@ class HalvingEvaluator:
             alive = best_first[: math.ceil(len(alive) / self.eta)]
         for network_id, results in reached.items():
             for place in places[network_id]:
-                told = self._told.get(network_id, 0.0)
-                new = [epochs > told for epochs, _ in zip(self.epochs, results, strict=False)]
+                counted = self._counted.get(network_id, 0.0)
+                new = [epochs > counted for epochs, _ in zip(self.epochs, results, strict=False)]
                 found = _joined(archs[place], results, new)
-                self._tell(network_id, found)
+                self._count(network_id, found)
                 yield place, found
 
     def _rung(

@@ -33,7 +33,7 @@ class Uncertain(Protocol):
 class PredictorEvaluator:
     """Scores architectures by a :class:`~hwnas.protocols.CodeEvaluator`, all in one call.
 
-    Implements ``interfaces.Evaluator``.
+    Implements ``protocols.Evaluator``.
     """
 
     space: SearchSpace

@@ -24,7 +24,7 @@ MAX_PROBLEMS = 50  # problems of a file that are spelt out
 
 
 class TableScores:
-    """Top-1 of networks by a table. Implements ``interfaces.CodeEvaluator``.
+    """Top-1 of networks by a table. Implements ``protocols.CodeEvaluator``.
 
     ``names`` are further names of the space that lines may carry (other widths or classes have the
     same choices). ``num_codes`` and ``num_networks`` count what the file holds.

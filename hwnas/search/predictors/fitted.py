@@ -63,7 +63,7 @@ class PredictorSchema(FileSchema):
 
 @dataclass(frozen=True)
 class FittedPredictor:
-    """Predicts top-1 of the networks of ``space``. Implements ``interfaces.CodeEvaluator``.
+    """Predicts top-1 of the networks of ``space``. Implements ``protocols.CodeEvaluator``.
 
     ``codes`` (num_networks, num_choices) are distinct networks, ``values`` their top-1 as
     fractions, ``kendall_tau`` the rank correlation of cross-validation.

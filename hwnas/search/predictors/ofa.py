@@ -71,7 +71,7 @@ class MlpWeights:
 class OfaPredictor:
     """The predictor for one space, whose choices are found by their names.
 
-    Implements ``interfaces.CodeEvaluator``.
+    Implements ``protocols.CodeEvaluator``.
 
     Raises:
         UsageError: the predictor's input cannot express the space.

@@ -103,7 +103,7 @@ def _choices(limited: LimitedSpace, budget_ms: float, fastest_ms: float) -> tupl
 
 
 def _noise(limited: LimitedSpace) -> float:
-    """Return the relative difference a table cannot tell apart: its rows' median repeatability."""
+    """Return the relative difference a table does not resolve: its rows' median repeatability."""
     table = limited.limits[0].table
     if table is None:
         return 0.0

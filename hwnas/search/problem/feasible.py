@@ -22,7 +22,7 @@ from hwnas.protocols import Codes, SearchSpace
 from hwnas.search.problem.limits import LimitedSpace
 from hwnas.space.codes import to_codes, to_symbols
 
-BUSY_DRAWS = 1024
+MACS_DRAWS = 1024
 FRUITLESS_DRAWS = 50_000  # draws of a window of which none meets the other limits, before widening
 
 
@@ -52,7 +52,7 @@ class Feasible(Protocol):
     ) -> Codes:
         """Return ``count`` independent codes within the limits, uniform over a window.
 
-        The window is what lies between ``low_share`` and ``high_share`` of the budget. Where no
+        The window goes from ``low_share`` to ``high_share`` of the budget. Where no
         code is found there it reaches further down, in the end to the smallest value.
 
         Raises:
@@ -69,7 +69,7 @@ class Feasible(Protocol):
         """Return the ``count`` networks within the limits with the most multiply-accumulates.
 
         Most first, equals in random order, one code a network, fewer where there are fewer. Exact
-        where all codes can be listed; of a larger space the largest of BUSY_DRAWS drawn ones, since
+        where all codes can be listed; of a larger space the largest of MACS_DRAWS drawn ones, since
         to prove the optimum of one sum under another is a knapsack problem.
         """
 
@@ -158,7 +158,7 @@ class AdditiveFeasible:
         parts: list[NDArray[np.int64]] = []
         missing, drawn = count, 0
         while missing > 0:
-            # after the first draws as many as the share within the limits asks for
+            # after the first draws by the share of draws that were within the limits
             share = (count - missing) / drawn if drawn else 1.0
             wanted = int(1.5 * missing / share) if 0 < share < 1 else 2 * missing
             symbols = window.sample(min(max(256, wanted), 8192), rng)
@@ -191,7 +191,7 @@ class AdditiveFeasible:
         """Return the ``count`` networks within the limits with the most multiply-accumulates."""
         codes = self.listed()
         if codes is None:
-            codes = self.sample(BUSY_DRAWS, rng)
+            codes = self.sample(MACS_DRAWS, rng)
         return largest_by_macs(self, codes, count, rng)
 
     @property

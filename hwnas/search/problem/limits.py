@@ -45,8 +45,8 @@ class Limit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object result files hold."""
-        told = {"precision": self.precision} if self.metric == "size_mb" else {}
-        return {"metric": self.metric, "table": self.table, "max": self.maximum, **told}
+        extra = {"precision": self.precision} if self.metric == "size_mb" else {}
+        return {"metric": self.metric, "table": self.table, "max": self.maximum, **extra}
 
     def __str__(self) -> str:
         of = f" of {self.precision} files" if self.metric == "size_mb" else ""
@@ -214,7 +214,7 @@ class LimitedSpace:
         return function.value(low.score), function.value(high.score)
 
     def window(self, low: float, high: float) -> Window:
-        """Return the codes whose first limit's metric lies in ``[low, high]``."""
+        """Return the codes whose first limit's metric is in ``[low, high]``."""
         function = self.graph.functions[0]
         return self._windows(0).open(function.ceil(low), function.floor(high))
 

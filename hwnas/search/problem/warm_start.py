@@ -1,6 +1,6 @@
 """The networks a search starts from: known ones, or those of a file (``--seed-archs``).
 
-They are evaluated first, where they keep the limits; the others are told with what they break.
+They are evaluated first, where they keep the limits; messages name what the others break.
 """
 
 from __future__ import annotations

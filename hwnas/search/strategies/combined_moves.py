@@ -121,7 +121,7 @@ class Searches:
 
     ``table`` (n, num_choices, options) holds the score of each single change of the code at which
     a search last scored them all, less that code's; ``fresh``: it is the code where the search is
-    now. After a step the differences of two entries still tell gains, if the score is nearly a sum:
+    now. After a step the differences of two entries are still gains, if the score is nearly a sum:
     a search scores all changes again only where a step by old gains finds nothing better.
     ``current``: the gains need not be scored in the next step.
     """

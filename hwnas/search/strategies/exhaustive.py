@@ -15,7 +15,7 @@ from hwnas.search.strategies.registry import SearchProblem
 class Exhaustive:
     """Asks for all networks in lexicographic order of their first code.
 
-    Implements ``interfaces.CodeSearcher``.
+    Implements ``protocols.CodeSearcher``.
 
     Raises:
         UsageError: more networks than ``most`` (None: than can be listed) are within the limits.

@@ -37,7 +37,7 @@ TRADES = 8  # second changes tried for a neighbour that breaks a limit
 
 @dataclass
 class LocalSearch:
-    """Local search within limits. Implements ``interfaces.CodeSearcher`` (one objective).
+    """Local search within limits. Implements ``protocols.CodeSearcher`` (one objective).
 
     ``initial`` random networks come first, and again after a local optimum.
     """

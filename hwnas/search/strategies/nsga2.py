@@ -42,9 +42,10 @@ def ranks(values: Floats) -> Ints:
 
     All objectives are minimised.
     """
+    # no_worse[i, j]: point i is at most point j in every objective
     no_worse = np.asarray((values[:, None, :] <= values[None, :, :]).all(axis=2))
     dominates = no_worse & ~no_worse.T
-    by = dominates.sum(axis=0)
+    by = dominates.sum(axis=0)  # (num_points,) by how many points each is dominated
     rank = np.full(len(values), -1)
     front = 0
     while (rank < 0).any():
@@ -81,11 +82,11 @@ def survivors(values: Floats, count: int) -> tuple[Ints, Ints, Floats]:
 
 @dataclass
 class Nsga2:
-    """NSGA-II within limits. Implements ``interfaces.CodeSearcher``.
+    """NSGA-II within limits. Implements ``protocols.CodeSearcher``.
 
-    The objectives are the ``num_scores`` columns it is told (more is better) and the limited
+    The objectives are the ``num_scores`` columns of scores (more is better) and the limited
     metrics ``metrics`` (columns of ``feasible.metrics``, less is better): latency is known without
-    being told.
+    an evaluation.
 
     Raises:
         ValueError: a population below 4, or fewer than one objective.

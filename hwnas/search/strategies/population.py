@@ -32,7 +32,7 @@ ROUNDS = 20  # rounds of proposals before a search looks for what is left in ano
 
 
 def population_size(evaluations: int, largest: int = 20) -> int:
-    """Return the population of a search of so many ``evaluations``: a quarter, 4 to ``largest``."""
+    """Return a quarter of the ``evaluations`` as the population's size, from 4 to ``largest``."""
     return min(largest, max(4, evaluations // MIN_BATCHES))
 
 
@@ -64,10 +64,12 @@ def mutate(
     a number, or one per parent; choices of a single option do not count.
     """
     sizes = num_options(space)
-    movable = (parents >= 0) & (sizes > 1)
+    movable = (parents >= 0) & (sizes > 1)  # (num_archs, num_choices)
+    # the changed choices are those of the lowest random ranks among the movable ones
     order = np.where(movable, rng.random(parents.shape), 2.0)
     rank = order.argsort(axis=1).argsort(axis=1)
     changed = movable & (rank < np.broadcast_to(np.asarray(changes), len(parents))[:, None])
+    # a step of 1 .. size - 1 modulo size reaches each other option with equal chances
     steps = rng.integers(1, np.maximum(sizes, 2), size=parents.shape)
     others = ((parents + steps) % sizes).astype(np.int16)
     return space.repair(np.where(changed, others, _filled(space, parents, rng)))
@@ -94,6 +96,7 @@ def neighbours(space: SearchSpace, codes: Codes) -> tuple[Codes, Ints]:
     sizes = num_options(space)
     choices = np.repeat(np.arange(len(sizes)), sizes)
     options = np.concatenate([np.arange(size) for size in sizes])
+    # one row for each code, choice and option: (num_archs * sum(sizes), num_choices)
     moved = np.repeat(codes, len(choices), axis=0)
     rows = np.repeat(np.arange(len(codes)), len(choices))
     columns, values = np.tile(choices, len(codes)), np.tile(options, len(codes))
@@ -104,7 +107,7 @@ def neighbours(space: SearchSpace, codes: Codes) -> tuple[Codes, Ints]:
 
 
 class History:
-    """What a search has asked for and been told; no network is asked for twice.
+    """The networks that a search has asked for, and their scores; none is asked for twice.
 
     ``codes`` ``(num_told, num_choices)`` and ``scores`` ``(num_told, num_objectives)`` are in the
     order of telling, failed evaluations left out.
@@ -262,8 +265,8 @@ def first_codes(feasible: Feasible, history: History, start: Codes | None, count
 class ArchSearcher:
     """A :class:`~hwnas.protocols.CodeSearcher` as a searcher of architectures.
 
-    ``objectives`` name the columns of scores it is told. An objective to be minimised is told with
-    its sign changed; a failed evaluation as NaN. Implements ``interfaces.Searcher``.
+    ``objectives`` name the columns of scores it gets. An objective to be minimised comes with
+    its sign changed; a failed evaluation as NaN. Implements ``protocols.Searcher``.
     """
 
     space: SearchSpace

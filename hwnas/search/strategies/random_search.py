@@ -25,7 +25,7 @@ BLOCK = 64  # networks drawn at a time, so that asking in parts gives what askin
 class RandomSearch:
     """Asks for distinct networks, uniform over the codes of the window; then those below it.
 
-    Learns nothing from being told. Implements ``interfaces.CodeSearcher``.
+    Scores change nothing. Implements ``protocols.CodeSearcher``.
     """
 
     feasible: Feasible

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hwnas.search.problem.feasible import Feasible
 
 BATCH = 10  # networks that a strategy which learns is asked for at a time, at most
-MIN_BATCHES = 4  # a search that learns is told scores at least this often
+MIN_BATCHES = 4  # a search that learns gets scores at least this often
 _ROOM = "hwnas.search.strategies"
 OPTIONS = ("surrogate", "seed_archs", "prior")
 """Keys of ``search:`` that only some strategies take."""
