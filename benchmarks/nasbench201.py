@@ -9,7 +9,9 @@ over all of them; against each of two random searches: `random` draws from [0.75
 `--strategy random` does, `uniform` from all networks within the budget, as others mostly do. For
 comparison `most-macs` evaluates networks by falling multiply-accumulates and learns nothing.
 NSGA-II is judged by its share of the exact hypervolume of accuracy and latency, beside pymoo's with
-as many evaluations (pymoo's count codes).
+as many evaluations (pymoo's count codes). `evolution`, `rl` and `surrogate` have the prior by
+multiply-accumulates (`search.prior: macs`, the default); `evolution-plain` and `rl-plain` are the
+published algorithms under hard limits (`search.prior: none`).
 
 The specialisation matrix takes the best network within each device's median budget to the others:
 its latency there, and what it loses to that device's exact front at this latency.
@@ -389,7 +391,15 @@ def main() -> None:
         "--strategies",
         nargs="+",
         choices=list(STRATEGIES),
-        default=["most-macs", "evolution", "surrogate", "local", "rl"],
+        default=[
+            "most-macs",
+            "evolution",
+            "evolution-plain",
+            "surrogate",
+            "local",
+            "rl",
+            "rl-plain",
+        ],
     )
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--at", nargs="+", type=int, default=[200, 500])
