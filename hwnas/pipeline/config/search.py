@@ -104,7 +104,9 @@ class SearchConfig(FileSchema):
     """
 
     strategy: Annotated[str, NameOf(STRATEGIES)] = "random"
-    evaluator: EvaluatorSpec = EvaluatorSpec("scratch")
+    evaluator: EvaluatorSpec = Field(
+        default=EvaluatorSpec("scratch"), json_schema_extra={"default": None}
+    )
     evaluations: Count = 16
     batch: Count | None = None
     prior: Literal["macs", "none"] | None = None

@@ -166,7 +166,8 @@ class EvaluatorSpec:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        return {"type": "string", "description": spellings()}
+        """Text, or null for what the strategy needs."""
+        return {"anyOf": [{"type": "string"}, {"type": "null"}]}
 
 
 _BUILTIN = (
