@@ -5,12 +5,21 @@ Exit codes: 0 done, 1 failed, 2 a wrong use, 130 interrupted.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hwnas import __version__
-from hwnas.cli.verbs import Entry, Plugins, Quiet, Verbose, group_of
+from hwnas.cli.output import reported_errors
+from hwnas.cli.verbs import (
+    Entry,
+    Quiet,
+    Verbose,
+    group_of,
+    load_plugins_of,
+    plugin_option,
+)
 
 _COMMANDS = "hwnas.cli.commands"
 
@@ -78,6 +87,13 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _load_early(paths: list[Path] | None) -> list[Path] | None:
+    """Load plugins before a verb is imported, so that its help text lists what they add."""
+    with reported_errors():
+        load_plugins_of(paths or [])
+    return paths
+
+
 @app.callback()
 def root(
     version: Annotated[
@@ -88,7 +104,7 @@ def root(
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
-    plugin: Plugins = None,
+    plugin: Annotated[list[Path] | None, plugin_option(callback=_load_early)] = None,
 ) -> None:
     """Take the options that every verb has also before the verb; the verbs read them."""
 

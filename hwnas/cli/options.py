@@ -7,6 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hwnas.device.runtimes import RUNTIMES
+from hwnas.export.formats import PRECISIONS
+from hwnas.plugins.registry import Registry
+
 TARGET = "Device and latency"
 TRAINING = "Training"
 LIMITS = "Limits"
@@ -18,6 +22,12 @@ DATA = "Images"
 def option(*names: str, panel: str | None = None, **settings: Any) -> Any:
     """Return ``typer.Option`` with its panel in the help text."""
     return typer.Option(*names, rich_help_panel=panel, **settings)
+
+
+def any_of(registry: Registry[Any]) -> str:
+    """Return the names of a registry for a help text: ``litert or onnxruntime``."""
+    *others, last = [entry.name for entry in registry.values()]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 AsJson = Annotated[bool, option("--json", help="Print JSON instead of text.")]
@@ -36,9 +46,8 @@ Threads = Annotated[
 Affinity = Annotated[
     str | None, option("--affinity", panel=TARGET, help="CPUs to bind threads to, as in 4-7.")
 ]
-Precision = Annotated[
-    str, option("--precision", panel=TARGET, help="fp32, or int8 (static, a scale a channel).")
-]
+Runtime = Annotated[str, option("--runtime", panel=TARGET, help=f"{any_of(RUNTIMES)}.")]
+Precision = Annotated[str, option("--precision", panel=TARGET, help=f"{PRECISIONS.help_text()}.")]
 LutPath = Annotated[
     Path,
     option("--lut", panel=TARGET, help="A latency table, a folder of them, or a known name."),

@@ -32,16 +32,21 @@ Verbose = Annotated[
         "--verbose", "-v", help="Print debug messages and tracebacks.", rich_help_panel=COMMON
     ),
 ]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(
+
+
+def plugin_option(callback: Callable[..., Any] | None = None) -> Any:
+    """Return the option ``--plugin``."""
+    return typer.Option(
         "--plugin",
         metavar="FILE",
+        callback=callback,
         help="A Python file that adds operations, spaces, strategies or runtimes. "
         "hwnas runs it (repeatable).",
         rich_help_panel=COMMON,
-    ),
-]
+    )
+
+
+Plugins = Annotated[list[Path] | None, plugin_option()]
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,13 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         above = context.find_root().params
-        level = _level(
+        level = level_of(
             quiet=quiet or above.get("quiet", False), verbose=verbose or above.get("verbose", False)
         )
         if takes_context:
             options["context"] = context
         with log_to_stderr(level), reported_errors(can_resume="resume" in options):
-            _load_plugins([*(above.get("plugin") or ()), *(plugin or ())])
+            load_plugins_of(plugin or [])  # those before the verb are loaded already
             function(**options)
 
     def wrapper(**options: Any) -> None:
@@ -117,18 +122,19 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def _level(*, quiet: bool, verbose: bool) -> int:
+def level_of(*, quiet: bool, verbose: bool) -> int:
+    """Return the least level of log messages that are printed."""
     if quiet:
         return logging.WARNING
     return logging.DEBUG if verbose else logging.INFO
 
 
-def _load_plugins(paths: list[Path]) -> None:
+def load_plugins_of(paths: list[Path]) -> None:
+    """Run the plugin files of ``--plugin``."""
     if paths:
-        from hwnas.plugins import load_plugin
+        from hwnas.plugins.loading import load_plugins
 
-        for path in paths:
-            load_plugin(path)
+        load_plugins(paths)
 
 
 class VerbCommand(TyperCommand):
@@ -187,7 +193,8 @@ class _OnUse(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             module, _, attribute = self._entries[name].place.partition(":")
-            found = getattr(import_module(module), attribute)
+            with reported_errors():  # help texts list registries, which load installed plugins
+                found = getattr(import_module(module), attribute)
             made = found.command(name) if isinstance(found, Verb) else typer.main.get_command(found)
             made.name = name
             self._made[name] = made

@@ -250,3 +250,16 @@ def test_a_run_names_its_plugins_profiles_searches_exports_and_measures(load, tm
     changed.write_text((EXAMPLES / "runtime.py").read_text())
     load(changed)
     assert folder.config().search.strategy == "annealing"
+
+
+def test_the_command_line_takes_plugins_before_and_after_the_verb(tmp_path):
+    show = _hwnas(tmp_path, "spaces", "show", GHOSTS, "--plugin", str(EXAMPLES / "operation.py"))
+    assert show.returncode == 0, show.stderr
+    assert "ghost3 ghost5 mb3 skip" in show.stdout
+    plugin = ("--plugin", str(EXAMPLES / "runtime.py"))
+    listed = _hwnas(tmp_path, *plugin, "profile", "--help")
+    assert "litert, onnxruntime or onnxruntime-lean" in " ".join(listed.stdout.split())
+    absent = _hwnas(tmp_path, "--plugin", "absent.py", "devices")
+    assert absent.returncode == 1
+    assert "error: plugin absent.py: 1 problem" in absent.stderr
+    assert "Traceback" not in absent.stderr

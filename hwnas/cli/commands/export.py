@@ -7,10 +7,11 @@ from typing import Annotated
 
 from hwnas.cli.display import Display
 from hwnas.cli.formatting import parity_text
-from hwnas.cli.options import AsJson, option
+from hwnas.cli.options import AsJson, any_of, option
 from hwnas.cli.output import print_json, print_table
 from hwnas.cli.verbs import verb
 from hwnas.errors import UsageError
+from hwnas.export.formats import FORMATS, PRECISIONS
 
 ARCH = "One architecture"
 
@@ -21,12 +22,15 @@ def export(
     arch: Annotated[
         Path | None, option("--arch", panel=ARCH, help="An architecture file, instead of --run.")
     ] = None,
-    formats: Annotated[str, option("--format", help="onnx, tflite, or both.")] = "onnx,tflite",
+    formats: Annotated[
+        str, option("--format", help=f"{any_of(FORMATS)}, or several with commas between them.")
+    ] = "onnx,tflite",
     precision: Annotated[
         str | None,
         option(
             "--precision",
-            help="fp32, int8, or both; by default fp32 and the precisions of the run's targets.",
+            help=f"{any_of(PRECISIONS)}, or several; by default fp32 and the precisions of the "
+            "run's targets.",
         ),
     ] = None,
     space: Annotated[

@@ -14,6 +14,7 @@ from hwnas.cli.options import (
     AsJson,
     Precision,
     Resume,
+    Runtime,
     Seed,
     SpaceName,
     Threads,
@@ -37,9 +38,7 @@ def profile(
     device: Annotated[str, option("--device", panel=TARGET, help="A device's name or .yaml file.")],
     space: SpaceName,
     out: Annotated[Path, option("--out", help="The table to write.")],
-    runtime: Annotated[
-        str, option("--runtime", panel=TARGET, help="litert or onnxruntime.")
-    ] = "litert",
+    runtime: Runtime = "litert",
     precision: Precision = "fp32",
     threads: Threads = None,
     affinity: Affinity = None,

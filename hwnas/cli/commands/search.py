@@ -26,13 +26,15 @@ from hwnas.cli.options import (
     Seed,
     TorchDevice,
     Workers,
+    any_of,
     option,
 )
 from hwnas.cli.output import print_json, print_text
 from hwnas.cli.verbs import COMMON, verb
 from hwnas.errors import UsageError
-from hwnas.search.evaluators.registry import BUILTIN_EVALUATORS
-from hwnas.search.strategies.registry import BUILTIN_STRATEGIES
+from hwnas.export.formats import PRECISIONS
+from hwnas.search.evaluators.registry import EVALUATORS
+from hwnas.search.strategies.registry import STRATEGIES
 
 if TYPE_CHECKING:
     from hwnas.pipeline.config.run import RunConfig
@@ -63,7 +65,11 @@ Devices = Annotated[
 ]
 TablePrecision = Annotated[
     str | None,
-    option("--precision", panel=TARGET, help="Refuse tables of another precision: fp32 or int8."),
+    option(
+        "--precision",
+        panel=TARGET,
+        help=f"Refuse tables of another precision: {any_of(PRECISIONS)}.",
+    ),
 ]
 Force = Annotated[
     bool, option("--force", panel=TARGET, help="Accept tables whose latencies do not look like ms.")
@@ -103,7 +109,7 @@ Strategy = Annotated[
     option(
         "--strategy",
         panel=STRATEGY,
-        help=f"How networks are proposed: {', '.join(BUILTIN_STRATEGIES)}, or a plugin's. By "
+        help=f"How networks are proposed: {', '.join(STRATEGIES)}. By "
         "default one that fits the evaluator, the space and --evaluations; the output names it.",
     ),
 ]
@@ -112,8 +118,9 @@ Evaluator = Annotated[
     option(
         "--evaluator",
         panel=STRATEGY,
-        help=f"How networks are scored: {', '.join(BUILTIN_EVALUATORS)}, or a plugin's; by default "
-        "what the strategy needs. One with a FILE needs no --data.",
+        help="How networks are scored: "
+        f"{', '.join(entry.spelling for entry in EVALUATORS.values())}; by default what the "
+        "strategy needs. One with a FILE needs no --data.",
     ),
 ]
 Surrogate = Annotated[
