@@ -1,7 +1,7 @@
 """Latency models by name: what predicts the latency of a space's networks, and from which data.
 
-A plugin adds a model with :data:`LATENCY_MODELS`; searches, limits and the command line then offer
-it like the ones that come with hwnas.
+A plugin adds a model with :func:`register_latency_model`; searches, limits and the command line
+then offer it like the ones that come with hwnas.
 """
 
 from __future__ import annotations
@@ -73,6 +73,19 @@ LATENCY_MODELS.add(
         build="hwnas.latency.models:build_few_shot",
     )
 )
+
+
+def register_latency_model(
+    name: str, help: str, build: Build, *, needs: tuple[str, ...] = ("table",)
+) -> LatencyModelEntry:
+    """Add a latency model, which searches, limits and the command line then offer.
+
+    ``build(space, data)`` returns the model from the fields of :class:`LatencyData` in ``needs``.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    return LATENCY_MODELS.register(LatencyModelEntry(name, help, needs=needs, build=build))
 
 
 def model_name(text: str, needs: Literal["table", "timed"] | None = None) -> str:

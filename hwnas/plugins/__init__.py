@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hwnas.export.formats import Quantizer as Quantizer
     from hwnas.export.formats import register_format as register_format
     from hwnas.io.schemas import FileSchema as FileSchema
+    from hwnas.latency.models import LatencyData as LatencyData
+    from hwnas.latency.models import register_latency_model as register_latency_model
     from hwnas.nn.layers import conv_bn_act as conv_bn_act
     from hwnas.ops.kind import AttrRule as AttrRule
     from hwnas.ops.kind import Shape as Shape
@@ -63,6 +65,7 @@ _HOMES = {
     "Head": "hwnas.space.chain",
     "History": "hwnas.search.strategies.population",
     "Identity": "hwnas.space.chain",
+    "LatencyData": "hwnas.latency.models",
     "LayerOption": "hwnas.space.chain",
     "LayerSchema": "hwnas.space.custom",
     "OpSpec": "hwnas.ops.spec",
@@ -82,6 +85,7 @@ _HOMES = {
     "mutate": "hwnas.search.strategies.population",
     "register_evaluator": "hwnas.search.evaluators.registry",
     "register_format": "hwnas.export.formats",
+    "register_latency_model": "hwnas.latency.models",
     "register_operation": "hwnas.ops.kind",
     "register_runtime": "hwnas.device.runtimes",
     "register_space": "hwnas.space.catalogue",
@@ -117,6 +121,7 @@ __all__ = [
     "Head",
     "History",
     "Identity",
+    "LatencyData",
     "LayerOption",
     "LayerSchema",
     "OpSpec",
@@ -138,6 +143,7 @@ __all__ = [
     "mutate",
     "register_evaluator",
     "register_format",
+    "register_latency_model",
     "register_operation",
     "register_runtime",
     "register_space",

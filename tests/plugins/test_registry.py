@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.plugins.fields import NameOf, quoted
 from hwnas.plugins.registry import Entry, Registry, load_object, resolved
@@ -81,3 +82,13 @@ def test_a_field_of_names_is_checked_and_listed_in_the_schema(colours):
 def test_names_are_quoted_as_a_sentence_lists_them():
     assert quoted(["a"]) == "'a'"
     assert quoted(["a", "b", "c"]) == "'a', 'b' or 'c'"
+
+
+def test_every_public_name_of_plugins_and_every_registry_is_found():
+    for name in plugins.__all__:
+        assert getattr(plugins, name) is not None
+    assert sorted(plugins.__all__) == dir(plugins)
+    for path in plugins.REGISTRIES.values():
+        registry = load_object(path)
+        assert isinstance(registry, Registry)
+        assert all(entry.name == name and entry.help for name, entry in registry.items())
