@@ -73,7 +73,7 @@ search:
   supernet: {{calibration_images: 512, recipe: {{epochs: 8, batch_size: 64, lr: 0.2}}}}
   gates: {{warmup_epochs: 4}}
 retrain: {{top: 2, recipe: {{epochs: 3}}}}
-bench: {{shelf: []}}
+bench: {{baselines: []}}
 formats: [onnx]
 """
 

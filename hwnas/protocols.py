@@ -118,15 +118,6 @@ class Objective:
     direction: str
     source: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the object a journal or result file holds."""
-        return {
-            "value": self.value,
-            "unit": self.unit,
-            "direction": self.direction,
-            "source": self.source,
-        }
-
 
 @dataclass(frozen=True)
 class Evaluation:

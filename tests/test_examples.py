@@ -98,7 +98,7 @@ def test_the_run_on_images_of_ones_own_finds_a_model_for_them(tmp_path, monkeypa
         "targets": [{**given["targets"][0], "calibrate": 2, "device": _quick_host(tmp_path)}],
         "search": {"evaluations": 1, "recipe": once},
         "retrain": {"top": 1, "recipe": once},
-        "bench": {"shelf": []},
+        "bench": {"baselines": []},
     }
 
     def run_here(function, tasks, **_):  # a fresh process imports torch for seconds
@@ -106,9 +106,9 @@ def test_the_run_on_images_of_ones_own_finds_a_model_for_them(tmp_path, monkeypa
 
     monkeypatch.setattr("hwnas.train.task.run_tasks", run_here)
     found = whole_run(RunConfig.model_validate_json(json.dumps(quick)), tmp_path / "run")
-    assert found["winner"]["arch"]["space"].startswith("my-space@")
-    assert (tmp_path / "run" / found["winner"]["files"]["onnx"]).is_file()
-    assert Path(found["report"]).is_file()
+    assert found.winner.arch.space.startswith("my-space@")
+    assert (tmp_path / "run" / found.winner.files["onnx"]).is_file()
+    assert Path(found.report).is_file()
 
 
 @pytest.mark.parametrize("name", ["cifar10.yaml", "ranking_cifar10.yaml"])
@@ -151,7 +151,7 @@ def test_the_cifar_examples_run_with_fewer_images_and_epochs(tmp_path, monkeypat
         "workers": 1,
         "data": str(tmp_path / "cifar10"),
         "retrain": {"top": 1, "recipe": once},
-        "bench": {"shelf": []},
+        "bench": {"baselines": []},
         "formats": ["onnx"],
     }
 
@@ -161,7 +161,7 @@ def test_the_cifar_examples_run_with_fewer_images_and_epochs(tmp_path, monkeypat
     monkeypatch.setattr("hwnas.train.task.run_tasks", run_here)
     monkeypatch.setattr("hwnas.search.evaluators.supernet_tasks.run_tasks", run_here)
     found = whole_run(RunConfig.model_validate_json(json.dumps(quick)), tmp_path / "run")
-    assert (tmp_path / "run" / found["winner"]["files"]["onnx"]).is_file()
+    assert (tmp_path / "run" / found.winner.files["onnx"]).is_file()
 
 
 def test_the_papers_scale_in_the_comments_is_a_configuration():

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwnas.arch import Arch
-from hwnas.artifacts.exported import ExportFile, NetworkFile, ParityPart
+from hwnas.artifacts.answers import TimedModel
+from hwnas.artifacts.exported import ExportFile, NetworkFile, ParityPart, PreprocessingPart
 from hwnas.device.runtimes import RUNTIMES, usual_runtimes
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.io.html import rows_html
+from hwnas.io.schemas import parse_model
 from hwnas.rng import stream
 
 if TYPE_CHECKING:
@@ -138,12 +140,16 @@ def export(
             "network = hwnas.build(space, arch), then network.load_state_dict(...)"
         )
     names = [precision] if isinstance(precision, str) else list(precision)
-    preprocessing = {
-        "input_size": list(network.input_shape[1:]),
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-        "class_names": list(class_names or map(str, range(network.space.num_classes))),
-    }
+    preprocessing = parse_model(
+        PreprocessingPart,
+        {
+            "input_size": list(network.input_shape[1:]),
+            "mean": [float(value) for value in mean],
+            "std": [float(value) for value in std],
+            "class_names": list(class_names or map(str, range(network.space.num_classes))),
+        },
+        what="preprocessing",
+    )
     shown = _parity_images(network, images, calibration)
     return _write(network, Path(out), formats, names, calibration, shown, preprocessing)
 
@@ -155,7 +161,7 @@ def _write(
     precisions: Sequence[str],
     calibration: Images | Literal["noise"] | None,
     images: NDArray[np.float32],
-    preprocessing: dict[str, object],
+    preprocessing: PreprocessingPart,
 ) -> Bundle:
     import torch
 
@@ -170,7 +176,7 @@ def _write(
         network=network,
         layers=network.layers,
         wiring=network.space.definition.wiring(network.arch),
-        arch_json=network.arch.to_json(),
+        arch=network.arch,
         weights=folder / "weights.safetensors",
         images=torch.from_numpy(images),
         preprocessing=preprocessing,
@@ -294,8 +300,8 @@ def bench(
         found = bench_models(
             some, device, kind, threads, affinity, rounds=rounds, spread_s=min_seconds
         )
-        name = found["device"]
-        rows += [_row(row, kind) for row in found["rows"]]
+        name = found.device
+        rows += [_row(row, kind) for row in found.rows]
     if not rows:
         raise UsageError(
             f"there is nothing to measure in {', '.join(map(str, paths)) or 'no files'} for "
@@ -304,15 +310,14 @@ def bench(
     return Benchmark(name, tuple(rows))
 
 
-def _row(row: Mapping[str, object], runtime: str) -> BenchRow:
-    measured = row["measurement"]
-    assert isinstance(measured, Mapping)  # as bench_models writes it
+def _row(row: TimedModel, runtime: str) -> BenchRow:
+    measured = row.measurement
     return BenchRow(
-        file=str(row["model"]),
+        file=row.model,
         runtime=runtime,
-        precision=str(row["precision"]),
-        latency_ms=float(measured["latency_ms"]),
-        p5_ms=float(measured["p5_ms"]),
-        p95_ms=float(measured["p95_ms"]),
-        repeatability=float(measured["repeatability"]),
+        precision=row.precision,
+        latency_ms=measured.latency_ms,
+        p5_ms=measured.p5_ms,
+        p95_ms=measured.p95_ms,
+        repeatability=measured.repeatability,
     )

@@ -107,9 +107,9 @@ class Run:
     @cached_property
     def space(self) -> Space:
         """The space with the number of classes of the run's images."""
-        from hwnas.pipeline.context import Run as Context
+        from hwnas.pipeline.context import build_context
 
-        return Space(Context(self._folder, self.config).space)
+        return Space(build_context(self._folder, self.config).space)
 
     def network(self, arch: Arch | None = None) -> Network:
         """Return the winner, or the network of ``arch``, with its trained weights.
@@ -148,10 +148,10 @@ class Run:
                 number=number,
                 arch=arch,
                 network_id=self.space.network_id(arch),
-                score=record.get("top1"),
+                score=record.top1,
                 metrics={},
-                values={"loss": record["loss"]} if "loss" in record else {},
-                error=record.get("error"),
+                values={} if record.loss is None else {"loss": record.loss},
+                error=record.error,
             )
             for number, (arch, record) in enumerate(zip(archs, records, strict=True))
         ]

@@ -7,8 +7,8 @@ key that does not apply is left out instead of being written as null.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -18,8 +18,6 @@ from typing_extensions import Self
 from hwnas.errors import InputError
 from hwnas.io.journal import read_json, write_json
 from hwnas.io.schemas import parse_model
-
-logger = logging.getLogger(__name__)
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 """Plain data that hwnas passes on without looking at its keys."""
@@ -52,6 +50,11 @@ class Part(BaseModel):
     model_config = ConfigDict(
         extra="allow", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
     )
+
+    @classmethod
+    def from_json(cls, content: object) -> Self:
+        """Return the part of plain data that hwnas made itself; files are read by ``Artifact``."""
+        return cls.model_validate_json(json.dumps(content))
 
     def to_json(self) -> JsonObject:
         """Return the object a file holds, with the keys that were given only."""
@@ -115,9 +118,10 @@ class Artifact(Part):
 
     @classmethod
     def upgrade(cls, content: JsonObject, what: str) -> JsonObject:
-        """Return ``content`` with the keys of today; each old key in it is logged as a warning."""
-        for old, new in cls.RENAMED.items():
-            content = rename_key(content, old, new, what)
+        """Return ``content`` with old values replaced; keys are renamed by ``RENAMED``.
+
+        A subclass whose values were renamed overrides this, and logs a warning of each.
+        """
         return content
 
     def to_json(self) -> JsonObject:
@@ -134,38 +138,3 @@ class Artifact(Part):
         path = self.path(folder)
         write_json(path, self.to_json())
         return path
-
-
-def rename_key(content: JsonObject, old: str, new: str, what: str) -> JsonObject:
-    """Return ``content`` with the key at ``old`` called ``new``, and log a warning if it was there.
-
-    ``old`` is dotted and leads through objects and the items of lists. A key of the new name wins.
-    """
-    renamed = _renamed(content, old.split("."), new)
-    assert isinstance(renamed, dict)  # as content is
-    if renamed is not content:
-        warn_of_old_name(what, f"the key {old}", new)
-    return renamed
-
-
-def warn_of_old_name(what: str, old: str, new: str) -> None:
-    """Log that ``what`` holds an old name, and which name takes its place."""
-    logger.warning(
-        "%s: %s is called %s now; the old name is read for one more version", what, old, new
-    )
-
-
-def _renamed(value: JsonValue, path: Sequence[str], new: str) -> JsonValue:
-    """Return ``value`` itself where nothing is renamed in it, else a copy."""
-    if isinstance(value, list):
-        items = [_renamed(item, path, new) for item in value]
-        return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
-    first, *rest = path
-    if not isinstance(value, dict) or first not in value:
-        return value
-    if rest:
-        inner = _renamed(value[first], rest, new)
-        return value if inner is value[first] else {**value, first: inner}
-    if new in value:
-        return value
-    return {new if key == first else key: item for key, item in value.items()}

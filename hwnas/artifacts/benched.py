@@ -16,9 +16,9 @@ from hwnas.artifacts.base import (
     JsonObject,
     Milliseconds,
     Part,
-    warn_of_old_name,
 )
 from hwnas.io.journal import write_json
+from hwnas.io.renaming import warn_of_old_name
 
 
 class MeasurementPart(Part):
@@ -29,13 +29,13 @@ class MeasurementPart(Part):
     """
 
     latency_ms: Milliseconds
-    p5_ms: float | None = None
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    p95_ms: float | None = None
-    num_rounds: Count | None = None
-    num_runs: Count | None = None
-    repeatability: float | None = None
+    p5_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    num_rounds: Count
+    num_runs: Count
+    repeatability: float
 
 
 class BenchRow(Part):
@@ -140,8 +140,7 @@ class BenchFile(Artifact):
 
     @classmethod
     def upgrade(cls, content: JsonObject, what: str) -> JsonObject:
-        """Return ``content`` with the keys and kinds of today."""
-        content = super().upgrade(content, what)
+        """Return ``content`` with the kinds of row of today."""
         rows = content.get("rows")
         if not isinstance(rows, list):
             return content

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hwnas.artifacts.base import Cost, Count, Id, Milliseconds, Part
+from hwnas.artifacts.base import Cost, Count, Id, JsonObject, Milliseconds, Part
 from hwnas.artifacts.networks import ArchPart, Candidate, Objectives
 from hwnas.io.schemas import parse_model
 from hwnas.protocols import Evaluation
@@ -21,6 +21,10 @@ class Event(Part):
     """A line of a journal; ``EVENT`` is what its key ``event`` holds."""
 
     EVENT: ClassVar[str]
+
+    def to_json(self) -> JsonObject:
+        """Return the line's object, its kind first."""
+        return {"event": self.EVENT, **super().to_json()}
 
 
 Kind = TypeVar("Kind", bound=Event)

@@ -21,12 +21,15 @@ class SearchScorePart(Part):
 
 
 class ScorePart(Part):
-    """Accuracy on the split ``test``, used once; ``ci95`` is the exact 95 % interval of top-1."""
+    """Accuracy on the split ``test``, used once; ``ci95`` is the exact 95 % interval of top-1.
+
+    A model file has no ``loss``.
+    """
 
     top1: float
     loss: float | None = None
-    num_images: Count | None = None
-    ci95: tuple[float, float] | None = None
+    num_images: Count
+    ci95: tuple[float, float]
 
 
 class FirstTryPart(Part):
@@ -49,7 +52,7 @@ class PrecisionPart(Part):
 
     measured_ms: Milliseconds | None = None
     val_top1: float | None = None
-    test: ScorePart | None = None
+    test: ScorePart
 
 
 class RandomBaselinePart(Part):
@@ -67,20 +70,21 @@ class BaselinePart(Part):
     """A known network, scaled by its width to the budget and trained like the finalists."""
 
     name: str
-    width_mult: float | None = None
-    measured_ms: Milliseconds | None = None
+    width_mult: float
+    measured_ms: Milliseconds
     within_budget: bool | None = None
-    val_top1: float | None = None
-    test_top1: float | None = None
-    macs: Count | None = None
-    params: Count | None = None
-    note: str | None = None
+    val_top1: float
+    test_top1: float
+    macs: Count
+    params: Count
+    note: str = ""
 
 
 class WinnerFile(Artifact):
     """The best finalist, by ``val``, that was measured within the first budget.
 
-    ``measured_ms`` is from the device in ``precision``, ``predicted_ms`` from the latency table.
+    ``measured_ms`` is from the device in ``precision`` (None: not measured yet), ``predicted_ms``
+    from the latency table. ``test`` is None until the winner was scored on that split.
     ``rejected`` are better finalists measured over the budget; if all were, the fastest stands here
     and ``within_budget`` is false. ``files`` maps formats, and ``arch``, to paths in the run
     folder; ``parity`` and ``precisions`` are by format and by precision.
@@ -108,7 +112,7 @@ class WinnerFile(Artifact):
     macs: Count | None = None
     params: Count | None = None
     parity: dict[str, ParityPart] = Field(default_factory=dict)
-    files: dict[str, str | None] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
     precision: str | None = None
     precisions: dict[str, PrecisionPart] = Field(default_factory=dict)
     random_baseline: RandomBaselinePart | None = None

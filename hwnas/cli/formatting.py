@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.cli.output import print_table, print_text
 
 if TYPE_CHECKING:
+    from hwnas.artifacts.exported import ParityPart
     from hwnas.latency.table.table import LatencyTable
 
 
@@ -48,10 +49,10 @@ def state_text(state: Mapping[str, Any]) -> str:
     return ", ".join(known) or "nothing is known"
 
 
-def parity_text(parity: dict[str, Any]) -> str:
+def parity_text(parity: ParityPart) -> str:
     """Return how far an exported model's outputs are from torch's."""
-    if "max_rel" in parity:
-        return f"{parity['max_rel']:.2e} of the largest"
-    left = sum(parity["float_operations"].values())
-    sqnr = "exact" if parity["sqnr_db"] is None else f"{parity['sqnr_db']:.1f} dB"
+    if parity.max_rel is not None:
+        return f"{parity.max_rel:.2e} of the largest"
+    left = sum((parity.float_operations or {}).values())
+    sqnr = "exact" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
     return f"{sqnr}, {left} float operation(s)" if left else sqnr

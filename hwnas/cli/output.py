@@ -95,13 +95,22 @@ def is_capable_terminal() -> bool:
 
 
 class _StderrHandler(logging.Handler):
-    """Prints each message to what standard error is at that moment, warnings marked as such."""
+    """Prints each message to what standard error is at that moment, warnings marked as such.
+
+    A warning is printed once, however many stages of a command read the file that it is about.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
         text = self.format(record)
         if record.levelno >= logging.WARNING:
-            print_warning(text)
+            if text not in self._warned:
+                print_warning(text)
+            self._warned.add(text)
         else:
             typer.echo(text, err=True)
 

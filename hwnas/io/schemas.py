@@ -5,21 +5,25 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwnas.errors import InputError
 from hwnas.io.journal import MAX_DEPTH, is_deep
+from hwnas.io.renaming import rename_key
 
 
 class FileSchema(BaseModel):
     """Base of every file's model: an unknown key is an error, values are not coerced."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    """Old keys, dotted from the top of the file and through lists, by the key's new name."""
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -147,11 +151,17 @@ def load_model(model: type[Model], path: Path, *, next_step: str = "") -> Model:
 
 
 def parse_model(model: type[Model], value: Any, *, what: str, next_step: str = "") -> Model:
-    """Check ``value`` (as JSON would give it) against ``model``; InputError lists every problem."""
+    """Check ``value`` (as JSON would give it) against ``model``; InputError lists every problem.
+
+    Old keys (``RENAMED``) are read under their new names, with a warning in the log.
+    """
     if not isinstance(value, dict):
         raise InputError(
             what, [f"must hold keys and values, got {type(value).__name__}"], next_step
         )
+    renamed: Mapping[str, str] = getattr(model, "RENAMED", {})
+    for old, new in renamed.items():
+        value = rename_key(value, old, new, what)
     try:
         text = json.dumps(value)
         # through JSON, so that tuples accept lists in strict mode

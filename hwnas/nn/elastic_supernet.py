@@ -120,6 +120,7 @@ class ElasticSupernet(nn.Module):
         self.space = space
         self.places = places_of(space)
         self.branches = nn.ModuleDict()
+        self.modules_by_op = _Modules()
         known: dict[int, dict[str, _Branch]] = {}  # many places have one array of operations
         with torch.random.fork_rng(devices=[]):
             for number, place in enumerate(self.places):
@@ -246,7 +247,7 @@ class PathNetwork(nn.Module):
             x = functional.interpolate(x, size=size, mode="bilinear", antialias=True)
             x = x.contiguous(memory_format=torch.channels_last)
         for number, op in self.ops:
-            module = _bare(_sizeless(op))
+            module = self.supernet[0].modules_by_op.of(_sizeless(op))
             if module.training != self.training:
                 module.train(self.training)
             x = functional_call(module, self.supernet[0].slices(number, op), (x,))
@@ -258,9 +259,27 @@ def _sizeless(op: OpSpec) -> OpSpec:
     return OpSpec(op.kind, (op.in_shape[0], 1, 1), op.out_channels, op.attrs)
 
 
-@lru_cache(maxsize=KEPT_MODULES)
+class _Modules:
+    """The modules that a supernet runs with slices of its weights, made once for each operation.
+
+    They hold no values, and are one supernet's alone: their mode is set in each forward pass. The
+    KEPT_MODULES that were used last are kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[OpSpec, nn.Module] = {}  # in the order of their last use
+
+    def of(self, op: OpSpec) -> nn.Module:
+        """Return the module of ``op``."""
+        module = self._kept.pop(op, None)
+        self._kept[op] = found = _bare(op) if module is None else module
+        if len(self._kept) > KEPT_MODULES:
+            del self._kept[next(iter(self._kept))]
+        return found
+
+
 def _bare(op: OpSpec) -> nn.Module:
-    """Return the module of ``op`` without values, whose batch norms keep no statistics."""
+    """Return a new module of ``op`` without values, whose batch norms keep no statistics."""
     with torch.device("meta"):
         module = make_module(op)
     for part in module.modules():

@@ -1,4 +1,4 @@
-"""A run folder: where each stage's file lies, and the checks that keep a run one run."""
+"""A run folder: the path of each stage's file, and the checks that keep a run one run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import hwnas
+from hwnas.artifacts.base import Artifact
+from hwnas.artifacts.environment import EnvironmentFile
+from hwnas.artifacts.events import JOURNAL, ResumeEvent
 from hwnas.errors import InputError, UsageError
 from hwnas.executor.local import available_cores
-from hwnas.io.journal import Journal, read_json, write_json, write_whole
+from hwnas.io.journal import Journal, write_whole
 from hwnas.io.schemas import require_no_leaving_links
 from hwnas.latency.table.files import stored
-from hwnas.pipeline.artifacts import check_file
 from hwnas.pipeline.config.run import RunConfig, load_config, require_same
 from hwnas.pipeline.plugin_record import FILE as PLUGINS_FILE
 from hwnas.pipeline.plugin_record import record_plugins, require_plugins
-from hwnas.search.records import now, stage_record
+from hwnas.search.records import now, stage_event
 
 PACKAGES = (
     "torch",
@@ -35,6 +37,8 @@ PACKAGES = (
     "scikit-learn",
 )
 _ID = re.compile(r"[0-9a-f]{16}")
+
+File = TypeVar("File", bound=Artifact)
 
 
 def checked_id(value: str) -> str:
@@ -74,16 +78,16 @@ class RunFolder:
 
     def _is_bare(self) -> bool:
         """Whether it holds nothing but what ``begin`` leaves when it is stopped on its way."""
-        beginnings = ("env.json", PLUGINS_FILE)
+        beginnings = (EnvironmentFile.FILE, PLUGINS_FILE)
         return all(entry.name.lstrip(".").startswith(beginnings) for entry in self.path.iterdir())
 
     def begin(self, config: RunConfig) -> None:
         """Write down how the run begins, or that it goes on (see ``require_free``)."""
         if self.is_begun:
             with self.journal() as journal:
-                journal.append({"event": "resume", "time": now()})
+                journal.append(ResumeEvent(time=now()).to_json())
         else:
-            write_json(self.file("env.json"), environment())
+            environment().save(self.path)
             record_plugins(self.path)
             write_whole(self.config_file, config.to_yaml())
 
@@ -139,6 +143,10 @@ class RunFolder:
         """Return the path of an unfinished training's checkpoint."""
         return self.path / "checkpoints" / f"{checked_id(network_id)}.state"
 
+    def exported(self, arch_id: str, name: str) -> Path:
+        """Return the path of a file in the export of a network."""
+        return self.path / "export" / checked_id(arch_id) / name
+
     def supernet(self, number: int) -> Path:
         """Return the path of a trained supernet's weights."""
         return self.path / "checkpoints" / f"supernet-{number + 1}.safetensors"
@@ -154,46 +162,43 @@ class RunFolder:
 
     def journal(self) -> Journal:
         """Return the run's journal."""
-        return Journal(self.path / "journal.jsonl")
+        return Journal(self.path / JOURNAL)
 
-    def read(self, name: str, made_by: str) -> Any:
-        """Return a stage's file; ``made_by`` is the command that makes it, but for the folder.
+    def read(self, kind: type[File]) -> File:
+        """Return a stage's file.
 
         Raises:
             UsageError: the stage has not been run; names the command that does.
-            InputError: the file is not one that hwnas wrote.
+            InputError: the file is not one that hwnas wrote; lists every problem.
         """
-        path = self.file(name)
+        return self.read_at(kind, kind.path(self.path))
+
+    def read_at(self, kind: type[File], path: Path) -> File:
+        """Return the stage's file at ``path`` in the folder; errors as in :meth:`read`."""
         if not path.is_file():
-            raise UsageError(f"{self.path} has no {name} yet. Next: {made_by} {self.path}")
-        content = read_json(path)
-        if not isinstance(content, dict) or content.get("schema") != 1:
-            raise InputError(
-                str(path),
-                ["is not a run's file: it must hold schema: 1"],
-                "remove it and repeat the command that made it",
-            )
-        check_file(name, content, str(path))
-        return content
+            name = path.relative_to(self.path)
+            raise UsageError(f"{self.path} has no {name} yet. Next: {kind.WRITTEN_BY} {self.path}")
+        return kind.read(path)
 
     def stage(
-        self, name: str, output: str, work: Callable[[], tuple[Any, Mapping[str, float]]]
+        self, name: str, output: Path, work: Callable[[], tuple[Artifact, Mapping[str, float]]]
     ) -> bool:
-        """Run a stage unless its output exists; return whether it ran.
+        """Run a stage unless its ``output`` exists; return whether it ran.
 
-        ``work`` returns what ``output`` will hold and the cost, which goes to the journal.
+        ``work`` returns the file that is saved as ``output`` and the cost, which goes to the
+        journal.
         """
-        if self.file(output).is_file():
+        if output.is_file():
             return False
         start = time.perf_counter()
         content, cost = work()
         with self.journal() as journal:
-            journal.append(stage_record(name, time.perf_counter() - start, cost))
-        write_json(self.file(output), content)
+            journal.append(stage_event(name, time.perf_counter() - start, cost).to_json())
+        content.save(self.path)
         return True
 
 
-def environment() -> dict[str, Any]:
+def environment() -> EnvironmentFile:
     """Return what a run's results may depend on: versions, platform, cores."""
     packages = {}
     for name in PACKAGES:
@@ -201,13 +206,13 @@ def environment() -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = "not installed"
-    return {
-        "hwnas": hwnas.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": platform.processor() or platform.machine(),
-        "cores": available_cores(),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-        "packages": packages,
-        "started": now(),
-    }
+    return EnvironmentFile(
+        hwnas=hwnas.__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=platform.processor() or platform.machine(),
+        cores=available_cores(),
+        threads=os.environ.get("OMP_NUM_THREADS"),
+        packages=packages,
+        started=now(),
+    )

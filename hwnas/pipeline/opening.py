@@ -4,81 +4,78 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hwnas.artifacts.training import RetrainedFile
 from hwnas.nn.supernet import check_supernet
-from hwnas.pipeline.config.run import RunConfig
-from hwnas.pipeline.context import Run, check_measurable, check_target, check_torch_device
+from hwnas.pipeline.checks import check_measurable, check_target, check_torch_device
+from hwnas.pipeline.config.run import RetrainConfig, RunConfig
+from hwnas.pipeline.context import Context, build_context
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.stages import search_export as stages
 from hwnas.pipeline.stages.evaluators import code_evaluator, kept_seed_archs
+from hwnas.pipeline.tables import missing_heads, prepare_tables
 from hwnas.search.problem.warm_start import seed_archs
 from hwnas.space.catalogue import load_space
 from hwnas.train.checkpoint import read_tensors
 
 
-def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Run:
-    """Return a run with its tables; whatever can be seen to be wrong is an error before any work.
+def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Context:
+    """Return the context of a run with its tables; what can be checked is checked before any work.
 
     ``benches`` says whether the run ends on the device, which must then answer from the beginning.
     """
     folder = RunFolder(out)
     folder.require_free(config, resume=resume)
-    run = Run(folder, config)
+    context = build_context(folder, config)
     load_space(config.space)
     check_torch_device(config.torch_device)
     for target in config.targets:
         check_target(target)
     if config.data is not None:
-        run.dataset  # noqa: B018 - read now
+        context.data.dataset  # noqa: B018 - read now
     if config.search.evaluator.entry.trains == "supernet":
-        check_supernet(run.space, by_gates="chain" in config.search.entry.needs)
+        check_supernet(context.space, by_gates="chain" in config.search.entry.needs)
     if config.search.evaluator.entry.at_array_speed:
-        code_evaluator(run)  # read now
-    if (seeds := kept_seed_archs(run)) is not None:
-        seed_archs(run.space, seeds)  # read now
+        code_evaluator(context, config.search)  # read now
+    if (seeds := kept_seed_archs(folder, config.search)) is not None:
+        seed_archs(context.space, seeds)  # read now
     if config.retrain.init is not None:
         read_tensors(Path(config.retrain.init))  # read now
     if config.retrain.data is not None:
-        with_training_data(run).dataset  # noqa: B018 - read now
+        with_training_data(context, config.retrain).data.dataset  # noqa: B018 - read now
     if not folder.is_begun:
         for number, target in enumerate(config.targets):
             if target.table is None or (benches and number == 0):
                 check_measurable(target)
-        lacking = [
+        incomplete = [
             found
             for number in range(len(config.targets))
-            if (found := run.missing_heads(number)) is not None
+            if (found := missing_heads(context.problem, number)) is not None
         ]
-        for found in lacking:
+        for found in incomplete:
             found.check()
-        if not lacking and all(target.table is not None for target in config.targets):
-            run.check_limits()
+        if not incomplete and all(target.table is not None for target in config.targets):
+            context.problem.check_limits()
     folder.begin(config)
-    run.prepare_tables()
-    return run
+    prepare_tables(context.problem, context.cache, seed=config.seed)
+    return context
 
 
-def reopen(path: Path) -> Run:
-    """Return the run in a folder, with its configuration."""
+def reopen(path: Path) -> tuple[Context, RunConfig]:
+    """Return the context of the run in a folder, and the configuration it was begun with."""
     folder = RunFolder.existing(path)
-    return Run(folder, folder.config())
+    config = folder.config()
+    return build_context(folder, config), config
 
 
-def with_training_data(run: Run) -> Run:
-    """Return the run with the images its finalists are trained on."""
-    retrain = run.config.retrain
-    return run if retrain.data is None else _on_data(run, retrain.data, retrain.data_root)
+def with_training_data(context: Context, settings: RetrainConfig) -> Context:
+    """Return the context with the images that the finalists are to be trained on."""
+    if settings.data is None:
+        return context
+    return context.on_images(settings.data, settings.data_root)
 
 
-def with_trained_data(run: Run) -> Run:
-    """Return the run with the images its finalists were trained on, as far as they were."""
-    if not run.folder.file("retrained.json").is_file():
-        return run
-    data = run.folder.read("retrained.json", stages.RETRAINED).get("data")
-    return run if data is None else _on_data(run, data["name"], data["root"])
-
-
-def _on_data(run: Run, name: str, root: str | None) -> Run:
-    if (name, root) == (run.config.data, run.config.data_root):
-        return run
-    config = run.config.model_copy(update={"data": name, "data_root": root})
-    return Run(run.folder, config)
+def with_trained_data(context: Context) -> Context:
+    """Return the context with the images that the finalists were trained on, if they were."""
+    retrained = RetrainedFile.load_if_present(context.folder.path)
+    if retrained is None or retrained.data is None:
+        return context
+    return context.on_images(retrained.data.name, retrained.data.root)

@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter
 
 from hwnas.artifacts.base import JsonObject
-from hwnas.artifacts.winner import ScorePart
 from hwnas.errors import UsageError
 from hwnas.report.cross import Matrix, rows_of
 from hwnas.report.figures.pareto import pareto
@@ -98,15 +97,11 @@ def compare(runs: Sequence[Path], matrix: Matrix | None = None) -> Comparison:
 def summary(facts: RunFacts) -> Summary:
     """Return the figures of a run that are compared."""
     winner, result, target = facts.winner, facts.result, facts.target
-    test = winner.test if winner and winner.test else ScorePart(top1=0.0)
-    has_test = winner is not None and winner.test is not None
+    test = winner.test if winner else None
     baselines = [
         one.test_top1
         for one in (winner.baselines if winner else ())
-        if one.test_top1 is not None
-        and one.measured_ms is not None
-        and winner is not None
-        and one.measured_ms <= winner.budget_ms
+        if winner is not None and one.measured_ms <= winner.budget_ms
     ]
     drawn = winner.random_baseline if winner else None
     cost = total_cost([stage.cost for stage in facts.stages])
@@ -125,8 +120,8 @@ def summary(facts: RunFacts) -> Summary:
         measured_ms=measured,
         within_budget=measured <= winner.budget_ms if winner and measured else None,
         val_top1=winner.val_top1 if winner else None,
-        test_top1=test.top1 if has_test else None,
-        test_ci95=test.ci95 if has_test else None,
+        test_top1=test.top1 if test else None,
+        test_ci95=test.ci95 if test else None,
         random_test_top1=drawn.test_top1 if drawn else None,
         baseline_test_top1=max(baselines, default=None),
         params=winner.params if winner else None,

@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from hwnas.arch import Arch
+from hwnas.artifacts.events import EvaluationEvent, read_events
 from hwnas.errors import InputError
 from hwnas.io.journal import Journal
 from hwnas.io.progress import report
 from hwnas.protocols import Evaluation, Evaluator, LatencyModel, Searcher, SearchSpace
-from hwnas.search.records import evaluation_of, evaluation_record
+from hwnas.search.records import evaluation_event
 
 SYNC_S = 0.2  # a loss of power may cost the evaluations of this long, a kill none
 
@@ -50,8 +51,8 @@ class SearchLoop:
 
     def run(
         self, searcher: Searcher, num_evaluations: int, *, batch: int, first_index: int = 0
-    ) -> list[dict[str, Any]]:
-        """Return the journal's records of up to ``num_evaluations`` evaluations, in order.
+    ) -> list[EvaluationEvent]:
+        """Return the journal's events of up to ``num_evaluations`` evaluations, in order.
 
         ``batch`` architectures are asked for at a time; fewer evaluations come back when the
         searcher has no more to ask for. The journal numbers them from ``first_index``.
@@ -59,50 +60,47 @@ class SearchLoop:
         Raises:
             InputError: the journal holds other architectures than the searcher asks for.
         """
-        known = {
-            record["index"]: record
-            for record in self.journal.records()
-            if record.get("event") == "evaluation"
-        }
-        records: list[dict[str, Any]] = []
+        recorded = read_events(self.journal.records(), EvaluationEvent, self.journal.path)
+        known = {event.index: event for event in recorded}
+        events: list[EvaluationEvent] = []
 
         def on_done(done: int) -> None:
-            report(self.stage, len(records) + done, num_evaluations)
+            report(self.stage, len(events) + done, num_evaluations)
 
-        while len(records) < num_evaluations:
-            archs = searcher.ask(min(batch, num_evaluations - len(records)))
+        while len(events) < num_evaluations:
+            archs = searcher.ask(min(batch, num_evaluations - len(events)))
             if not archs:
                 break
-            start = first_index + len(records)
+            start = first_index + len(events)
             found = self._evaluate(archs, start, known, on_done)
-            searcher.tell([evaluation_of(record) for record in found])
-            records += found
-        return records
+            searcher.tell([event.evaluation for event in found])
+            events += found
+        return events
 
     def _evaluate(
         self,
         archs: Sequence[Arch],
         start: int,
-        known: Mapping[int, dict[str, Any]],
+        known: Mapping[int, EvaluationEvent],
         on_done: Callable[[int], None],
-    ) -> list[dict[str, Any]]:
-        found: dict[int, dict[str, Any]] = {}
+    ) -> list[EvaluationEvent]:
+        found: dict[int, EvaluationEvent] = {}
         missing: list[int] = []
         for place, arch in enumerate(archs):
-            record = known.get(start + place)
-            if record is None:
+            event = known.get(start + place)
+            if event is None:
                 missing.append(place)
-            elif record["arch_id"] != arch.arch_id:
+            elif event.arch_id != arch.arch_id:
                 raise InputError(
                     str(self.journal.path),
                     [
-                        f"evaluation {start + place} is of {record['arch_id']}, but this search "
+                        f"evaluation {start + place} is of {event.arch_id}, but this search "
                         f"asks for {arch.arch_id}"
                     ],
                     "resume with the table, seed and options of the run, or begin another",
                 )
             else:
-                found[place] = record
+                found[place] = event
         on_done(len(found))
         synced = time.monotonic()
         asked = to_repeat(self.evaluator, len(archs), missing)
@@ -110,13 +108,13 @@ class SearchLoop:
             place = asked[position]
             if place in found:
                 continue
-            found[place] = self._record(start + place, evaluation)
+            found[place] = self._event(start + place, evaluation)
             is_due = time.monotonic() - synced > SYNC_S or len(found) == len(archs)
-            self.journal.append(found[place], sync=is_due)
+            self.journal.append(found[place].to_json(), sync=is_due)
             synced = time.monotonic() if is_due else synced
             on_done(len(found))
         return [found[place] for place in range(len(archs))]
 
-    def _record(self, index: int, evaluation: Evaluation) -> dict[str, Any]:
+    def _event(self, index: int, evaluation: Evaluation) -> EvaluationEvent:
         latency_ms = self.predictor.predict_arch_ms(evaluation.arch)
-        return evaluation_record(index, self.space, evaluation, latency_ms, self.predictor.source)
+        return evaluation_event(index, self.space, evaluation, latency_ms, self.predictor.source)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +32,6 @@ class RankAgreement:
     macs_tau: float | None
     statement: str
     num_groups: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object result files hold."""
-        return asdict(self)
 
 
 def rank_agreement(

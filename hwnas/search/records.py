@@ -1,13 +1,16 @@
-"""What a search writes down: evaluations with their sources and cost, and stages."""
+"""Events that a search and the stages of a run write into the journal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import TypeVar
 
-from hwnas.arch import Arch
-from hwnas.protocols import Evaluation, Objective, SearchSpace
+from hwnas.artifacts.events import BaselineEvent, EvaluationEvent, RungEvent, StageEvent
+from hwnas.artifacts.networks import ArchPart, objectives_of
+from hwnas.protocols import Evaluation, SearchSpace
+
+Failable = TypeVar("Failable", EvaluationEvent, BaselineEvent, RungEvent)
 
 
 def now() -> str:
@@ -15,43 +18,72 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def evaluation_record(
+def evaluation_event(
     index: int, space: SearchSpace, evaluation: Evaluation, latency_ms: float, source: str
-) -> dict[str, Any]:
-    """Return the journal's record of one evaluation; ``latency_ms`` is predicted."""
+) -> EvaluationEvent:
+    """Return the event of evaluation number ``index``; ``source`` predicted ``latency_ms``."""
     arch = evaluation.arch
-    return {
-        "event": "evaluation",
-        "index": index,
-        "arch": arch.to_json(),
-        "arch_id": arch.arch_id,
-        "network_id": space.network_id(arch),
-        "latency_ms": latency_ms,
-        "latency_source": source,
-        "objectives": {name: o.to_json() for name, o in evaluation.objectives.items()},
-        **({} if evaluation.error is None else {"error": evaluation.error}),
-        "cost": dict(evaluation.cost),
-        "time": now(),
-    }
-
-
-def evaluation_of(record: Mapping[str, Any]) -> Evaluation:
-    """Read :func:`evaluation_record` back."""
-    arch = record["arch"]
-    return Evaluation(
-        arch=Arch.make(arch["space"], arch["choices"]),
-        objectives={name: Objective(**value) for name, value in record["objectives"].items()},
-        cost=record["cost"],
-        error=record.get("error"),
+    event = EvaluationEvent(
+        index=index,
+        arch=ArchPart.of(arch),
+        arch_id=arch.arch_id,
+        network_id=space.network_id(arch),
+        latency_ms=latency_ms,
+        latency_source=source,
+        objectives=objectives_of(evaluation.objectives),
+        cost=dict(evaluation.cost),
+        time=now(),
     )
+    return _with_error(event, evaluation)
 
 
-def stage_record(stage: str, wall_s: float, cost: Mapping[str, float]) -> dict[str, Any]:
-    """Return the journal's record of a finished stage of a run."""
-    return {
-        "event": "stage",
-        "stage": stage,
-        "wall_s": round(wall_s, 3),
-        "cost": dict(cost),
-        "time": now(),
-    }
+def baseline_event(
+    index: int,
+    number: int,
+    space: SearchSpace,
+    evaluation: Evaluation,
+    latency_ms: float,
+    source: str,
+) -> BaselineEvent:
+    """Return the event of random network ``index`` for budget ``number``, both from 0."""
+    arch = evaluation.arch
+    event = BaselineEvent(
+        index=index,
+        arch=ArchPart.of(arch),
+        arch_id=arch.arch_id,
+        network_id=space.network_id(arch),
+        latency_ms=latency_ms,
+        latency_source=source,
+        objectives=objectives_of(evaluation.objectives),
+        cost=dict(evaluation.cost),
+        time=now(),
+        number=number,
+    )
+    return _with_error(event, evaluation)
+
+
+def rung_event(space: SearchSpace, evaluation: Evaluation, epochs: int) -> RungEvent:
+    """Return the event of a network that successive halving trained for ``epochs``."""
+    arch = evaluation.arch
+    event = RungEvent(
+        arch=ArchPart.of(arch),
+        arch_id=arch.arch_id,
+        network_id=space.network_id(arch),
+        objectives=objectives_of(evaluation.objectives),
+        cost=dict(evaluation.cost),
+        time=now(),
+        epochs=epochs,
+    )
+    return _with_error(event, evaluation)
+
+
+def _with_error(event: Failable, evaluation: Evaluation) -> Failable:
+    """Return ``event`` with the error of a failed evaluation; a key without a value is left out."""
+    if evaluation.error is None:
+        return event
+    return event.model_copy(update={"error": evaluation.error})
+
+
+def stage_event(stage: str, wall_s: float, cost: Mapping[str, float]) -> StageEvent:
+    """Return the event of a stage that ended after ``wall_s`` seconds."""
+    return StageEvent(stage=stage, wall_s=round(wall_s, 3), cost=dict(cost), time=now())

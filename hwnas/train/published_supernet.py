@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,16 +44,6 @@ class Covered:
     filled: Mapping[str, tuple[int, ...]]
     drawn: tuple[str, ...]
     share: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object a run folder's file holds."""
-        return {
-            "share": round(self.share, 6),
-            "num_filled": len(self.filled),
-            "num_drawn": len(self.drawn),
-            "filled": {name: list(shape) for name, shape in self.filled.items()},
-            "drawn": list(self.drawn),
-        }
 
 
 def begin_with(supernet: ElasticSupernet, path: Path, model: str | None) -> Covered:

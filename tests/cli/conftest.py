@@ -179,7 +179,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         "search": {"evaluations": 2, "recipe": once},
         "retrain": {"top": 1, "recipe": once},
-        "bench": {"shelf": []},
+        "bench": {"baselines": []},
     }
     whole_run(RunConfig.model_validate_json(json.dumps(settings)), folder / "r")
     return folder

@@ -159,5 +159,5 @@ def _quicker(demo):
         "formats": ["onnx"],
         "search": {"evaluations": 1, "recipe": once},
         "retrain": {"top": 1, "recipe": once},
-        "bench": {"shelf": []},
+        "bench": {"baselines": []},
     }

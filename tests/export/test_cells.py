@@ -10,6 +10,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from safetensors.torch import save_file
 
+from hwnas.artifacts.exported import PreprocessingPart
 from hwnas.export.bundle import write_bundle
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion, InitWeights
@@ -114,17 +115,17 @@ def test_the_published_network_of_darts_is_exported_whole(cache, tmp_path):
         network=network,
         layers=space.layers(arch),
         wiring=space.wiring(arch),
-        arch_json=arch.to_json(),
+        arch=arch,
         weights=tmp_path / "weights.safetensors",
         images=images,
-        preprocessing={
-            "input_size": [32, 32],
-            "mean": [0.0] * 3,
-            "std": [1.0] * 3,
-            "class_names": [str(number) for number in range(10)],
-        },
+        preprocessing=PreprocessingPart(
+            input_size=(32, 32),
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+            class_names=tuple(str(number) for number in range(10)),
+        ),
         cache=cache,
     )
-    assert list(written["formats"]) == ["onnx", "tflite"]
-    for entry in written["formats"].values():
-        assert entry["parity"]["max_rel"] < 1e-5
+    assert list(written.formats) == ["onnx", "tflite"]
+    for entry in written.formats.values():
+        assert entry.parity.max_rel < 1e-5

@@ -21,7 +21,7 @@ from hwnas.latency.table.schemas import Calibration, TableHeader
 from hwnas.latency.table.table import LatencyTable
 from hwnas.pipeline.commands.runs import whole_run
 from hwnas.pipeline.config.run import RunConfig
-from hwnas.pipeline.context import Run
+from hwnas.pipeline.context import Context, build_context
 from hwnas.pipeline.folder import RunFolder
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
@@ -94,7 +94,7 @@ def quick(table: Path, **changes: Any) -> dict[str, Any]:
         ],
         "search": {"evaluations": 3, "recipe": {"epochs": 1, "warmup_epochs": 0}},
         "retrain": {"top": 2, "recipe": {"epochs": 1, "warmup_epochs": 0}},
-        "bench": {"shelf": []},
+        "bench": {"baselines": []},
         "formats": ["onnx"],
         "workers": 1,
         **changes,
@@ -153,11 +153,11 @@ def make_config(table: Path) -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
-def open_run() -> Callable[[RunConfig, Path], Run]:
+def open_run() -> Callable[[RunConfig, Path], Context]:
     """Return a run of a configuration in a folder, whether or not it was begun."""
 
-    def make(config: RunConfig, path: Path) -> Run:
-        return Run(RunFolder(path), config)
+    def make(config: RunConfig, path: Path) -> Context:
+        return build_context(RunFolder(path), config)
 
     return make
 

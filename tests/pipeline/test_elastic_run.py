@@ -11,13 +11,14 @@ import torch
 
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.table.files import load_table, save_table
+from hwnas.pipeline.checks import check_target
 from hwnas.pipeline.commands.runs import export_run, retrain_run, search_run
-from hwnas.pipeline.context import check_target
-from hwnas.pipeline.stages import retrain as retraining
+from hwnas.pipeline.stages import retrain
 from hwnas.report.page import write_report
 from hwnas.space.catalogue import load_space, with_params
 from hwnas.train.engine import fit
 from hwnas.train.ofa_weights import expected_shapes, load_ofa_supernet
+from hwnas.train.recipe import Recipe
 
 SPACE = "ofa-mbv3:num_classes=3,width_mult=0.1"
 
@@ -56,18 +57,18 @@ def config(folder, images, make_config):
 
 def test_budgets_limits_and_headroom_come_from_all_tables(config, folder, open_run, tmp_path):
     run = open_run(config, tmp_path / "run")
-    [budget_ms] = run.budgets_ms
-    limits = run.limits(budget_ms)
+    [budget_ms] = run.problem.budgets_ms
+    limits = run.problem.limits(budget_ms)
     assert (limits[0].metric, limits[0].table) == ("latency_ms", "table")
-    share = run.limited(limits).window(0.0, budget_ms)
-    assert 0.28 < share.num_low / run.limited(limits).num_codes < 0.32
-    assert run.headroom(0) == 0.024
+    share = run.problem.limited(limits).window(0.0, budget_ms)
+    assert 0.28 < share.num_low / run.problem.limited(limits).num_codes < 0.32
+    assert run.problem.headroom(0) == 0.024
     # the worst of the tables' errors decides
     table = load_table(folder / "160.json")
     fit = table.calibration[SPACE].model_copy(update={"mean_abs_rel_error": 0.02})
     save_table(type(table)(table.header, table.entries, {SPACE: fit}), folder / "160.json")
-    assert open_run(config, tmp_path / "run").headroom(0) == 0.04
-    assert {(r.choice, r.option) for r in run.limited(limits).restricted} == {
+    assert open_run(config, tmp_path / "run").problem.headroom(0) == 0.04
+    assert {(r.choice, r.option) for r in run.problem.limited(limits).restricted} == {
         ("resolution", r) for r in (144, 176, 192, 208, 224)
     }
 
@@ -77,17 +78,18 @@ def test_a_network_is_trained_on_images_of_its_own_resolution(config, open_run, 
     codes = run.space.repair(np.zeros((1, len(run.space.choices)), dtype=np.int16))
     codes[:, 0] = 2
     [arch] = run.space.decode(codes)
-    task = retraining.retrain_task(run, run.space.network_id(arch), arch.to_json())
+    task = retrain.retrain_task(run, Recipe(), run.space.network_id(arch), arch)
     assert task.layers[0].in_shape == (3, 160, 160)
     assert task.source.input_size == 224
     assert task.source.sized_for(task.layers).load().input_size == 160
-    assert run.dataset_for(task.layers).preprocessing.input_size == 160
-    assert run.dataset_for(task.layers).rows["val"].tolist() == run.dataset.rows["val"].tolist()
+    assert run.data.dataset_for(task.layers).preprocessing.input_size == 160
+    rows = run.data.dataset_for(task.layers).rows["val"]
+    assert rows.tolist() == run.data.dataset.rows["val"].tolist()
 
 
 def test_search_retrain_export_and_report_follow_the_resolution(config, folder, tmp_path, content):
     path = tmp_path / "run"
-    result = search_run(config, path)
+    result = search_run(config, path).to_json()
     assert load_table(path / "table") == load_table(folder)
     assert len(load_table(path / "table").scopes) == 2
     assert not (path / "table.json").exists()
@@ -98,16 +100,16 @@ def test_search_retrain_export_and_report_follow_the_resolution(config, folder, 
     assert best["latency_ms"] <= answer["limits"][0]["max"]
     resolution = best["arch"]["choices"]["resolution"]
     assert resolution in (128, 160)
-    retrained = retrain_run(path, top=1)
+    retrained = retrain_run(path, top=1).to_json()
     assert retrained["finalists"][0]["arch_id"] == best["arch_id"]
-    models = export_run(path, formats=("onnx",))["models"]
+    models = export_run(path, formats=("onnx",)).to_json()["models"]
     described = json.loads((Path(models[0]["path"]).parent / "arch.json").read_text())
     assert described["preprocessing"]["input_size"] == [resolution, resolution]
     write_report(path)
     page = (path / "report.html").read_text()
     assert "not calibrated" not in page
     assert "resolution=160" in page
-    assert search_run(config, path, resume=True) == content(path, "result.json")
+    assert search_run(config, path, resume=True).to_json() == content(path, "result.json")
 
 
 def test_a_folder_of_another_device_is_refused(config, folder, make_table):
@@ -154,7 +156,7 @@ def test_retraining_begins_with_the_supernets_weights_but_for_other_classes(
             or fit(network, *a, **k)
         ),
     )
-    found = retrain_run(path, init=supernet, lr=0.01)
+    found = retrain_run(path, init=supernet, lr=0.01).to_json()
     assert found["init"]["file"] == "supernet.pth"
     assert len(found["init"]["sha256"]) == 64
     assert any("5 classes, the data 3" in text for text in said)
@@ -195,7 +197,7 @@ def test_a_retraining_goes_on_only_as_it_was_begun(config, supernet, tmp_path, c
     with pytest.raises(UsageError, match="was begun from scratch"):
         retrain_run(path, init=supernet)
     state.unlink()
-    first = retrain_run(path, init=supernet)
+    first = retrain_run(path, init=supernet).to_json()
     (path / "retrained.json").unlink()
     with pytest.raises(UsageError, match="was begun with --init"):
         retrain_run(path)
@@ -204,4 +206,7 @@ def test_a_retraining_goes_on_only_as_it_was_begun(config, supernet, tmp_path, c
     torch.save(other, tmp_path / "other.pth")
     with pytest.raises(UsageError, match="begun with other weights"):
         retrain_run(path, init=tmp_path / "other.pth")
-    assert retrain_run(path, init=supernet)["finalists"][0]["val"] == first["finalists"][0]["val"]
+    assert (
+        retrain_run(path, init=supernet).to_json()["finalists"][0]["val"]
+        == first["finalists"][0]["val"]
+    )

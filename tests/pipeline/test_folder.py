@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hwnas.artifacts.search import FrontFile
+from hwnas.artifacts.training import RetrainedFile
 from hwnas.errors import InputError, UsageError
 from hwnas.pipeline.folder import RunFolder, checked_id, environment
 
@@ -89,14 +91,14 @@ def test_a_missing_file_is_told_with_the_command_that_makes_it(tmp_path):
     with pytest.raises(
         UsageError, match=f"no retrained.json yet. Next: hwnas retrain --run {tmp_path}$"
     ):
-        RunFolder(tmp_path).read("retrained.json", "hwnas retrain --run")
+        RunFolder(tmp_path).read(RetrainedFile)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", '{"schema": 2}', "{", "3"])
 def test_a_file_that_hwnas_did_not_write_is_an_input_error(tmp_path, text):
     (tmp_path / "retrained.json").write_text(text)
     with pytest.raises(InputError, match=r"retrained.json"):
-        RunFolder(tmp_path).read("retrained.json", "hwnas retrain --run")
+        RunFolder(tmp_path).read(RetrainedFile)
 
 
 def test_a_stage_runs_once_and_is_in_the_journal_with_its_cost(tmp_path):
@@ -105,12 +107,12 @@ def test_a_stage_runs_once_and_is_in_the_journal_with_its_cost(tmp_path):
 
     def work():
         calls.append(1)
-        return {"schema": 1, "value": 3}, {"device_s": 2.0}
+        return FrontFile(points=()), {"device_s": 2.0}
 
-    assert folder.stage("thing", "thing.json", work)
-    assert not folder.stage("thing", "thing.json", work)
+    assert folder.stage("thing", FrontFile.path(tmp_path), work)
+    assert not folder.stage("thing", FrontFile.path(tmp_path), work)
     assert len(calls) == 1
-    assert folder.read("thing.json", "")["value"] == 3
+    assert folder.read(FrontFile).points == ()
     (record,) = folder.journal().records()
     assert (record["event"], record["stage"]) == ("stage", "thing")
     assert record["cost"]["device_s"] == 2.0
@@ -123,12 +125,12 @@ def test_a_stage_that_fails_leaves_no_file_and_runs_again(tmp_path):
         raise UsageError("no")
 
     with pytest.raises(UsageError, match="no"):
-        folder.stage("thing", "thing.json", fails)
-    assert not folder.file("thing.json").exists()
-    assert folder.stage("thing", "thing.json", lambda: ({"schema": 1}, {}))
+        folder.stage("thing", FrontFile.path(tmp_path), fails)
+    assert not FrontFile.path(tmp_path).exists()
+    assert folder.stage("thing", FrontFile.path(tmp_path), lambda: (FrontFile(points=()), {}))
 
 
 def test_the_environment_names_what_results_depend_on():
     found = environment()
-    assert {"hwnas", "python", "platform", "cores", "packages", "started"} <= set(found)
-    assert found["packages"]["torch"][0].isdigit()
+    assert {"hwnas", "python", "platform", "cores", "packages", "started"} <= set(found.to_json())
+    assert found.packages["torch"][0].isdigit()

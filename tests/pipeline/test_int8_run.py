@@ -38,8 +38,8 @@ def int8_run(make_config, make_table, tmp_path_factory):
         return file_score(model, dataset, split)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("stages", "verdict"):
-            patch.setattr(f"hwnas.pipeline.{module}.file_score", watched)
+        for module in ("export", "select"):
+            patch.setattr(f"hwnas.pipeline.stages.{module}.file_score", watched)
         whole_run(config, folder / "run")
     return folder / "run", splits
 
@@ -98,16 +98,16 @@ def test_the_score_of_an_fp32_file_is_its_networks(finished, content, make_confi
 
     run = open_run(make_config(), finished)
     (row, *_) = content(finished, "retrained.json")["finalists"]
-    arch = run.arch(row["arch"])
+    arch = run.space.arch(row["arch"]["choices"])
     network = build(run.space, arch)
     load_weights(network, run.folder.weights(row["network_id"]))
     path = finished / "export" / row["arch_id"] / "model.onnx"
-    found = file_score(path, run.dataset.without_test(), "val")
-    assert found["top1"] == pytest.approx(evaluate(network, run.dataset, "val").top1)
+    found = file_score(path, run.data.dataset.without_test(), "val")
+    assert found.top1 == pytest.approx(evaluate(network, run.data.dataset, "val").top1)
 
 
 def test_ranges_are_measured_on_training_images_only(make_config, open_run, tmp_path):
-    dataset = open_run(make_config(), tmp_path).dataset
+    dataset = open_run(make_config(), tmp_path).data.dataset
     data = calibration_data(dataset)
     assert data.count == CALIBRATION_IMAGES == quantised.CALIBRATION_IMAGES
     assert np.array_equal(data.images, dataset.images("train", CALIBRATION_IMAGES).numpy())

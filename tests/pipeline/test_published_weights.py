@@ -35,8 +35,8 @@ def test_a_published_file_is_exported_as_the_published_model(tmp_path, published
     randomise(oracle, 11)
     torch.save({"state_dict": oracle.state_dict()}, tmp_path / "v4.pth")
     arch = write_arch(tmp_path / "arch.json", "mobile:input_size=96", "mobilenetv4_conv_small")
-    (model,) = export(tmp_path, arch, tmp_path / "v4.pth", "mobilenetv4_conv_small")["models"]
-    session = onnxruntime.InferenceSession(model["path"], providers=["CPUExecutionProvider"])
+    (model,) = export(tmp_path, arch, tmp_path / "v4.pth", "mobilenetv4_conv_small").models
+    session = onnxruntime.InferenceSession(model.path, providers=["CPUExecutionProvider"])
     image = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(3))
     given = session.get_inputs()[0]
     (found,) = session.run(None, {given.name: image.numpy()})
@@ -121,7 +121,7 @@ def test_a_configuration_says_what_the_options_of_retrain_do(
     for name in ("retrained.json", "winner.json"):
         (path / name).unlink()
     shutil.rmtree(path / "checkpoints")
-    again = retrain_run(path, data=str(images))
+    again = retrain_run(path, data=str(images)).to_json()
     assert again["init"]["arch"] == "fbnetc_100"
     assert again["finalists"][0]["arch"]["space"] == "fbnet:input_size=32,num_classes=3"
 
@@ -151,7 +151,9 @@ def test_a_finalist_that_is_a_known_model_begins_with_its_published_weights(
     torch.save(oracle.state_dict(), tmp_path / "fbnet.pth")
     with pytest.raises(UsageError, match="would be random"):
         retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", epochs=0)
-    found = retrain_run(fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", lr=1e-3)
+    found = retrain_run(
+        fbnet_run, init=tmp_path / "fbnet.pth", init_arch="fbnetc_100", lr=1e-3
+    ).to_json()
     (row,) = found["finalists"]
     assert found["init"]["arch"] == "fbnetc_100"
     assert row["val"]["source"] == "published"

@@ -74,7 +74,7 @@ def test_a_search_keeps_the_limit_and_evaluates_nothing_twice(
     strategy, make_config, accuracies, tmp_path, content
 ):
     config = make_config(search=_search(strategy, accuracies), data=None)
-    result = search_run(config, tmp_path / "run")
+    result = search_run(config, tmp_path / "run").to_json()
     records = _evaluated(tmp_path / "run")
     assert len({r["network_id"] for r in records}) == len(records) > 10
     assert all(r["latency_ms"] <= BUDGET_MS * 0.9 + 1e-9 for r in records)
@@ -93,9 +93,9 @@ def test_a_search_keeps_the_limit_and_evaluates_nothing_twice(
 @pytest.mark.parametrize("strategy", ["exhaustive", "combined-moves"])
 def test_what_sees_everything_finds_the_best(strategy, make_config, accuracies, tmp_path):
     config = make_config(search=_search(strategy, accuracies), data=None)
-    result = search_run(config, tmp_path / "run")
+    result = search_run(config, tmp_path / "run").to_json()
     run = make_config(search=_search("exhaustive", accuracies), data=None)
-    every = search_run(run, tmp_path / "every")
+    every = search_run(run, tmp_path / "every").to_json()
     assert (
         result["answers"][0]["best"]["objectives"]["top1"]
         == (every["answers"][0]["best"]["objectives"]["top1"])
@@ -116,7 +116,7 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
     )
     config = make_config(search=_search(strategy, accuracies, surrogate=surrogate), data=None)
     search_run(config, tmp_path / "whole")
-    record = SearchLoop._record
+    record = SearchLoop._event
 
     def dying(self, index, evaluation):
         if index == 23:
@@ -124,7 +124,7 @@ def test_a_search_killed_goes_on_as_if_it_had_not_been(
         return record(self, index, evaluation)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SearchLoop, "_record", dying)
+        patch.setattr(SearchLoop, "_event", dying)
         with pytest.raises(Killed):
             search_run(config, tmp_path / "run")
     assert len(_evaluated(tmp_path / "run")) == 23
@@ -156,7 +156,7 @@ def test_strategies_run_on_images_by_both_evaluators(
     )
     search = {"strategy": strategy, "evaluator": evaluator, "evaluations": 4, **training}
     retrain = {"top": 1, "recipe": short}
-    result = search_run(make_config(search=search, retrain=retrain), tmp_path / "run")
+    result = search_run(make_config(search=search, retrain=retrain), tmp_path / "run").to_json()
     assert result["num_evaluations"] == 4
     assert all(r["latency_ms"] <= BUDGET_MS * 0.9 + 1e-9 for r in _evaluated(tmp_path / "run"))
 
@@ -167,7 +167,7 @@ def test_halving_trains_few_for_long_and_the_longest_trained_wins(make_config, t
         "recipe": {"epochs": 2, "batch_size": 256, "warmup_epochs": 0},
         "halving": {"eta": 2},
     }
-    result = search_run(make_config(search=search), tmp_path / "run")
+    result = search_run(make_config(search=search), tmp_path / "run").to_json()
     records = _evaluated(tmp_path / "run")
     epochs = sorted(r["objectives"]["epochs"]["value"] for r in records)
     assert epochs == [1.0, 1.0, 2.0, 2.0]
@@ -183,7 +183,7 @@ def test_a_search_from_a_table_needs_no_images_and_says_what_does(
         retrain_run(run)
     lines = tmp_path / "a.jsonl"
     lines.write_text(json.dumps(_evaluated(run)[0]["arch"]) + "\n")
-    found = evaluate_run(run, lines)
+    found = [one.to_json() for one in evaluate_run(run, lines)]
     assert found == [
         {
             "arch_id": _evaluated(run)[0]["arch_id"],
@@ -196,7 +196,9 @@ def test_a_search_from_a_table_needs_no_images_and_says_what_does(
 def test_a_table_with_holes_fails_those_evaluations_alone(make_config, accuracies, tmp_path):
     half = tmp_path / "half.jsonl"
     half.write_text("".join(accuracies.read_text().splitlines(keepends=True)[::2]))
-    result = search_run(make_config(search=_search("evolution", half), data=None), tmp_path / "run")
+    result = search_run(
+        make_config(search=_search("evolution", half), data=None), tmp_path / "run"
+    ).to_json()
     records = _evaluated(tmp_path / "run")
     failed = [r for r in records if "error" in r]
     assert 0 < len(failed) < len(records)
@@ -328,14 +330,14 @@ def test_a_search_of_enough_networks_leaves_a_predictor_that_another_search_uses
     monkeypatch.setattr(
         "hwnas.search.evaluators.scratch.ScratchEvaluator", lambda *_, **__: Known()
     )
-    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first")
+    first = search_run(make_config(search={"evaluations": 60}), tmp_path / "first").to_json()
     assert any("predictor.json: fitted to 60 networks, Kendall tau" in text for text in said)
     search = {
         "strategy": "combined-moves",
         "evaluations": 1000,
         "evaluator": f"predictor:{tmp_path / 'first' / 'predictor.json'}",
     }
-    result = search_run(make_config(search=search, data=None), tmp_path / "second")
+    result = search_run(make_config(search=search, data=None), tmp_path / "second").to_json()
     best = result["answers"][0]["best"]
     assert best["objectives"]["top1"]["source"] == "predictor"
     assert best["objectives"]["top1_std"]["value"] > 0
@@ -348,7 +350,9 @@ def test_one_front_of_nsga2_serves_all_budgets(make_config, accuracies, tmp_path
     budgets = (BUDGET_MS, 0.8 * BUDGET_MS, 1.2 * BUDGET_MS)
     config = make_config(search=_search("nsga2", accuracies), data=None)
     target = config.targets[0].model_copy(update={"budget_ms": budgets})
-    result = search_run(config.model_copy(update={"targets": (target,)}), tmp_path / "run")
+    result = search_run(
+        config.model_copy(update={"targets": (target,)}), tmp_path / "run"
+    ).to_json()
     records = _evaluated(tmp_path / "run")
     assert len(records) == result["num_evaluations"] == 40
     assert max(r["latency_ms"] for r in records) > BUDGET_MS
@@ -380,7 +384,7 @@ def test_a_space_of_cells_is_searched_by_a_table_of_accuracies(make_config, make
         targets=[target],
         search=_search("evolution", tmp_path / "known.jsonl"),
     )
-    result = search_run(config, tmp_path / "run")
+    result = search_run(config, tmp_path / "run").to_json()
     records, [answer] = _evaluated(tmp_path / "run"), result["answers"]
     assert len({r["network_id"] for r in records}) == len(records) == 40
     best = answer["best"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pytest
 
@@ -40,10 +40,8 @@ def run(predictor, fake_evaluator, tmp_path):
         evaluator = fake_evaluator(TINY)
         with Journal(tmp_path / path) as journal:
             loop = SearchLoop(TINY, predictor, evaluator, journal)
-            records = loop.run(
-                _searcher(predictor, seed), num, batch=batch, first_index=first_index
-            )
-        return records, evaluator
+            events = loop.run(_searcher(predictor, seed), num, batch=batch, first_index=first_index)
+        return [event.to_json() for event in events], evaluator
 
     return run
 
@@ -74,7 +72,7 @@ def test_a_record_says_what_was_evaluated_predicted_and_spent(run, predictor, fa
         assert record["latency_ms"] == predictor.predict_arch_ms(arch)
         assert record["latency_source"] == "lut"
         assert record["objectives"] == {
-            name: objective.to_json() for name, objective in evaluation.objectives.items()
+            name: asdict(objective) for name, objective in evaluation.objectives.items()
         }
         assert record["cost"] == evaluation.cost
 
@@ -163,8 +161,8 @@ def _record(predictor, fake_evaluator, path, num_archs, num_evaluations, **kwarg
             "scoring",
         )
         with reporting(lambda *args: progress.append(args)):
-            records = loop.run(recorder, num_evaluations, **kwargs)
-    return archs, recorder.calls, records, progress
+            events = loop.run(recorder, num_evaluations, **kwargs)
+    return archs, recorder.calls, [event.to_json() for event in events], progress
 
 
 def test_a_searcher_is_asked_for_batches_and_told_in_order_of_what_is_on_record(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
+from hwnas.artifacts.events import EvaluationEvent, read_events
 from hwnas.protocols import Evaluation, Objective
-from hwnas.search.records import evaluation_of, evaluation_record, now, stage_record
+from hwnas.search.records import evaluation_event, now, stage_event
 from hwnas.space.catalogue import load_space
 
 TINY = load_space("tiny")
@@ -22,14 +24,23 @@ EVALUATION = Evaluation(
 
 
 def test_an_evaluation_comes_back_from_its_line_as_it_was():
-    record = evaluation_record(7, TINY, EVALUATION, 2.5, "lut-uncalibrated")
-    read = json.loads(json.dumps(record))
-    assert evaluation_of(read) == EVALUATION
-    assert evaluation_of(read).arch.arch_id == ARCH.arch_id
+    event = evaluation_event(7, TINY, EVALUATION, 2.5, "lut-uncalibrated")
+    line = json.loads(json.dumps(event.to_json()))
+    (read,) = read_events([line], EvaluationEvent, Path("journal.jsonl"))
+    assert read == event
+    assert read.evaluation == EVALUATION
+    assert read.evaluation.arch.arch_id == ARCH.arch_id
+
+
+def test_only_a_failed_evaluation_has_an_error():
+    event = evaluation_event(7, TINY, EVALUATION, 2.5, "lut")
+    assert "error" not in event.to_json()
+    failed = Evaluation(ARCH, {}, {}, error="diverged")
+    assert evaluation_event(7, TINY, failed, 2.5, "lut").to_json()["error"] == "diverged"
 
 
 def test_a_record_holds_everything_under_its_name():
-    record = evaluation_record(7, TINY, EVALUATION, 2.5, "lut-uncalibrated")
+    record = evaluation_event(7, TINY, EVALUATION, 2.5, "lut-uncalibrated").to_json()
     moment = record.pop("time")
     assert record == {
         "event": "evaluation",
@@ -54,7 +65,7 @@ def test_a_record_holds_everything_under_its_name():
 
 
 def test_a_stage_record_names_its_stage_time_and_cost():
-    record = stage_record("profile", 1.23456, {"device_s": 1.2})
+    record = stage_event("profile", 1.23456, {"device_s": 1.2}).to_json()
     moment = record.pop("time")
     assert record == {
         "event": "stage",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from hwnas.cli.options import TARGET, Affinity, AsJson, Device, Spread, Threads,
 from hwnas.cli.output import print_json, print_table
 from hwnas.cli.verbs import verb
 from hwnas.errors import UsageError
+
+if TYPE_CHECKING:
+    from hwnas.artifacts.answers import TimedModels
+    from hwnas.artifacts.benched import BenchFile
 
 
 @verb("hwnas bench r --json")
@@ -39,6 +43,7 @@ def bench(
 
     All models are measured in the same rounds, in a random order in each round.
     """
+    found: BenchFile | TimedModels
     with Display():
         if len(models) == 1 and Path(models[0]).is_dir():
             given = (device, runtime, threads, affinity, rounds, spread, lut)
@@ -65,18 +70,20 @@ def bench(
                 lut=lut,
             )
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
         return
     print_table(
         ["model", "latency_ms", "p50_ms", "p95_ms", "runs", "repeats to", "predicted_ms"],
         [
             [
-                row["name"],
-                *(f"{row['measurement'][key]:.4g}" for key in ("latency_ms", "p50_ms", "p95_ms")),
-                str(row["measurement"]["num_runs"]),
-                f"{row['measurement']['repeatability']:.1%}",
-                f"{row['predicted_ms']:.4g}" if row["predicted_ms"] else "-",
+                row.name,
+                f"{row.measurement.latency_ms:.4g}",
+                f"{row.measurement.p50_ms:.4g}",
+                f"{row.measurement.p95_ms:.4g}",
+                str(row.measurement.num_runs),
+                f"{row.measurement.repeatability:.1%}",
+                f"{row.predicted_ms:.4g}" if row.predicted_ms else "-",
             ]
-            for row in found["rows"]
+            for row in found.rows
         ],
     )

@@ -24,13 +24,13 @@ def evaluate(run: RunPath, archs: Archs, as_json: AsJson = False) -> None:
         records = evaluate_run(run, archs)
     for record in records:
         if as_json:
-            print_text(json.dumps(record))
-        elif "error" in record:
-            print_text(f"error: {record['error']}")
+            print_text(json.dumps(record.to_json()))
+        elif record.error is not None:
+            print_text(f"error: {record.error}")
         else:
-            loss = f"  loss {record['loss']:.4f}" if "loss" in record else ""
-            print_text(f"{record['arch_id']}  top-1 {record['top1']:.4f}{loss}  {record['source']}")
-    num_bad = sum("error" in record for record in records)
+            loss = "" if record.loss is None else f"  loss {record.loss:.4f}"
+            print_text(f"{record.arch_id}  top-1 {record.top1:.4f}{loss}  {record.source}")
+    num_bad = sum(record.error is not None for record in records)
     if num_bad:
         raise HwnasError(
             f"{num_bad} of {len(records)} lines of {archs} could not be scored; the output holds "

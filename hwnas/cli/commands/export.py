@@ -88,19 +88,19 @@ def export(
                 precisions=precisions or ("fp32",),
             )
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
         return
     print_table(
         ["model", "kB", "parity with torch", "same class", "images", "val top-1"],
         [
             [
-                m["path"],
-                f"{m['bytes'] / 1e3:.0f}",
-                parity_text(m["parity"]),
-                f"{m['parity']['top1_agreement']:.1%}",
-                str(m["parity"]["num_images"]),
-                f"{m['val']['top1']:.4f}" if "val" in m else "",
+                model.path,
+                f"{model.file.bytes / 1e3:.0f}",
+                parity_text(model.file.parity),
+                f"{model.file.parity.top1_agreement:.1%}",
+                str(model.file.parity.num_images),
+                f"{model.file.val.top1:.4f}" if model.file.val else "",
             ]
-            for m in found["models"]
+            for model in found.models
         ],
     )

@@ -69,17 +69,17 @@ def retrain(
             data_root=data_root,
         )
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
         return
     print_table(
         ["finalist", "predicted_ms", "search top-1", "val top-1"],
         [
             [
-                f["arch_id"],
-                f"{f['latency_ms']:.4g}",
-                f"{f['search_top1']:.4f}",
-                f"{f['val']['top1']:.4f}",
+                one.arch_id,
+                f"{one.latency_ms:.4g}",
+                f"{one.search_top1:.4f}",
+                f"{one.val.top1:.4f}",
             ]
-            for f in found["finalists"]
+            for one in found.finalists
         ],
     )

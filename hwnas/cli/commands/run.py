@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from hwnas.cli.verbs import verb
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
+    from hwnas.artifacts.winner import WinnerFile
     from hwnas.pipeline.config.run import RunConfig
 
 
@@ -56,58 +57,63 @@ def run(
     with Display():
         found = whole_run(wanted, folder, resume=resume)
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
         return
-    _print_run(folder, found)
+    _print_run(folder, found.winner)
 
 
-def _print_run(folder: Path, found: dict[str, Any]) -> None:
-    winner = found["winner"]
-    verdict = "within" if winner["within_budget"] else "OVER"
-    low, high = winner["test"]["ci95"]
-    for rejected in winner["rejected"]:
+def _print_run(folder: Path, winner: WinnerFile) -> None:
+    relation = "within" if winner.within_budget else "OVER"
+    # a run that ended has all of them
+    assert winner.test is not None
+    assert winner.macs is not None
+    assert winner.params is not None
+    for rejected in winner.rejected:
         print_text(
-            f"rejected {rejected['arch_id']}: measured {rejected['measured_ms']:.4g} ms, "
-            f"{rejected['reason']}"
+            f"rejected {rejected.arch_id}: measured {rejected.measured_ms:.4g} ms, "
+            f"{rejected.reason}"
         )
     print_text(
-        f"winner {winner['arch_id']}: measured {winner['measured_ms']:.4g} ms, {verdict} "
-        f"the budget of {winner['budget_ms']:.4g} ms (predicted "
-        f"{winner['predicted_ms']:.4g} ms)"
+        f"winner {winner.arch_id}: measured {winner.measured_ms:.4g} ms, {relation} "
+        f"the budget of {winner.budget_ms:.4g} ms (predicted "
+        f"{winner.predicted_ms:.4g} ms)"
     )
+    low, high = winner.test.ci95
     print_text(
-        f"test top-1 {winner['test']['top1']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
-        f"{winner['test']['num_images']} images)"
+        f"test top-1 {winner.test.top1:.4f} (95 % interval {low:.4f} to {high:.4f}, "
+        f"{winner.test.num_images} images)"
     )
     rows = [
         [
             "winner",
-            f"{winner['measured_ms']:.4g}",
-            f"{winner['test']['top1']:.4f}",
-            f"{winner['macs'] / 1e6:.3g}",
-            f"{winner['params'] / 1e3:.3g}",
+            f"{winner.measured_ms:.4g}",
+            f"{winner.test.top1:.4f}",
+            f"{winner.macs / 1e6:.3g}",
+            f"{winner.params / 1e3:.3g}",
             "",
         ]
     ]
     rows += [
         [
-            s["name"],
-            f"{s['measured_ms']:.4g}",
-            f"{s['test_top1']:.4f}",
-            f"{s['macs'] / 1e6:.3g}",
-            f"{s['params'] / 1e3:.3g}",
-            s["note"],
+            one.name,
+            f"{one.measured_ms:.4g}",
+            f"{one.test_top1:.4f}",
+            f"{one.macs / 1e6:.3g}",
+            f"{one.params / 1e3:.3g}",
+            one.note,
         ]
-        for s in winner["shelf"]
+        for one in winner.baselines
     ]
     print_table(["same rounds", "measured_ms", "test top-1", "M MACs", "k params", "note"], rows)
-    for name, parity in winner["parity"].items():
-        print_text(f"parity {name}: {parity_text(parity)}, {parity['num_images']} images")
-    for name, one in winner["precisions"].items():
-        measured = f"measured {one['measured_ms']:.4g} ms" if one["measured_ms"] else "not measured"
-        print_text(
-            f"{name}: {measured}, val top-1 {one['val_top1']:.4f}, test top-1 "
-            f"{one['test']['top1']:.4f}"
+    for name, parity in winner.parity.items():
+        print_text(f"parity {name}: {parity_text(parity)}, {parity.num_images} images")
+    for name, precision in winner.precisions.items():
+        measured = (
+            f"measured {precision.measured_ms:.4g} ms" if precision.measured_ms else "not measured"
         )
-    for path in (*winner["files"].values(), "report.html"):
+        print_text(
+            f"{name}: {measured}, val top-1 {precision.val_top1:.4f}, test top-1 "
+            f"{precision.test.top1:.4f}"
+        )
+    for path in (*winner.files.values(), "report.html"):
         print_text(str(folder / path))

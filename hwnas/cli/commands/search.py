@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,7 @@ from hwnas.search.evaluators.registry import EVALUATORS
 from hwnas.search.strategies.registry import STRATEGIES
 
 if TYPE_CHECKING:
+    from hwnas.artifacts.search import ResultFile, ShadowPricePart
     from hwnas.pipeline.config.run import RunConfig
 
 Out = Annotated[Path, option("--out", help="The run folder to write.")]
@@ -253,41 +254,39 @@ def _search(config: RunConfig, out: Path, *, resume: bool, as_json: bool) -> Non
     with Display():
         found = search_run(config, out, resume=resume)
     if as_json:
-        print_json(found)
+        print_json(found.to_json())
     else:
         _print_search(out, found)
 
 
-def _print_search(out: Path, found: dict[str, Any]) -> None:
-    for answer in found["answers"]:
-        several = sum(one["table"] is not None for one in answer["limits"]) > 1
+def _print_search(out: Path, found: ResultFile) -> None:
+    for answer in found.answers:
+        several = sum(one.table is not None for one in answer.limits) > 1
         limits_text = ", ".join(
-            f"{one['metric']} <= {one['max']:g}"
-            + (f" on {one['table']}" if several and one["table"] else "")
-            for one in answer["limits"]
+            f"{one.metric} <= {one.max:g}" + (f" on {one.table}" if several and one.table else "")
+            for one in answer.limits
         )
-        best = answer["best"]
+        best = answer.best
         print_text(
             f"{limits_text}: "
             + (
-                f"{best['arch_id']} predicted {best['latency_ms']:.4g} ms, "
-                f"top-1 {best['objectives']['top1']['value']:.4f} "
-                f"({best['objectives']['top1']['source']})"
+                f"{best.arch_id} predicted {best.latency_ms:.4g} ms, "
+                f"top-1 {best.top1.value:.4f} ({best.top1.source})"
                 if best
                 else "no evaluated network meets it"
             )
         )
-        if price := answer.get("shadow_price"):
-            print_text(_price_text(price))
+        if answer.shadow_price is not None:
+            print_text(_price_text(answer.shadow_price))
     print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
 
 
-def _price_text(price: dict[str, Any]) -> str:
+def _price_text(price: ShadowPricePart) -> str:
     """Return in words what a higher budget would buy, of the evaluated networks."""
-    changes = [f"{c['choice']} {c['from']} -> {c['to']}" for c in price["changes"]]
+    changes = [f"{c.choice} {c.before} -> {c.after}" for c in price.changes]
     more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
     return (
-        f"  {price['more_ms']:.3g} ms more buy {100 * price['more_top1']:.2f} points "
-        f"({100 * price['top1_per_ms']:.3g} per ms) with {price['arch_id']}: "
+        f"  {price.more_ms:.3g} ms more buy {100 * price.more_top1:.2f} points "
+        f"({100 * price.top1_per_ms:.3g} per ms) with {price.arch_id}: "
         f"{', '.join(changes[:4])}{more}"
     )

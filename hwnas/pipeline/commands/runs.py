@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hwnas.artifacts.answers import ExportedModel, ExportedModels, RunAnswer
+from hwnas.artifacts.benched import BenchFile
+from hwnas.artifacts.exported import ExportIndexFile
+from hwnas.artifacts.search import ResultFile
+from hwnas.artifacts.training import RetrainedFile
+from hwnas.artifacts.winner import WinnerFile
 from hwnas.errors import InputError, MissingRowError, UsageError
 from hwnas.export.formats import formats_of, precision_of
-from hwnas.io.journal import read_json
 from hwnas.io.progress import begin_stage
 from hwnas.io.schemas import parse_model
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
-from hwnas.pipeline.context import Run
+from hwnas.pipeline.config.search import SearchConfig
+from hwnas.pipeline.context import Context, build_context
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.opening import (
     begin,
@@ -22,11 +28,12 @@ from hwnas.pipeline.opening import (
     with_training_data,
 )
 from hwnas.pipeline.prediction import predictor_of
-from hwnas.pipeline.stages import bench as benching
-from hwnas.pipeline.stages import retrain as retraining
-from hwnas.pipeline.stages import search_export as stages
-from hwnas.pipeline.stages import select as verdict
+from hwnas.pipeline.stages.bench import bench_finalists, bench_path
+from hwnas.pipeline.stages.export import export
 from hwnas.pipeline.stages.outline import stages_of
+from hwnas.pipeline.stages.results import search
+from hwnas.pipeline.stages.retrain import retrain
+from hwnas.pipeline.stages.select import select_winner
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 
@@ -42,12 +49,16 @@ def search_run(
     out: Path,
     *,
     resume: bool = False,
-) -> dict[str, Any]:
+) -> ResultFile:
     """Search by ``config`` into the run folder ``out``; return result.json."""
-    run = begin(config, out, resume=resume, benches=False)
-    stages.search(run)
-    result: dict[str, Any] = read_json(run.folder.file("result.json"))
-    return result
+    context = begin(config, out, resume=resume, benches=False)
+    _search(context, config)
+    return ResultFile.load(out)
+
+
+def _search(context: Context, config: RunConfig) -> None:
+    retrain = config.retrain
+    search(context, config.search, top=retrain.top, random_baseline=retrain.random_baseline)
 
 
 def retrain_run(
@@ -60,7 +71,7 @@ def retrain_run(
     init_arch: str | None = None,
     data: str | None = None,
     data_root: Path | None = None,
-) -> dict[str, Any]:
+) -> RetrainedFile:
     """Train a run's finalists, from scratch or from published weights; return retrained.json.
 
     ``data`` are images instead of the run's own; the networks get their classes. 0 ``epochs`` leave
@@ -70,9 +81,9 @@ def retrain_run(
         UsageError: there are no images, or the space has no such published weights.
         InputError: ``init`` is not a file of such weights; lists all differences.
     """
-    run = reopen(path)
-    changed = _retrain_options(
-        run.config.retrain,
+    context, config = reopen(path)
+    settings = _retrain_options(
+        config.retrain,
         epochs,
         lr,
         {
@@ -83,22 +94,34 @@ def retrain_run(
             "init_arch": init_arch,
         },
     )
-    config = run.config.model_copy(update={"retrain": changed})
-    run = with_training_data(Run(run.folder, config))
-    _say_other_head(run)
-    if not retraining.retrain(run):
+    if not _retrain(with_training_data(context, settings), settings, config.search):
         logger.info(f"{path} holds retrained.json already: nothing to do")
-    found: dict[str, Any] = read_json(run.folder.file("retrained.json"))
-    return found
+    return RetrainedFile.load(path)
+
+
+def _retrain(context: Context, settings: RetrainConfig, searched: SearchConfig) -> bool:
+    """Train the finalists of a search; report where they have other classes than in the search."""
+    context.data.require()
+    if context.space.name != context.problem.space.name:
+        logger.info(
+            f"latencies were predicted for {context.problem.space.name}; what is trained, "
+            f"exported and measured is {context.space.name}"
+        )
+    return retrain(
+        context,
+        settings,
+        every_budget=not searched.trains_gates,
+        calibration_images=searched.supernet.calibration_images,
+    )
 
 
 def _retrain_options(
-    config: RetrainConfig, epochs: int | None, lr: float | None, given: Mapping[str, Any]
+    config: RetrainConfig, epochs: int | None, lr: float | None, given: Mapping[str, object]
 ) -> RetrainConfig:
-    """Return what the run says of retraining, with the options of ``hwnas retrain`` in its place.
+    """Return the run's settings of retraining with the options of ``hwnas retrain``.
 
-    Options that belong together replace their like together: images and where they lie, a file of
-    weights and whose it is.
+    Options that belong together are replaced together: images and their folder, a file of weights
+    and the model it is of.
     """
     changes = {name: value for name, value in given.items() if value is not None}
     for first, second in (("data", "data_root"), ("init", "init_arch")):
@@ -123,51 +146,47 @@ def _retrain_options(
     )
 
 
-def _say_other_head(run: Run) -> None:
-    """Say where the trained networks have other classes than those of the predictions."""
-    run.require_data()
-    if run.space.name != run.as_searched.space.name:
-        logger.info(
-            f"latencies were predicted for {run.as_searched.space.name}; what is trained, "
-            f"exported and measured is {run.space.name}"
-        )
-
-
 def export_run(
     path: Path,
     *,
     formats: Sequence[str],
     precisions: Sequence[str] | None = None,
-) -> dict[str, Any]:
+) -> ExportedModels:
     """Export a run's trained finalists; return their model files and parity.
 
     ``precisions`` None: fp32, and those of the run's targets.
     """
-    run = with_trained_data(reopen(path))
-    changes: dict[str, Any] = {"formats": formats_of(formats)}
-    if precisions is not None:
-        changes["precisions"] = tuple(precision_of(name) for name in precisions)
-    config = run.config.model_copy(update=changes)
-    if not stages.export(Run(run.folder, config)):
+    context, config = reopen(path)
+    wanted = (
+        config.exported_precisions
+        if precisions is None
+        else tuple(precision_of(name) for name in precisions)
+    )
+    context = with_trained_data(context)
+    if not export(context, formats=formats_of(formats), precisions=wanted):
         logger.info(f"{path} holds export/index.json already: nothing to do")
-    index = run.folder.read("export/index.json", stages.EXPORTED)
-    return {
-        "models": [
-            {"path": str(run.folder.file(f"export/{network['arch_id']}/{entry['file']}")), **entry}
-            for network in index["networks"]
-            for entry in network["formats"].values()
-        ]
-    }
+    index = context.folder.read(ExportIndexFile)
+    return ExportedModels(
+        tuple(
+            ExportedModel(str(context.folder.exported(network.arch_id, entry.file)), entry)
+            for network in index.networks
+            for entry in network.formats.values()
+        )
+    )
 
 
-def bench_run(path: Path) -> dict[str, Any]:
-    """Measure a run's finalists and shelf models, choose the winner; return the bench file."""
-    run = with_trained_data(reopen(path))
-    if not benching.bench_finalists(run):
+def bench_run(path: Path) -> BenchFile:
+    """Measure a run's finalists and baselines, select the winner; return the bench file."""
+    context, config = reopen(path)
+    context = with_trained_data(context)
+    if not _bench(context, config):
         logger.info(f"{path} holds its bench file already: nothing to measure")
-    verdict.choose_winner(run)
-    found: dict[str, Any] = read_json(run.folder.file(benching.bench_file(run.target(0))))
-    return found
+    select_winner(context)
+    return context.folder.read_at(BenchFile, bench_path(context))
+
+
+def _bench(context: Context, config: RunConfig) -> bool:
+    return bench_finalists(context, config.bench.baselines, config.retrain.recipe.recipe())
 
 
 def cross_runs(paths: Sequence[Path]) -> Matrix:
@@ -185,7 +204,7 @@ def cross_runs(paths: Sequence[Path]) -> Matrix:
         # a user's own space is named by its file, which the configuration holds
         if "@" not in name:
             return load_space(name)
-        return Run(folders[path], folders[path].config()).space
+        return build_context(folders[path], folders[path].config()).space
 
     return cross(paths, load, lambda space, table: predictor_of(space, table).predict_arch_ms)
 
@@ -213,25 +232,24 @@ def whole_run(
     out: Path,
     *,
     resume: bool = False,
-) -> dict[str, Any]:
+) -> RunAnswer:
     """Carry out every stage that is missing; return the winner and the report's path."""
     from hwnas.report.page import write_report  # loads matplotlib
 
     outline = stages_of(config)
     begin_stage(outline, 0)
-    run = begin(config, out, resume=resume, benches=True)
+    context = begin(config, out, resume=resume, benches=True)
     begin_stage(outline, 1)
-    stages.search(run)
-    run = with_trained_data(with_training_data(run))
-    _say_other_head(run)
+    _search(context, config)
+    context = with_trained_data(with_training_data(context, config.retrain))
     begin_stage(outline, 2)
-    retraining.retrain(run)
+    _retrain(context, config.retrain, config.search)
     begin_stage(outline, 3)
-    stages.export(run)
+    export(context, formats=config.formats, precisions=config.exported_precisions)
     begin_stage(outline, 4)
-    benching.bench_finalists(run)
+    _bench(context, config)
     begin_stage(outline, 5)
-    verdict.choose_winner(run)
+    select_winner(context)
     begin_stage(outline, 6)
-    report = write_report(run.folder.path)
-    return {"winner": read_json(run.folder.file("winner.json")), "report": str(report)}
+    report = write_report(out)
+    return RunAnswer(WinnerFile.load(out), str(report))

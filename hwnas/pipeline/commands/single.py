@@ -6,11 +6,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from hwnas.artifacts.answers import ExportedModel, ExportedModels, TimedModel, TimedModels
+from hwnas.artifacts.benched import MeasurementPart
+from hwnas.artifacts.exported import PreprocessingPart
 from hwnas.device.benchmark import bench, check_models
 from hwnas.device.device import load_device
 from hwnas.device.runner import Target, make_target, open_runner
@@ -43,7 +45,7 @@ def export_arch(
     out: Path,
     weights_of: str | None = None,
     precisions: Sequence[str] = ("fp32",),
-) -> dict[str, Any]:
+) -> ExportedModels:
     """Export one architecture with given weights, or its initial ones; return its model files.
 
     With ``weights_of`` the weights are a published model's of that name, a state dict of
@@ -83,26 +85,26 @@ def export_arch(
         network=network,
         layers=layers,
         wiring=loaded.wiring(arch),
-        arch_json=arch.to_json(),
+        arch=arch,
         weights=used,
         images=torch.from_numpy(noise),
-        preprocessing={
-            "input_size": list(layers[0].in_shape[1:]),
-            "mean": [0.0, 0.0, 0.0],
-            "std": [1.0, 1.0, 1.0],
-            "class_names": [str(number) for number in range(loaded.num_classes)],
-        },
+        preprocessing=PreprocessingPart(
+            input_size=layers[0].in_shape[1:],
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            class_names=tuple(str(number) for number in range(loaded.num_classes)),
+        ),
         cache=ConversionCache(),
         formats=formats_of(formats),
         precisions=wanted,
         calibration=NormalData() if "int8" in wanted else None,
     )
-    return {
-        "models": [
-            {"path": str(out / arch.arch_id / entry["file"]), **entry}
-            for entry in written["formats"].values()
-        ]
-    }
+    return ExportedModels(
+        tuple(
+            ExportedModel(str(out / arch.arch_id / entry.file), entry)
+            for entry in written.formats.values()
+        )
+    )
 
 
 def bench_models(
@@ -115,7 +117,7 @@ def bench_models(
     rounds: int | None = None,
     spread_s: float = 0.0,
     lut: Path | None = None,
-) -> dict[str, Any]:
+) -> TimedModels:
     """Measure model files; predicted beside where an arch.json lies beside and a table is given."""
     target = make_target(
         load_device(device), runtime or _runtime_of(models), "fp32", threads, affinity
@@ -134,27 +136,26 @@ def bench_models(
         found = bench(names, target, runner, rounds=rounds, spread_s=spread_s)
     if found.disturbance:
         logger.warning(found.disturbance)
-    rows = [
-        {
-            "name": model.name,
-            "model": model.model.name,
-            "precision": precisions[model.model],
-            "measurement": model.measurement.to_json(),
-            "round_medians_ms": list(model.round_medians_ms),
-            "predicted_ms": predicted.get(model.model),
-        }
-        for model in found.models
-    ]
-    return {
-        "device": target.device.name,
-        "runtime": target.runtime,
-        "runtime_version": found.runtime_version,
-        "threads": target.threads,
-        "affinity": target.affinity,
-        "state_before": dict(found.state_before),
-        "state_after": dict(found.state_after),
-        "rows": rows,
-    }
+    return TimedModels(
+        device=target.device.name,
+        runtime=target.runtime,
+        runtime_version=found.runtime_version,
+        threads=target.threads,
+        affinity=target.affinity,
+        state_before=dict(found.state_before),
+        state_after=dict(found.state_after),
+        rows=tuple(
+            TimedModel(
+                name=model.name,
+                model=model.model.name,
+                precision=precisions[model.model],
+                measurement=MeasurementPart.from_json(model.measurement.to_json()),
+                round_medians_ms=model.round_medians_ms,
+                predicted_ms=predicted.get(model.model),
+            )
+            for model in found.models
+        ),
+    )
 
 
 def _runtime_of(models: Sequence[Path]) -> str:

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -115,9 +115,9 @@ class RetrainConfig(FileSchema):
 
 
 class BenchConfig(FileSchema):
-    """Which known models stand beside the winner."""
+    """Which known networks the winner is compared with: scaled to its budget, trained like it."""
 
-    shelf: tuple[Literal["mobilenet_v2", "mobilenet_v3_small"], ...] = (
+    baselines: tuple[Literal["mobilenet_v2", "mobilenet_v3_small"], ...] = (
         "mobilenet_v2",
         "mobilenet_v3_small",
     )
@@ -127,10 +127,12 @@ class RunConfig(FileSchema):
     """Everything that decides a run.
 
     ``confidence`` (0.95) shrinks every latency budget so far that what is found is within it, when
-    measured, with that probability (``latency/guard.py``), instead of a ``headroom``.
+    measured, with that probability (``latency/drift/conformal.py``), instead of a ``headroom``.
     ``plugins`` are Python files that add spaces, operations, strategies or runtimes: reading the
     configuration runs them.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"bench.shelf": "baselines"}
 
     schema_: Literal[1] = Field(alias="schema", default=1)
     plugins: tuple[str, ...] = ()

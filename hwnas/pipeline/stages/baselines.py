@@ -1,4 +1,4 @@
-"""Known networks scaled by width to the same budget: what a model from the shelf gives for it."""
+"""Baselines: known networks, scaled by their width until they take the same budget."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Baseline:
     """A known network at the width that fits a budget.
 
     ``measured_ms`` is from the scaling session. ``fits`` is False when even the narrowest width is
-    over the budget; the narrowest then stands here.
+    over the budget, and this is it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Baseline:
 
 
 class _Scaling:
-    """Narrows the width of one network down by measurements."""
+    """The search for the width of one network, by measurements."""
 
     def __init__(self, name: str, input_size: int, num_classes: int) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class _Scaling:
         self.measured_ms: dict[float, float] = {}
 
     def next_widths(self, budget_ms: float, macs: int) -> list[float]:
-        """Return the widths to measure next; empty when the width is found."""
+        """Return the widths to measure next; none when the width is settled."""
         widths = sorted(self.layers)
         if not self.measured_ms:
             by_macs = min(widths, key=lambda width: abs(self._macs(width) - macs))

@@ -1,31 +1,39 @@
-"""The stage that measures the finalists beside the shelf, in the same rounds."""
+"""The stage that measures the finalists and the baselines in the same rounds."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
+from hwnas.artifacts.benched import (
+    AnchorPart,
+    BenchFile,
+    BenchRow,
+    DriftPart,
+    MeasurementPart,
+)
+from hwnas.artifacts.exported import ExportIndexFile
+from hwnas.artifacts.training import RetrainedFile, TrainedNetwork
 from hwnas.device.benchmark import BenchedModel, BenchResult, bench
 from hwnas.device.runner import Target, open_runner
 from hwnas.device.runtimes import RUNTIMES
+from hwnas.errors import StorageError
 from hwnas.export.bundle import file_key, file_name
 from hwnas.export.convert.conversion import Conversion, FileWeights
-from hwnas.export.formats import PRECISIONS
+from hwnas.export.formats import PRECISIONS, Precision
 from hwnas.io.progress import report
 from hwnas.latency.drift.check import anchor_networks, arch_of
-from hwnas.latency.drift.conformal import ValidationSchema
+from hwnas.latency.drift.conformal import ValidationSchema, append_validation
 from hwnas.latency.profile.plan import network_conversion
 from hwnas.ops import OpSpec
-from hwnas.pipeline.context import Run
-from hwnas.pipeline.folder import checked_id
+from hwnas.pipeline.context import Context
 from hwnas.pipeline.stages.baselines import Baseline, scale_to_budget
 from hwnas.pipeline.stages.quantised import calibration_data
 from hwnas.pipeline.stages.retrain import RETRAIN_SPLITS, train_networks
-from hwnas.pipeline.stages.search_export import EXPORTED, RETRAINED, Content
 from hwnas.protocols import Runner, Wiring
 from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
@@ -39,134 +47,150 @@ TOLERATED_DRIFT = 0.05
 PAUSE_S = 5.0
 
 
-def bench_file(target: Target) -> str:
-    """Return the name of a target's bench file in a run folder."""
-    return f"bench/{target.device.name}-{target.runtime}-{target.precision}.json"
+def bench_path(context: Context) -> Path:
+    """Return the path of the bench file of a run's first target."""
+    target = context.problem.target()
+    return BenchFile.path_of(
+        context.folder.path, target.device.name, target.runtime, target.precision
+    )
 
 
-def bench_finalists(run: Run) -> bool:
-    """Measure all finalists and the shelf in the same rounds; write bench/<target>.json."""
-    target = run.target(0)
-    retrained = run.folder.read("retrained.json", RETRAINED)
-    rows = retrained["finalists"]
-    exported = run.folder.read("export/index.json", EXPORTED)["networks"]
-    int8_val = _int8_val(exported, target)
-    budget_ms = run.budgets_ms[0]
+def bench_finalists(context: Context, baselines: Sequence[str], recipe: Recipe) -> bool:
+    """Measure all finalists and the baselines in the same rounds; write bench/<target>.json.
 
-    def work() -> Content:
+    ``baselines`` are names of known networks. They are trained by ``recipe`` where the finalists
+    began with published weights, else by the finalists' recipe.
+    """
+    target = context.problem.target()
+    retrained = context.folder.read(RetrainedFile)
+    rows = retrained.finalists
+    int8_val = _int8_val(context.folder.read(ExportIndexFile), target)
+    budget_ms = context.problem.budgets_ms[0]
+
+    def work() -> tuple[BenchFile, Mapping[str, float]]:
         start = time.perf_counter()
         with open_runner(target) as runner:
-            shelf = _scale_shelf(run, rows[0], budget_ms, target, runner)
+            scaled = _scale_baselines(context, baselines, rows[0], budget_ms, target, runner)
         scaling_s = time.perf_counter() - start
-        outcomes = _train_shelf(run, shelf, retrained)
-        models = _model_files(run, rows, shelf, target)
-        beside = _other_files(run, rows, target)
+        outcomes = _train_baselines(context, scaled, retrained, recipe)
+        models = _model_files(context, rows, scaled, target)
+        others = _other_files(context, rows, target)
         start = time.perf_counter()
         with open_runner(target) as runner:
-            sessions = _sessions(run, models | beside, target, runner)
+            every = models | {other.name: other.path for other in others}
+            sessions = _sessions(context, every, target, runner)
         chosen = min(sessions, key=lambda s: abs((s.drift or 1.0) - 1.0))
         measured = {model.name: model for model in chosen.models}
-        content = _bench_json(target, chosen, sessions)
-        content["rows"] = [
-            {
-                **_finalist_row(run, row, measured[row["arch_id"]], budget_ms),
-                "val_top1_int8": int8_val.get(row["arch_id"]),
-                "also": _also(row["arch_id"], measured),
-            }
-            for row in rows
-        ] + [
-            _shelf_row(m, measured[m.name], budget_ms, outcomes[m.name], retrained.get("init"))
-            for m in shelf
-        ]
-        run.keep_validation([_validation(run, row, measured[row["arch_id"]]) for row in rows])
-        cost = total_cost([{"cost": outcome.cost} for outcome in outcomes.values()])
+        make = _Rows(context, budget_ms, measured)
+        is_fine_tuned = retrained.init is not None
+        listed = (
+            *(make.finalist(row, int8_val.get(row.arch_id), others) for row in rows),
+            *(
+                make.baseline(one, outcomes[one.name].val.top1, is_fine_tuned=is_fine_tuned)
+                for one in scaled
+            ),
+        )
+        _keep_validation(context, rows, measured)
+        cost = total_cost(outcome.cost for outcome in outcomes.values())
         device_s = scaling_s + time.perf_counter() - start
+        content = _bench_file(target, chosen, sessions, listed)
         return content, {**cost, "device_s": round(device_s, 3)}
 
-    return run.folder.stage("bench", bench_file(target), work)
+    return context.folder.stage("bench", bench_path(context), work)
 
 
-def _scale_shelf(
-    run: Run, first: Mapping[str, Any], budget_ms: float, target: Target, runner: Runner
+def _scale_baselines(
+    context: Context,
+    names: Sequence[str],
+    first: TrainedNetwork,
+    budget_ms: float,
+    target: Target,
+    runner: Runner,
 ) -> list[Baseline]:
-    names = run.config.bench.shelf
-    report("scaling shelf models", 0, len(names))
-    layers = run.space.layers(run.arch(first["arch"]))
-    shelf = scale_to_budget(
+    report("scaling baselines", 0, len(names))
+    layers = context.space.layers(context.data.arch(first.arch))
+    baselines = scale_to_budget(
         names,
         budget_ms,
         input_size=layers[0].in_shape[1],  # they see what the first finalist sees
-        num_classes=run.space.num_classes,
+        num_classes=context.space.num_classes,
         macs=sum(op.macs for op in layers),
         target=target,
         runner=runner,
-        cache=run.cache,
+        cache=context.cache,
     )
-    report("scaling shelf models", len(names), len(names))
-    return shelf
+    report("scaling baselines", len(names), len(names))
+    return baselines
 
 
-def _train_shelf(
-    run: Run, shelf: Sequence[Baseline], retrained: Mapping[str, Any]
+def _train_baselines(
+    context: Context, baselines: Sequence[Baseline], retrained: RetrainedFile, own: Recipe
 ) -> dict[str, TrainOutcome]:
-    """Train the shelf models from scratch on the images the finalists were trained on.
+    """Train the baselines from scratch on the images that the finalists were trained on.
 
-    By the same recipe where these began from scratch, too; where they began with published weights
-    by the run's own, since a recipe to fine-tune by is none to begin from scratch by.
+    By the finalists' recipe where these were trained from scratch too. Where they began with
+    published weights, by ``own``: a recipe for fine-tuning does not train from scratch.
     """
-    own = run.config.retrain.recipe.model_dump()
-    recipe = own if retrained.get("init") else retrained["recipe"]
+    recipe = (
+        Recipe(**retrained.recipe.to_json())  # type: ignore[arg-type]
+        if retrained.init is None
+        else own
+    )
     tasks = {
         model.name: TrainTask(
             layers=model.layers,
-            source=run.source,
+            source=context.data.source,
             splits=RETRAIN_SPLITS,
-            recipe=Recipe(**recipe),
-            seed=derived_seed(run.config.seed, f"retrain:{model.network_id}"),
-            torch_device=run.config.torch_device,
-            weights=run.folder.weights(model.network_id),
-            checkpoint=run.folder.training_state(model.network_id),
+            recipe=recipe,
+            seed=derived_seed(context.execution.seed, f"retrain:{model.network_id}"),
+            torch_device=context.execution.torch_device,
+            weights=context.folder.weights(model.network_id),
+            checkpoint=context.folder.training_state(model.network_id),
         )
-        for model in shelf
+        for model in baselines
     }
-    return train_networks(run, tasks, "training shelf models")
+    return train_networks(context, tasks, "training baselines")
 
 
 def _model_files(
-    run: Run, rows: Sequence[Mapping[str, Any]], shelf: Sequence[Baseline], target: Target
+    context: Context, rows: Sequence[TrainedNetwork], baselines: Sequence[Baseline], target: Target
 ) -> dict[str, Path]:
     """Return the trained models by name, converted where they were not exported."""
-    model_format = RUNTIMES[target.runtime].format
     files: dict[str, Path] = {}
     conversions: dict[str, Conversion] = {}
+    name = file_name(RUNTIMES[target.runtime].format, target.precision)
     for row in rows:
-        exported = run.folder.file(
-            f"export/{checked_id(row['arch_id'])}/{file_name(model_format, target.precision)}"
-        )
+        exported = context.folder.exported(row.arch_id, name)
         if exported.is_file():
-            files[row["arch_id"]] = exported
+            files[row.arch_id] = exported
         else:
-            arch = run.arch(row["arch"])
-            conversions[row["arch_id"]] = _trained(
-                run, run.space.layers(arch), row["network_id"], target, run.space.wiring(arch)
+            arch = context.data.arch(row.arch)
+            conversions[row.arch_id] = _trained(
+                context,
+                context.space.layers(arch),
+                row.network_id,
+                target,
+                context.space.wiring(arch),
             )
-    for model in shelf:
-        conversions[model.name] = _trained(run, model.layers, model.network_id, target)
-    report("converting shelf models", 0, 1)
-    converted = run.cache.fill(list(conversions.values()))
-    report("converting shelf models", 1, 1)
+    for model in baselines:
+        conversions[model.name] = _trained(context, model.layers, model.network_id, target)
+    report("converting baselines", 0, 1)
+    converted = context.cache.fill(list(conversions.values()))
+    report("converting baselines", 1, 1)
     return files | {name: converted[conversion] for name, conversion in conversions.items()}
 
 
 def _trained(
-    run: Run,
+    context: Context,
     layers: Sequence[OpSpec],
     network_id: str,
     target: Target,
     wiring: Wiring | None = None,
 ) -> Conversion:
-    weights = FileWeights.of(run.folder.weights(network_id))
-    ranges = calibration_data(run.dataset_for(layers)) if target.precision == "int8" else None
+    weights = FileWeights.of(context.folder.weights(network_id))
+    ranges = (
+        calibration_data(context.data.dataset_for(layers)) if target.precision == "int8" else None
+    )
     return Conversion.make(
         layers,
         weights,
@@ -177,53 +201,59 @@ def _trained(
     )
 
 
-def _other_files(run: Run, rows: Sequence[Mapping[str, Any]], target: Target) -> dict[str, Path]:
-    """Return the finalists' exported files of other precisions, measured beside: by their names."""
+@dataclass(frozen=True)
+class _OtherFile:
+    """A finalist's exported file of another precision than the target's."""
+
+    arch_id: str
+    precision: Precision
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What the measurement is called."""
+        return f"{self.arch_id} {self.precision}"
+
+
+def _other_files(
+    context: Context, rows: Sequence[TrainedNetwork], target: Target
+) -> list[_OtherFile]:
+    """Return the finalists' exported files of other precisions, which are measured as well."""
     model_format = RUNTIMES[target.runtime].format
-    found = {}
-    for precision in PRECISIONS:
-        for row in rows if precision != target.precision else ():
-            path = run.folder.file(
-                f"export/{checked_id(row['arch_id'])}/{file_name(model_format, precision)}"
-            )
-            if path.is_file():
-                found[f"{row['arch_id']} {precision}"] = path
-    return found
+    found = [
+        _OtherFile(
+            row.arch_id,
+            precision,
+            context.folder.exported(row.arch_id, file_name(model_format, precision)),
+        )
+        for precision in PRECISIONS
+        for row in rows
+        if precision != target.precision
+    ]
+    return [other for other in found if other.path.is_file()]
 
 
-def _also(arch_id: str, measured: Mapping[str, BenchedModel]) -> dict[str, Any]:
-    """Return the measurements of a finalist's files of other precisions, by precision."""
-    return {
-        name.removeprefix(f"{arch_id} "): model.measurement.to_json()
-        for name, model in measured.items()
-        if name.startswith(f"{arch_id} ")
-    }
-
-
-def _int8_val(exported: Sequence[Mapping[str, Any]], target: Target) -> dict[str, float]:
+def _int8_val(exported: ExportIndexFile, target: Target) -> dict[str, float]:
     """Return the finalists' top-1 on ``val`` of the int8 file that the target's runtime takes."""
     key = file_key(RUNTIMES[target.runtime].format, "int8")
-    return {
-        network["arch_id"]: network["formats"][key]["val"]["top1"]
-        for network in exported
-        if key in network["formats"]
-    }
+    files = {one.arch_id: one.formats[key] for one in exported.networks if key in one.formats}
+    return {arch_id: file.val.top1 for arch_id, file in files.items() if file.val is not None}
 
 
 def _sessions(
-    run: Run, models: Mapping[str, Path], target: Target, runner: Runner
+    context: Context, models: Mapping[str, Path], target: Target, runner: Runner
 ) -> list[BenchResult]:
     """Measure until the table's sentinels say the device is as it was when profiled.
 
     The sentinels alone decide whether a session is repeated and which one counts, never the
     models that are judged.
     """
-    table, space = run.tables[0], run.as_searched.space
+    table, space = context.problem.tables[0], context.problem.space
     anchors: dict[str, tuple[Path, float]] = {}
     if any(n.is_sentinel and n.space == space.name for n in table.networks):
         records = anchor_networks(table, space)
         wanted = [network_conversion(space, arch_of(r), target) for r in records]
-        paths = run.cache.fill(wanted)
+        paths = context.cache.fill(wanted)
         anchors = {
             arch_of(record).arch_id: (paths[conversion], record.measurement.latency_ms)
             for record, conversion in zip(records, wanted, strict=True)
@@ -243,94 +273,123 @@ def _sessions(
         time.sleep(PAUSE_S)
 
 
-def _bench_json(
-    target: Target, chosen: BenchResult, sessions: Sequence[BenchResult]
-) -> dict[str, Any]:
+def _bench_file(
+    target: Target,
+    chosen: BenchResult,
+    sessions: Sequence[BenchResult],
+    rows: tuple[BenchRow, ...],
+) -> BenchFile:
     drift = None
     if chosen.drift is not None:
-        drift = {
-            "ratio": round(chosen.drift, 4),
-            "sentinels": {
-                name: {"recorded_ms": then, "measured_ms": round(now, 6)}
+        drift = DriftPart(
+            ratio=round(chosen.drift, 4),
+            anchors={
+                name: AnchorPart(recorded_ms=then, measured_ms=round(now, 6))
                 for name, (then, now) in chosen.anchors.items()
             },
-            "sessions": [round(s.drift, 4) for s in sessions if s.drift is not None],
-        }
-    return {
-        "schema": 1,
-        "device": target.device.name,
-        "runtime": target.runtime,
-        "runtime_version": chosen.runtime_version,
-        "precision": target.precision,
-        "threads": target.threads,
-        "affinity": target.affinity,
-        "protocol": target.device.protocol.model_dump(),
-        "state_before": dict(chosen.state_before),
-        "state_after": dict(chosen.state_after),
-        "drift": drift,
-    }
-
-
-def _finalist_row(
-    run: Run, row: Mapping[str, Any], model: BenchedModel, budget_ms: float
-) -> dict[str, Any]:
-    layers = run.space.layers(run.arch(row["arch"]))
-    return {
-        "name": f"finalist {row['arch_id']}",
-        "kind": "finalist",
-        "arch_id": row["arch_id"],
-        "network_id": row["network_id"],
-        "predicted_ms": row["latency_ms"],
-        "val_top1": row["val"]["top1"],
-        **_measured_part(model, layers, budget_ms),
-        "note": "",
-    }
-
-
-def _validation(run: Run, row: Mapping[str, Any], model: BenchedModel) -> ValidationSchema:
-    """Return what a benched finalist tells later searches with this table."""
-    return ValidationSchema(
-        space=run.space.name,
-        arch=row["arch"],
-        predicted_ms=row["latency_ms"],
-        measured_ms=model.measurement.to_json()["latency_ms"],
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        run=run.folder.path.name,
+            sessions=tuple(round(s.drift, 4) for s in sessions if s.drift is not None),
+        )
+    return BenchFile(
+        device=target.device.name,
+        runtime=target.runtime,
+        runtime_version=chosen.runtime_version,
+        precision=target.precision,
+        threads=target.threads,
+        affinity=target.affinity,
+        protocol=target.device.protocol.model_dump(),
+        state_before=dict(chosen.state_before),
+        state_after=dict(chosen.state_after),
+        drift=drift,
+        rows=rows,
     )
 
 
-def _shelf_row(
-    shelf: Baseline,
-    model: BenchedModel,
-    budget_ms: float,
-    outcome: TrainOutcome,
-    init: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    notes = [] if shelf.fits else ["its narrowest width is over the budget"]
-    if init:
-        notes.append("trained from scratch, the finalists began with published weights")
-    return {
-        "name": f"{shelf.name} x{shelf.width_mult:g}",
-        "kind": "shelf",
-        "known": shelf.name,
-        "width_mult": shelf.width_mult,
-        "input_size": shelf.layers[0].in_shape[1],
-        "network_id": shelf.network_id,
-        "predicted_ms": None,
-        "val_top1": outcome.val.top1,
-        **_measured_part(model, shelf.layers, budget_ms),
-        "note": "; ".join(notes),
-    }
+@dataclass(frozen=True)
+class _Rows:
+    """Makes the rows of a bench file from one session's measurements, by name."""
+
+    context: Context
+    budget_ms: float
+    measured: Mapping[str, BenchedModel]
+
+    def finalist(
+        self, row: TrainedNetwork, int8_val: float | None, others: Sequence[_OtherFile]
+    ) -> BenchRow:
+        """Return the row of a finalist."""
+        model, layers = (
+            self.measured[row.arch_id],
+            self.context.space.layers(self.context.data.arch(row.arch)),
+        )
+        return BenchRow(
+            name=f"finalist {row.arch_id}",
+            kind="finalist",
+            arch_id=row.arch_id,
+            network_id=row.network_id,
+            predicted_ms=row.latency_ms,
+            val_top1=row.val.top1,
+            model=model.model.name,
+            measurement=_measurement(model),
+            round_medians_ms=model.round_medians_ms,
+            within_budget=model.measurement.latency_ms <= self.budget_ms,
+            macs=sum(op.macs for op in layers),
+            params=sum(op.params for op in layers),
+            note="",
+            val_top1_int8=int8_val,
+            other_precisions={
+                other.precision: _measurement(self.measured[other.name])
+                for other in others
+                if other.arch_id == row.arch_id
+            },
+        )
+
+    def baseline(self, one: Baseline, val_top1: float, *, is_fine_tuned: bool) -> BenchRow:
+        """Return the row of a baseline; ``is_fine_tuned``: finalists began with given weights."""
+        notes = [] if one.fits else ["its narrowest width is over the budget"]
+        if is_fine_tuned:
+            notes.append("trained from scratch, the finalists began with published weights")
+        model = self.measured[one.name]
+        return BenchRow(
+            name=f"{one.name} x{one.width_mult:g}",
+            kind="baseline",
+            known=one.name,
+            width_mult=one.width_mult,
+            input_size=one.layers[0].in_shape[1],
+            network_id=one.network_id,
+            predicted_ms=None,
+            val_top1=val_top1,
+            model=model.model.name,
+            measurement=_measurement(model),
+            round_medians_ms=model.round_medians_ms,
+            within_budget=model.measurement.latency_ms <= self.budget_ms,
+            macs=sum(op.macs for op in one.layers),
+            params=sum(op.params for op in one.layers),
+            note="; ".join(notes),
+        )
 
 
-def _measured_part(
-    model: BenchedModel, layers: Sequence[OpSpec], budget_ms: float
-) -> dict[str, Any]:
-    return {
-        "model": model.model.name,
-        "measurement": model.measurement.to_json(),
-        "round_medians_ms": list(model.round_medians_ms),
-        "within_budget": model.measurement.latency_ms <= budget_ms,
-        "macs": sum(op.macs for op in layers),
-        "params": sum(op.params for op in layers),
-    }
+def _measurement(model: BenchedModel) -> MeasurementPart:
+    return MeasurementPart.from_json(model.measurement.to_json())
+
+
+def _keep_validation(
+    context: Context, rows: Sequence[TrainedNetwork], measured: Mapping[str, BenchedModel]
+) -> None:
+    """Add benched finalists to the first target's table, where later searches read them."""
+    given = context.problem.targets[0].table
+    table = Path(given) if given is not None else context.folder.table(0)
+    try:
+        append_validation(table, [_validation(context, row, measured[row.arch_id]) for row in rows])
+    except StorageError as error:
+        logger.info(f"not kept with the table: {error}")
+
+
+def _validation(context: Context, row: TrainedNetwork, model: BenchedModel) -> ValidationSchema:
+    """Return what a benched finalist contributes to later searches with this table."""
+    return ValidationSchema(
+        space=context.space.name,
+        arch=row.arch.to_json(),
+        predicted_ms=row.latency_ms,
+        measured_ms=_measurement(model).latency_ms,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        run=context.folder.path.name,
+    )

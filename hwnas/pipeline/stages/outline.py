@@ -34,7 +34,7 @@ def stages_of(config: RunConfig) -> tuple[Stage, ...]:
         ),
         Stage("retrain", retrain_each * num_retrained, {RETRAINING: retrain_each}),
         Stage("export"),
-        Stage("bench", len(config.bench.shelf) * float(retrain.recipe.epochs)),
+        Stage("bench", len(config.bench.baselines) * float(retrain.recipe.epochs)),
         Stage("select"),
         Stage("report"),
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from hwnas.artifacts.exported import FileScorePart
 from hwnas.data import Dataset
 from hwnas.export.formats import FORMATS, format_of
 from hwnas.export.quantize.calibration import ImageData
@@ -23,7 +23,7 @@ def calibration_data(dataset: Dataset) -> ImageData:
     return ImageData.of(dataset.images("train", CALIBRATION_IMAGES).numpy())
 
 
-def file_score(model: Path, dataset: Dataset, split: str) -> dict[str, Any]:
+def file_score(model: Path, dataset: Dataset, split: str) -> FileScorePart:
     """Return top-1 (0..1) of a model file over a split, executed by its runtime one by one.
 
     The file has its format's usual layout.
@@ -35,4 +35,4 @@ def file_score(model: Path, dataset: Dataset, split: str) -> dict[str, Any]:
         for value, label in zip(np.ascontiguousarray(values.numpy()), labels.tolist(), strict=True):
             correct += int(session.run_real(value[None]).argmax()) == label
         num_images += len(labels)
-    return {"top1": correct / num_images, "num_images": num_images, "source": "file"}
+    return FileScorePart(top1=correct / num_images, num_images=num_images, source="file")

@@ -2,189 +2,221 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from hwnas.arch import Arch
+from hwnas.artifacts.networks import ArchPart, Candidate
+from hwnas.artifacts.search import FinalistsFile
+from hwnas.artifacts.training import (
+    DataPart,
+    RankingPart,
+    RecipePart,
+    RetrainedFile,
+    SearchedIds,
+    TrainedNetwork,
+    ValPart,
+)
 from hwnas.errors import UsageError
 from hwnas.io.progress import report
-from hwnas.pipeline.context import Run
+from hwnas.pipeline.config.run import RetrainConfig
+from hwnas.pipeline.context import Context
 from hwnas.pipeline.stages.outline import RETRAINING
 from hwnas.pipeline.stages.published import Init, published_weights
-from hwnas.pipeline.stages.search_export import SEARCHED, Content
 from hwnas.rng import derived_seed
 from hwnas.search.ranking import RankAgreement, rank_agreement
 from hwnas.search.result import total_cost
+from hwnas.train.recipe import Recipe
 from hwnas.train.task import TrainOutcome, TrainTask, train_all
 
 RETRAIN_SPLITS = ("train", "arch")
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Wanted:
+    """A network to train: ``arch`` is of the space of the images that it is trained on.
+
+    ``candidate`` is the network as it was searched; where the images have other classes, it is
+    another network, and the ids differ.
+    """
+
+    arch: Arch
+    network_id: str
+    candidate: Candidate
+
+    @property
+    def searched(self) -> SearchedIds | None:
+        """The ids in the search where they differ."""
+        if self.arch.arch_id == self.candidate.arch_id:
+            return None
+        return SearchedIds(arch_id=self.candidate.arch_id, network_id=self.candidate.network_id)
 
 
-def retrain(run: Run) -> bool:
+def retrain(
+    context: Context,
+    settings: RetrainConfig,
+    *,
+    every_budget: bool,
+    calibration_images: int,
+) -> bool:
     """Train the finalists of every answer on train + arch as configured; write retrained.json.
 
-    Where the run's data are not those of the search, the networks are those of the same choices
-    with the data's classes.
+    Where the context's images are not those of the search, the networks are those of the same
+    choices with the images' classes.
+
+    Args:
+        every_budget: one evaluator scored the networks of all budgets, so that their ranks compare.
+        calibration_images: how many images measure the batch norms of weights that stay as they
+            are.
 
     Raises:
         UsageError: the run's space has no such published weights, or they are to stay as they are
             and have other classes.
         InputError: ``init`` is not a file of such weights; lists all differences.
     """
-    lists = run.folder.read("finalists.json", SEARCHED)["answers"]
-    config = run.config.retrain
-    best, only_calibrate = config.top, not config.train
-    init = None if config.init is None else Init(Path(config.init), config.init_arch)
-    wanted = _listed(run, [row for answer in lists for row in answer["finalists"][:best]])
-    drawn = _listed(run, [row for answer in lists for row in answer.get("random", [])[:best]])
+    answers = context.folder.read(FinalistsFile).answers
+    best, only_calibrate = settings.top, not settings.train
+    init = None if settings.init is None else Init(Path(settings.init), settings.init_arch)
+    wanted = _listed(context, [row for answer in answers for row in answer.finalists[:best]])
+    drawn = _listed(context, [row for answer in answers for row in answer.random[:best]])
     compared = [
-        _listed(run, [*answer["finalists"][:best], *answer.get("random", [])[:best]])
-        for answer in lists
+        _listed(context, [*answer.finalists[:best], *answer.random[:best]]) for answer in answers
     ]
-    if not run.config.search.trains_gates:  # one evaluator scored the networks of all budgets
+    if every_budget:
         compared = [{**drawn, **wanted}]
 
-    def work() -> Content:
+    def work() -> tuple[RetrainedFile, Mapping[str, float]]:
         every = {**drawn, **wanted}
         tasks = {
-            network_id: retrain_task(run, network_id, finalist["arch"])
-            for network_id, finalist in every.items()
+            network_id: retrain_task(context, settings.recipe.recipe(), network_id, one.arch)
+            for network_id, one in every.items()
         }
-        check_beginning(run, every, init)
-        begun: Sequence[str] = ()
+        check_beginning(context, every, init)
+        begun: Collection[str] = ()
         if init is not None:
-            begin = published_weights(
-                run, init, {n: f["arch"] for n, f in every.items()}, whole=only_calibrate
-            )
-            begun = list(begin)
+            archs = {network_id: one.arch for network_id, one in every.items()}
+            begin = published_weights(context, init, archs, whole=only_calibrate)
+            begun = set(begin)
             tasks = {n: replace(task, initial=begin.get(n)) for n, task in tasks.items()}
         if only_calibrate:
-            images = run.config.search.supernet.calibration_images
-            tasks = {n: replace(task, calibration=images) for n, task in tasks.items()}
-        outcomes = train_networks(run, tasks, RETRAINING)
-        rows = _trained_rows(wanted, outcomes, begun)
-        random = _trained_rows(drawn, outcomes, begun)
-        ranked = [_comparable(_trained_rows(group, outcomes, begun), group) for group in compared]
-        content = {
-            "schema": 1,
-            "recipe": run.config.retrain.recipe.model_dump(),
-            "seed": run.config.seed,
-            "splits": list(RETRAIN_SPLITS),
-            "data": {"name": run.config.data, "root": run.config.data_root},
-            "init": None if init is None else {**init.record(), "fine_tuned": not only_calibrate},
-            "finalists": rows,
-            "random": random,
-            "ranking": _ranking(run, ranked).to_json(),
-        }
-        return content, total_cost(_trained_rows(every, outcomes, begun))
+            tasks = {n: replace(task, calibration=calibration_images) for n, task in tasks.items()}
+        outcomes = train_networks(context, tasks, RETRAINING)
+        rows = _trained_rows({**drawn, **wanted}, outcomes, begun)
+        ranked = [_comparable(_trained_rows(one, outcomes, begun), one) for one in compared]
+        content = RetrainedFile(
+            recipe=RecipePart.from_json(settings.recipe.model_dump()),
+            seed=context.execution.seed,
+            splits=RETRAIN_SPLITS,
+            data=DataPart(name=context.data.name, root=context.data.root),
+            init=None if init is None else init.part(fine_tuned=not only_calibrate),
+            finalists=_trained_rows(wanted, outcomes, begun),
+            random=_trained_rows(drawn, outcomes, begun),
+            ranking=RankingPart.from_json(asdict(_ranking(context, ranked))),
+        )
+        return content, total_cost(row.cost for row in rows)
 
-    return run.folder.stage("retrain", "retrained.json", work)
+    return context.folder.stage("retrain", RetrainedFile.path(context.folder.path), work)
 
 
-def _listed(run: Run, rows: Iterable[Row]) -> dict[str, Row]:
+def _listed(context: Context, candidates: Iterable[Candidate]) -> dict[str, Wanted]:
     """Return the networks to train by network_id, of the space of the run's data.
 
-    Where that is not the space of the search, ``searched`` holds the ids they had there. A network
-    that comes again is what it was first: a budget's winner keeps its own score.
+    A network that comes again is what it was first: a budget's winner keeps its own score.
     """
-    found: dict[str, Row] = {}
-    for row in rows:
-        arch = run.arch(row["arch"])
-        if arch.arch_id != row["arch_id"]:
-            searched = {key: row[key] for key in ("arch_id", "network_id")}
-            row = {
-                **row,
-                "arch": arch.to_json(),
-                "arch_id": arch.arch_id,
-                "network_id": run.space.network_id(arch),
-                "searched": searched,
-            }
-        found.setdefault(row["network_id"], row)
+    found: dict[str, Wanted] = {}
+    for candidate in candidates:
+        arch = context.data.arch(candidate.arch)
+        network_id = (
+            candidate.network_id
+            if arch.arch_id == candidate.arch_id
+            else context.space.network_id(arch)
+        )
+        found.setdefault(network_id, Wanted(arch, network_id, candidate))
     return found
 
 
-def searched_id(row: Mapping[str, Any]) -> str:
-    """Return the network_id that a row of retrained.json has in finalists.json."""
-    return str(row.get("searched", row)["network_id"])
-
-
 def _trained_rows(
-    wanted: Mapping[str, Row], outcomes: Mapping[str, TrainOutcome], begun: Sequence[str]
-) -> list[Row]:
-    """Return what retrained.json says of each network, best on ``val`` first.
+    wanted: Mapping[str, Wanted], outcomes: Mapping[str, TrainOutcome], begun: Collection[str]
+) -> tuple[TrainedNetwork, ...]:
+    """Return what retrained.json holds of each network, best on ``val`` first.
 
     ``begun`` are those that began with published weights.
     """
     rows = [
-        {
-            **{
-                k: f[k]
-                for k in ("arch", "arch_id", "network_id", "latency_ms", "searched")
-                if k in f
-            },
-            "search_top1": f["objectives"]["top1"]["value"],
-            "search_source": f["objectives"]["top1"]["source"],
-            "val": {
-                **_val(outcomes[network_id]),
-                "source": "published" if network_id in begun else "scratch",
-            },
-            "checkpoint": f"checkpoints/{network_id}.safetensors",
-            "cost": outcomes[network_id].cost,
-        }
-        for network_id, f in wanted.items()
+        _trained_row(one, outcomes[network_id], is_published=network_id in begun)
+        for network_id, one in wanted.items()
     ]
-    return sorted(
-        rows, key=lambda row: (-row["val"]["top1"], row["val"]["loss"], row["network_id"])
+    return tuple(sorted(rows, key=lambda row: (-row.val.top1, row.val.loss, row.network_id)))
+
+
+def _trained_row(one: Wanted, outcome: TrainOutcome, *, is_published: bool) -> TrainedNetwork:
+    row = TrainedNetwork(
+        arch=ArchPart.of(one.arch),
+        arch_id=one.arch.arch_id,
+        network_id=one.network_id,
+        latency_ms=one.candidate.latency_ms,
+        search_top1=one.candidate.top1.value,
+        search_source=one.candidate.top1.source,
+        val=ValPart(
+            top1=outcome.val.top1,
+            loss=outcome.val.loss,
+            num_images=outcome.val.num_images,
+            source="published" if is_published else "scratch",
+        ),
+        checkpoint=f"checkpoints/{one.network_id}.safetensors",
+        cost=dict(outcome.cost),
     )
+    return row if one.searched is None else row.model_copy(update={"searched": one.searched})
 
 
-def _comparable(rows: Sequence[Row], networks: Mapping[str, Row]) -> list[Row]:
+def _comparable(
+    rows: Sequence[TrainedNetwork], networks: Mapping[str, Wanted]
+) -> list[TrainedNetwork]:
     """Return the rows whose search scores compare: of halving, those trained for longest."""
-    epochs = [
-        networks[row["network_id"]]["objectives"].get("epochs", {}).get("value") for row in rows
-    ]
+    objectives = [networks[row.network_id].candidate.objectives for row in rows]
+    epochs = [one["epochs"].value if "epochs" in one else None for one in objectives]
     most = max((e for e in epochs if e is not None), default=None)
     return [row for row, e in zip(rows, epochs, strict=True) if e == most]
 
 
-def _ranking(run: Run, groups: Sequence[Sequence[Row]]) -> RankAgreement:
+def _ranking(context: Context, groups: Sequence[Sequence[TrainedNetwork]]) -> RankAgreement:
     """Return how the search's scores rank the networks, compared within their groups only."""
     rows = [row for group in groups for row in group]
-    macs = [sum(op.macs for op in run.space.layers(run.arch(row["arch"]))) for row in rows]
+    macs = [
+        sum(op.macs for op in context.space.layers(context.data.arch(row.arch))) for row in rows
+    ]
     places = [place for place, group in enumerate(groups) for _ in group]
     return rank_agreement(
-        [row["search_top1"] for row in rows],
-        [row["val"]["top1"] for row in rows],
+        [row.search_top1 for row in rows],
+        [row.val.top1 for row in rows],
         macs,
         places,
-        seed=run.config.seed,
+        seed=context.execution.seed,
     )
 
 
-def retrain_task(run: Run, network_id: str, arch: dict[str, Any]) -> TrainTask:
+def retrain_task(context: Context, recipe: Recipe, network_id: str, arch: Arch) -> TrainTask:
     """Return the from-scratch training of one finalist."""
     return TrainTask(
-        layers=run.space.layers(run.arch(arch)),
-        source=run.source,
+        layers=context.space.layers(arch),
+        source=context.data.source,
         splits=RETRAIN_SPLITS,
-        recipe=run.config.retrain.recipe.recipe(),
-        seed=derived_seed(run.config.seed, f"retrain:{network_id}"),
-        torch_device=run.config.torch_device,
-        weights=run.folder.weights(network_id),
-        checkpoint=run.folder.training_state(network_id),
-        wiring=run.space.wiring(run.arch(arch)),
+        recipe=recipe,
+        seed=derived_seed(context.execution.seed, f"retrain:{network_id}"),
+        torch_device=context.execution.torch_device,
+        weights=context.folder.weights(network_id),
+        checkpoint=context.folder.training_state(network_id),
+        wiring=context.space.wiring(arch),
     )
 
 
-def check_beginning(run: Run, network_ids: Iterable[str], init: Init | None) -> None:
+def check_beginning(context: Context, network_ids: Iterable[str], init: Init | None) -> None:
     """Raise UsageError where trainings of these networks were begun in the other way.
 
     A retraining that was stopped goes on as it began: from scratch, or from published weights.
     """
-    folder = run.folder
+    folder = context.folder
     begun = [
         n for n in network_ids if folder.training_state(n).exists() or folder.weights(n).exists()
     ]
@@ -201,19 +233,13 @@ def check_beginning(run: Run, network_ids: Iterable[str], init: Init | None) -> 
         )
 
 
-def train_networks(run: Run, tasks: Mapping[str, TrainTask], stage: str) -> dict[str, TrainOutcome]:
+def train_networks(
+    context: Context, tasks: Mapping[str, TrainTask], stage: str
+) -> dict[str, TrainOutcome]:
     """Return the outcomes of these trainings, several at a time."""
     outcomes: dict[str, TrainOutcome] = {}
     report(stage, 0, len(tasks))
-    for key, outcome in train_all(tasks, workers=run.config.workers):
+    for key, outcome in train_all(tasks, workers=context.execution.workers):
         outcomes[key] = outcome
         report(stage, len(outcomes), len(tasks))
     return outcomes
-
-
-def _val(outcome: TrainOutcome) -> dict[str, Any]:
-    return {
-        "top1": outcome.val.top1,
-        "loss": outcome.val.loss,
-        "num_images": outcome.val.num_images,
-    }

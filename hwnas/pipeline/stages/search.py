@@ -5,13 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from hwnas.artifacts.events import (
+    BaselineEvent,
+    EvaluationEvent,
+    SupernetEpochEvent,
+    SupernetEvent,
+    read_events,
+)
 from hwnas.errors import HwnasError, UsageError
 from hwnas.io.journal import Journal, write_whole
 from hwnas.io.progress import report
 from hwnas.nn.supernet import Supernet
-from hwnas.pipeline.context import Run
+from hwnas.pipeline.config.search import SearchConfig, SupernetConfig
+from hwnas.pipeline.context import Context
 from hwnas.pipeline.stages.evaluators import (
     code_evaluator,
     keep_file,
@@ -35,7 +42,7 @@ from hwnas.search.gates.gate_search import GateSearch, GateSettings
 from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.search.loop import SearchLoop, to_repeat
 from hwnas.search.problem.limits import LimitedSpace
-from hwnas.search.records import evaluation_of, evaluation_record
+from hwnas.search.records import baseline_event
 from hwnas.search.strategies.registry import (
     AskTellStrategy,
     BatchStrategy,
@@ -48,7 +55,6 @@ from hwnas.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-Record = dict[str, Any]
 Cost = dict[str, float]
 
 
@@ -60,29 +66,45 @@ class SearchOutcome:
     where the strategy is random search itself.
     """
 
-    records: list[list[Record]]
-    baselines: list[list[Record]]
+    events: list[list[EvaluationEvent]]
+    baselines: list[list[BaselineEvent]]
     cost: Cost
 
 
-def run_search(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
+@dataclass(frozen=True)
+class SearchStage:
+    """What the search stage works on: the run, its settings, how many random networks it scores."""
+
+    context: Context
+    settings: SearchConfig
+    num_baselines: int
+
+
+def run_search(
+    context: Context,
+    settings: SearchConfig,
+    searched: Sequence[LimitedSpace],
+    *,
+    num_baselines: int,
+) -> SearchOutcome:
     """Search under each of the limits by the run's strategy.
+
+    ``num_baselines`` random networks are scored for each budget, to compare the others with.
 
     Raises:
         UsageError: the strategy found no network to ask for.
         HwnasError: every evaluation failed.
     """
-    found = _DRIVERS[type(run.config.search.entry)](run, searched)
-    if not any(found.records):
+    found = _DRIVERS[type(settings.entry)](SearchStage(context, settings, num_baselines), searched)
+    if not any(found.events):
         raise UsageError("the searcher had no network to ask for")
-    records = [record for own in found.records for record in own]
-    failed = [record for record in records if not record["objectives"]]
+    events = [event for own in found.events for event in own]
+    failed = [event for event in events if not event.objectives]
     if failed:
         text = (
-            f"{len(failed)} of {len(records)} evaluations failed, the first with: "
-            f"{failed[0]['error']}"
+            f"{len(failed)} of {len(events)} evaluations failed, the first with: {failed[0].error}"
         )
-        if len(failed) == len(records):
+        if len(failed) == len(events):
             raise HwnasError(
                 f"{text}. Next: another evaluator, its settings or its file, into another folder"
             )
@@ -90,36 +112,38 @@ def run_search(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
     return found
 
 
-def _ask_tell(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
+def _ask_tell(stage: SearchStage, searched: Sequence[LimitedSpace]) -> SearchOutcome:
     """Ask the strategy for networks below each budget, evaluate them, tell it their scores.
 
     A strategy with ``one_front`` (NSGA-II) searches once, below the largest budget: the answers to
     all budgets are taken from its front.
     """
-    config, entry = run.config.search, run.config.search.entry
+    context, settings, entry = stage.context, stage.settings, stage.settings.entry
     assert isinstance(entry, AskTellStrategy)
-    keep_file(run)
+    keep_file(context.folder, settings)
     # before any training: what a searcher cannot do ends the run
-    searchers = [build_searcher(run, limited, place) for place, limited in enumerate(searched)]
-    trains_supernets = config.evaluator.entry.trains == "supernet"
-    cost = _train_copies(run) if trains_supernets else Cost()
-    records: list[list[Record]] = []
-    baselines: list[list[Record]] = []
+    searchers = [
+        build_searcher(context, settings, limited, place) for place, limited in enumerate(searched)
+    ]
+    trains_supernets = settings.evaluator.entry.trains == "supernet"
+    cost = _train_copies(context, settings.supernet) if trains_supernets else Cost()
+    events: list[list[EvaluationEvent]] = []
+    baselines: list[list[BaselineEvent]] = []
     loosest = max(range(len(searched)), key=lambda place: searched[place].limits[0].maximum)
-    with run.folder.journal() as journal:
-        evaluator = search_evaluator(run, journal)
+    with context.folder.journal() as journal:
+        evaluator = search_evaluator(context, settings, journal)
         for place, (limited, asking) in enumerate(zip(searched, searchers, strict=True)):
             if entry.one_front and place != loosest:
-                records.append([])
+                events.append([])
             else:
-                records.append(
+                events.append(
                     _evaluate(
-                        run,
+                        context,
                         journal,
                         evaluator,
                         asking.searcher,
-                        config.evaluations,
-                        first_index=sum(map(len, records)),
+                        settings.evaluations,
+                        first_index=sum(map(len, events)),
                         place=place,
                         places=len(searched),
                         batch=asking.batch,
@@ -128,75 +152,77 @@ def _ask_tell(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
             if entry.is_random:
                 baselines.append([])
             else:
-                baselines.append(_baseline(run, limited, evaluator, journal, place))
-    return SearchOutcome(records, baselines, cost)
+                baselines.append(_baseline(stage, limited, evaluator, journal, place))
+    return SearchOutcome(events, baselines, cost)
 
 
-def _batch(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
+def _batch(stage: SearchStage, searched: Sequence[LimitedSpace]) -> SearchOutcome:
     """Let the strategy search at array speed; journal the best networks of each budget.
 
     The search of a budget starts from the best networks of the budget before.
     """
-    config, entry = run.config.search, run.config.search.entry
+    context, settings, entry = stage.context, stage.settings, stage.settings.entry
     assert isinstance(entry, BatchStrategy)
-    keep_file(run)
-    scores = code_evaluator(run)
-    evaluator = PredictorEvaluator(run.space, scores)
-    records: list[list[Record]] = []
-    baselines: list[list[Record]] = []
+    keep_file(context.folder, settings)
+    scores = code_evaluator(context, settings)
+    evaluator = PredictorEvaluator(context.space, scores)
+    events: list[list[EvaluationEvent]] = []
+    baselines: list[list[BaselineEvent]] = []
     known, predicted = None, 0
-    with run.folder.journal() as journal:
+    with context.folder.journal() as journal:
         for place, limited in enumerate(searched):
-            best = entry.search(search_problem(run, limited, place, scores)).run(
-                config.evaluations, known
+            best = entry.search(search_problem(context, settings, limited, place, scores)).run(
+                settings.evaluations, known
             )
             known, predicted = best.codes, predicted + best.num_evaluations
-            records.append(
+            events.append(
                 _evaluate(
-                    run,
+                    context,
                     journal,
                     evaluator,
-                    FixedList(run.space.decode(best.codes)),
+                    FixedList(context.space.decode(best.codes)),
                     len(best.codes),
-                    first_index=sum(map(len, records)),
+                    first_index=sum(map(len, events)),
                     place=place,
                     places=len(searched),
                 )
             )
-            baselines.append(_baseline(run, limited, evaluator, journal, place))
-    return SearchOutcome(records, baselines, {"networks_predicted": float(predicted)})
+            baselines.append(_baseline(stage, limited, evaluator, journal, place))
+    return SearchOutcome(events, baselines, {"networks_predicted": float(predicted)})
 
 
-def _gates(run: Run, searched: Sequence[LimitedSpace]) -> SearchOutcome:
+def _gates(stage: SearchStage, searched: Sequence[LimitedSpace]) -> SearchOutcome:
     """Train a supernet and its gates for each budget, then score the likeliest networks."""
-    config, cost = run.config.search, Cost()
-    records: list[list[Record]] = []
-    baselines: list[list[Record]] = []
+    context, settings, cost = stage.context, stage.settings, Cost()
+    events: list[list[EvaluationEvent]] = []
+    baselines: list[list[BaselineEvent]] = []
     for place, limited in enumerate(searched):
-        search, spent = _train_gates(run, limited, place)
+        search, spent = _train_gates(context, settings, limited, place)
         cost = _sum(cost, spent)
-        evaluator = supernet_evaluator(run, [place])
-        with run.folder.journal() as journal:
-            searcher = FixedList(search.candidates(config.evaluations))
-            records.append(
+        evaluator = supernet_evaluator(context, settings, [place])
+        with context.folder.journal() as journal:
+            searcher = FixedList(search.candidates(settings.evaluations))
+            events.append(
                 _evaluate(
-                    run,
+                    context,
                     journal,
                     evaluator,
                     searcher,
-                    config.evaluations,
-                    first_index=sum(map(len, records)),
+                    settings.evaluations,
+                    first_index=sum(map(len, events)),
                     place=place,
                     places=len(searched),
                 )
             )
             if isinstance(evaluator, Remembers):
-                evaluator.recall(evaluation_of(record) for record in records[-1])
-            baselines.append(_baseline(run, limited, evaluator, journal, place))
-    return SearchOutcome(records, baselines, cost)
+                evaluator.recall(event.evaluation for event in events[-1])
+            baselines.append(_baseline(stage, limited, evaluator, journal, place))
+    return SearchOutcome(events, baselines, cost)
 
 
-_DRIVERS: dict[type[StrategyEntry], Callable[[Run, Sequence[LimitedSpace]], SearchOutcome]] = {
+_DRIVERS: dict[
+    type[StrategyEntry], Callable[[SearchStage, Sequence[LimitedSpace]], SearchOutcome]
+] = {
     AskTellStrategy: _ask_tell,
     BatchStrategy: _batch,
     GateStrategy: _gates,
@@ -205,40 +231,38 @@ _DRIVERS: dict[type[StrategyEntry], Callable[[Run, Sequence[LimitedSpace]], Sear
 
 
 def _baseline(
-    run: Run, limited: LimitedSpace, evaluator: Evaluator, journal: Journal, number: int
-) -> list[Record]:
-    """Score random networks of the same window, as many as there will be finalists.
+    stage: SearchStage, limited: LimitedSpace, evaluator: Evaluator, journal: Journal, number: int
+) -> list[BaselineEvent]:
+    """Score random networks of the same window, ``stage.num_baselines`` of them.
 
     They are in the journal as ``baseline`` of budget ``number``; no answer is taken from them.
     """
-    if not run.config.retrain.random_baseline:
+    context = stage.context
+    if not stage.num_baselines:
         return []
     searcher = random_search(
-        limited, derived_seed(run.config.seed, "random baseline"), run.config.search.low_share
+        limited, derived_seed(context.execution.seed, "random baseline"), stage.settings.low_share
     )
-    archs = searcher.ask(run.config.retrain.top)
-    predictor = run.predictors[0]
-    known = {
-        r["arch_id"]: r
-        for r in journal.records()
-        if r.get("event") == "baseline" and r["number"] == number
-    }
+    archs = searcher.ask(stage.num_baselines)
+    predictor = context.problem.predictors[0]
+    recorded = read_events(journal.records(), BaselineEvent, journal.path)
+    known = {event.arch_id: event for event in recorded if event.number == number}
     missing = [place for place, arch in enumerate(archs) if arch.arch_id not in known]
     asked = to_repeat(evaluator, len(archs), missing)
     for position, found in evaluator.evaluate([archs[p] for p in asked]) if asked else ():
         place, arch = asked[position], archs[asked[position]]
         if arch.arch_id in known:
             continue
-        record = evaluation_record(
-            place, run.space, found, predictor.predict_arch_ms(arch), predictor.source
+        event = baseline_event(
+            place, number, context.space, found, predictor.predict_arch_ms(arch), predictor.source
         )
-        known[arch.arch_id] = {**record, "event": "baseline", "number": number}
-        journal.append(known[arch.arch_id])
-    return [known[arch.arch_id] for arch in archs if known[arch.arch_id]["objectives"]]
+        known[arch.arch_id] = event
+        journal.append(event.to_json())
+    return [known[arch.arch_id] for arch in archs if known[arch.arch_id].objectives]
 
 
 def _evaluate(
-    run: Run,
+    context: Context,
     journal: Journal,
     evaluator: Evaluator,
     searcher: Searcher,
@@ -248,96 +272,96 @@ def _evaluate(
     place: int,
     places: int,
     batch: int | None = None,
-) -> list[Record]:
+) -> list[EvaluationEvent]:
     stage = evaluating(place, places)
-    loop = SearchLoop(run.space, run.predictors[0], evaluator, journal, stage)
+    loop = SearchLoop(context.space, context.problem.predictors[0], evaluator, journal, stage)
     return loop.run(searcher, count, batch=batch or count, first_index=first_index)
 
 
-def _train_copies(run: Run) -> Cost:
+def _train_copies(context: Context, settings: SupernetConfig) -> Cost:
     """Train independent supernets by sampled paths, several at a time."""
-    config, cost = run.config.search.supernet, Cost()
-    recipe = config.recipe.recipe()
-    start = supernet_start(run)
-    if start is not None and not config.train:
-        if not run.folder.supernet(0).is_file():
-            write_whole(run.folder.supernet(0), start.read_bytes())
+    cost = Cost()
+    recipe = settings.recipe.recipe()
+    start = supernet_start(context, settings)
+    if start is not None and not settings.train:
+        if not context.folder.supernet(0).is_file():
+            write_whole(context.folder.supernet(0), start.read_bytes())
         return cost
     tasks = {
         str(number): SupernetTask(
-            space=run.space,
-            source=run.source,
+            space=context.space,
+            source=context.data.source,
             recipe=recipe,
-            seed=derived_seed(run.config.seed, "supernet", number),
-            sampling=config.sampling,
-            sharing=config.sharing_of(number),
-            torch_device=run.config.torch_device,
-            weights=run.folder.supernet(number),
-            checkpoint=run.folder.supernet_state(number),
+            seed=derived_seed(context.execution.seed, "supernet", number),
+            sampling=settings.sampling,
+            sharing=settings.sharing_of(number),
+            torch_device=context.execution.torch_device,
+            weights=context.folder.supernet(number),
+            checkpoint=context.folder.supernet_state(number),
             initial=start,
         )
-        for number in range(config.copies)
+        for number in range(settings.copies)
     }
     report("training supernets", 0, len(tasks))
     outcomes = {}
-    for key, outcome in train_supernets(tasks, workers=run.config.workers):
+    for key, outcome in train_supernets(tasks, workers=context.execution.workers):
         outcomes[int(key)] = outcome
         report("training supernets", len(outcomes), len(tasks))
-    with run.folder.journal() as journal:
-        written = {r["number"] for r in journal.records() if r.get("event") == "supernet"}
+    with context.folder.journal() as journal:
+        recorded = read_events(journal.records(), SupernetEvent, journal.path)
+        written = {event.number for event in recorded}
         for number, outcome in sorted(outcomes.items()):
             spent = _cost(outcome.result, outcome.macs)
             cost = _sum(cost, spent)
             if number not in written:
-                journal.append(
-                    {
-                        "event": "supernet",
-                        "number": number,
-                        "epochs": outcome.result.epochs,
-                        "loss": outcome.result.final_loss,
-                        "cost": spent,
-                    }
+                event = SupernetEvent(
+                    number=number,
+                    epochs=outcome.result.epochs,
+                    loss=outcome.result.final_loss,
+                    cost=dict(spent),
                 )
+                journal.append(event.to_json())
     return cost
 
 
-def _train_gates(run: Run, limited: LimitedSpace, number: int) -> tuple[GateSearch, Cost]:
-    config = run.config.search
-    recipe = config.supernet.recipe.recipe()
-    seed = derived_seed(run.config.seed, "gates", number)
-    supernet = Supernet(run.space, seed=seed, sharing=config.supernet.sharing_of(0))
-    dataset = run.dataset.without_test()
+def _train_gates(
+    context: Context, settings: SearchConfig, limited: LimitedSpace, number: int
+) -> tuple[GateSearch, Cost]:
+    recipe = settings.supernet.recipe.recipe()
+    seed = derived_seed(context.execution.seed, "gates", number)
+    supernet = Supernet(context.space, seed=seed, sharing=settings.supernet.sharing_of(0))
+    dataset = context.data.dataset.without_test()
     problem = SupernetProblem(
         supernet,
         dataset,
         batch_size=recipe.batch_size,
         seed=seed,
-        torch_device=run.config.torch_device,
+        torch_device=context.execution.torch_device,
     )
     steps = len(dataset.batch_sizes(("train",), batch_size=recipe.batch_size, training=True))
-    settings = GateSettings(
+    gate_settings = GateSettings(
         seed=seed,
         epochs=recipe.epochs,
-        warmup_epochs=config.warmup_epochs,
+        warmup_epochs=settings.warmup_epochs,
         steps_per_epoch=steps,
-        every=config.gates.every,
-        alpha_lr=config.gates.alpha_lr,
+        every=settings.gates.every,
+        alpha_lr=settings.gates.alpha_lr,
     )
-    if steps * (recipe.epochs - config.warmup_epochs) < config.gates.every:
+    if steps * (recipe.epochs - settings.warmup_epochs) < settings.gates.every:
         raise UsageError(
-            f"gates.every is {config.gates.every}, but after the warm-up there are "
-            f"only {steps * (recipe.epochs - config.warmup_epochs)} weight steps: "
+            f"gates.every is {settings.gates.every}, but after the warm-up there are "
+            f"only {steps * (recipe.epochs - settings.warmup_epochs)} weight steps: "
             "nothing would be searched. Next: lower it, or train for more epochs"
         )
-    assert isinstance(config.entry, GateStrategy)  # the other kinds train no gates
-    rule = config.entry.rule(config.strategy_settings())
-    search = GateSearch(limited, problem, settings, rule)
-    result = _fit(run, supernet, search, recipe, seed, number, "searching")
+    assert isinstance(settings.entry, GateStrategy)  # the other kinds train no gates
+    rule = settings.entry.rule(settings.strategy_settings())
+    search = GateSearch(limited, problem, gate_settings, rule)
+    result = _fit(context, supernet, search, recipe, seed, number, "searching")
     return search, _cost(result, search.macs)
 
 
 def _fit(
-    run: Run,
+    context: Context,
     supernet: Supernet,
     companion: GateSearch,
     recipe: Recipe,
@@ -346,21 +370,17 @@ def _fit(
     name: str,
 ) -> TrainResult:
     """Train with a checkpoint and the journal; a training that was finished is only read back."""
-    state, weights = run.folder.supernet_state(number), run.folder.supernet(number)
+    state, weights = context.folder.supernet_state(number), context.folder.supernet(number)
     report(name, 0, recipe.epochs)
-    with run.folder.journal() as journal:
-        written = {
-            (r["number"], r["epoch"])
-            for r in journal.records()
-            if r.get("event") == "supernet_epoch"
-        }
+    with context.folder.journal() as journal:
+        recorded = read_events(journal.records(), SupernetEpochEvent, journal.path)
+        written = {(event.number, event.epoch) for event in recorded}
 
         def note(epoch: EpochReport) -> None:
             report(name, epoch.epoch, recipe.epochs)
             if (number, epoch.epoch) not in written:
-                journal.append(
+                event = SupernetEpochEvent.from_json(
                     {
-                        "event": "supernet_epoch",
                         "number": number,
                         "epoch": epoch.epoch,
                         "loss": epoch.loss,
@@ -368,14 +388,15 @@ def _fit(
                         **epoch.record,
                     }
                 )
+                journal.append(event.to_json())
 
         result = fit(
             supernet,
-            run.dataset.without_test(),
+            context.data.dataset.without_test(),
             ("train",),
             recipe,
             seed=seed,
-            torch_device=run.config.torch_device,
+            torch_device=context.execution.torch_device,
             checkpoint=state,
             on_epoch=note,
             companion=companion,

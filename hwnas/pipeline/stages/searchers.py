@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwnas.arch import Arch
-from hwnas.pipeline.context import Run
+from hwnas.pipeline.config.search import SearchConfig
+from hwnas.pipeline.context import Context
 from hwnas.pipeline.stages.evaluators import kept_seed_archs
 from hwnas.protocols import CodeEvaluator, Codes, Evaluation, Searcher
 from hwnas.rng import derived_seed
@@ -46,20 +47,23 @@ class FixedList:
         """Take the evaluations; the list does not depend on them."""
 
 
-def build_searcher(run: Run, limited: LimitedSpace, place: int) -> BatchedSearcher:
+def build_searcher(
+    context: Context, settings: SearchConfig, limited: LimitedSpace, place: int
+) -> BatchedSearcher:
     """Return the run's searcher under the limits of budget number ``place``.
 
     Raises:
         UsageError: the strategy cannot search this space; names those that can.
     """
-    config, entry = run.config.search, run.config.search.entry
+    entry = settings.entry
     assert isinstance(entry, AskTellStrategy)  # the other kinds are not asked
     if entry.is_random:
-        searcher = random_search(limited, run.config.seed, config.low_share)
-        return BatchedSearcher(searcher, config.batch or config.evaluations)
-    codes = entry.searcher(search_problem(run, limited, place), surrogate=config.surrogate)
-    batch = config.batch or entry.usual_batch(config.evaluations)
-    return BatchedSearcher(ArchSearcher(run.space, codes), batch)
+        searcher = random_search(limited, context.execution.seed, settings.low_share)
+        return BatchedSearcher(searcher, settings.batch or settings.evaluations)
+    problem = search_problem(context, settings, limited, place)
+    codes = entry.searcher(problem, surrogate=settings.surrogate)
+    batch = settings.batch or entry.usual_batch(settings.evaluations)
+    return BatchedSearcher(ArchSearcher(context.space, codes), batch)
 
 
 def random_search(limited: LimitedSpace, seed: int, low_share: float) -> ArchSearcher:
@@ -69,31 +73,36 @@ def random_search(limited: LimitedSpace, seed: int, low_share: float) -> ArchSea
 
 
 def search_problem(
-    run: Run, limited: LimitedSpace, place: int, evaluator: CodeEvaluator | None = None
+    context: Context,
+    settings: SearchConfig,
+    limited: LimitedSpace,
+    place: int,
+    evaluator: CodeEvaluator | None = None,
 ) -> SearchProblem:
     """Return what the run's strategy is given to search below budget number ``place``."""
-    config = run.config.search
     feasible = AdditiveFeasible(limited)
-    seed = derived_seed(run.config.seed, "search", place)
+    seed = derived_seed(context.execution.seed, "search", place)
     return SearchProblem(
         feasible,
         seed,
-        config.evaluations,
-        low_share=config.low_share,
-        start=_start(run, limited, feasible),
-        prior=MacsPrior(feasible, seed) if config.uses_prior else None,
+        settings.evaluations,
+        low_share=settings.low_share,
+        start=_start(context, settings, limited, feasible),
+        prior=MacsPrior(feasible, seed) if settings.uses_prior else None,
         latencies=tuple(n for n, limit in enumerate(limited.limits) if limit.table is not None),
-        settings=config.strategy_settings(),
+        settings=settings.strategy_settings(),
         evaluator=evaluator,
     )
 
 
-def _start(run: Run, limited: LimitedSpace, feasible: AdditiveFeasible) -> Codes | None:
+def _start(
+    context: Context, settings: SearchConfig, limited: LimitedSpace, feasible: AdditiveFeasible
+) -> Codes | None:
     """Return the codes of ``seed_archs`` within the limits; report those that are left out."""
-    given = kept_seed_archs(run)
+    given = kept_seed_archs(context.folder, settings)
     if given is None:
         return None
-    start = start_from(feasible, seed_archs(run.space, given), limited.limits)
+    start = start_from(feasible, seed_archs(context.space, given), limited.limits)
     for name, reason in start.refused.items():
         logger.info(f"not started from: {name} {reason}")
     return start.codes

@@ -260,8 +260,6 @@ def _num_val(facts: RunFacts) -> int | None:
 
 def _baseline_points(winner: WinnerFile, num_images: int | None) -> Iterable[Point]:
     for number, model in enumerate(sorted_baselines(winner)):
-        if model.measured_ms is None or model.val_top1 is None:
-            continue
         interval = interval95(model.val_top1, num_images)
         yield Point(
             model.measured_ms,

@@ -11,15 +11,15 @@ therefore cost about eta / (eta - 1) times what continuing would.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hwnas.arch import Arch
+from hwnas.artifacts.events import BaselineEvent, EvaluationEvent, RungEvent, read_events
 from hwnas.io.journal import Journal
 from hwnas.protocols import Evaluation, Evaluator, Objective, SearchSpace
 from hwnas.search.evaluators.memo import positions
-from hwnas.search.records import evaluation_of, evaluation_record, now
+from hwnas.search.records import rung_event
 from hwnas.search.result import rank_key
 
 
@@ -62,11 +62,12 @@ class HalvingEvaluator:
 
     def __post_init__(self) -> None:
         self._known, self._counted = {}, {}
-        for record in self.journal.records():
-            if record.get("event") == "rung":
-                self._known[record["network_id"], record["epochs"]] = evaluation_of(record)
-            elif record.get("event") in ("evaluation", "baseline"):
-                self._count(record["network_id"], evaluation_of(record))
+        records, path = self.journal.records(), self.journal.path
+        for rung in read_events(records, RungEvent, path):
+            self._known[rung.network_id, rung.epochs] = rung.evaluation
+        for kind in (EvaluationEvent, BaselineEvent):
+            for event in read_events(records, kind, path):
+                self._count(event.network_id, event.evaluation)
 
     def _count(self, network_id: str, found: Evaluation) -> None:
         epochs = found.objectives["epochs"].value if found.objectives else math.inf
@@ -85,7 +86,7 @@ class HalvingEvaluator:
                 reached.setdefault(network_id, []).append(found)
             best_first = sorted(
                 (n for n in alive if reached[n][-1].objectives),
-                key=lambda n: rank_key(_record(n, reached[n][-1])),
+                key=lambda n: rank_key(_Reached(n, reached[n][-1].objectives)),
             )
             alive = best_first[: math.ceil(len(alive) / self.eta)]
         for network_id, results in reached.items():
@@ -107,10 +108,7 @@ class HalvingEvaluator:
         asked = [archs[places[n][0]] for n in missing]
         for place, found in self.make(epochs).evaluate(asked) if missing else ():
             full = Evaluation(found.arch, _with_epochs(found, epochs), found.cost, found.error)
-            record = evaluation_record(place, self.space, full, 0.0, "none")
-            for key in ("index", "latency_ms", "latency_source"):
-                del record[key]
-            self.journal.append({**record, "event": "rung", "epochs": epochs, "time": now()})
+            self.journal.append(rung_event(self.space, full, epochs).to_json())
             self._known[missing[place], epochs] = full
         for network_id in wanted:
             yield network_id, self._known[network_id, epochs]
@@ -123,11 +121,12 @@ def _with_epochs(found: Evaluation, epochs: int) -> dict[str, Objective]:
     return {**found.objectives, "epochs": Objective(float(epochs), "epochs", "max", source)}
 
 
-def _record(network_id: str, evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "network_id": network_id,
-        "objectives": {name: o.to_json() for name, o in evaluation.objectives.items()},
-    }
+@dataclass(frozen=True)
+class _Reached:
+    """A network with its scores on the last rung it reached."""
+
+    network_id: str
+    objectives: Mapping[str, Objective]
 
 
 def _joined(arch: Arch, results: Sequence[Evaluation], is_new: Sequence[bool]) -> Evaluation:

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from hwnas.errors import InfeasibleError, InputError, MissingRowError, UsageError
-from hwnas.pipeline import context as setup
+from hwnas.pipeline import checks
 from hwnas.pipeline.commands import runs as verbs
 from hwnas.pipeline.commands import single
 from hwnas.pipeline.config.run import PRESETS, load_config, preset
@@ -95,11 +95,11 @@ def test_a_search_needs_no_device_where_its_table_is_given(
         "table": str(path),
         "budget_ms": 0.08,
     }
-    monkeypatch.setattr(setup, "open_runner", forbidden)
+    monkeypatch.setattr(checks, "open_runner", forbidden)
     config = make_config(
         targets=[target], search={"evaluations": 1, "recipe": {"epochs": 1, "warmup_epochs": 0}}
     )
-    assert verbs.search_run(config, tmp_path / "run")["answers"][0]["best"]
+    assert verbs.search_run(config, tmp_path / "run").answers[0].best
 
 
 def test_a_run_that_is_there_is_left_alone(copied, make_config):
@@ -112,9 +112,9 @@ def test_a_run_that_is_there_is_left_alone(copied, make_config):
 
 
 def test_retrain_export_and_bench_say_when_there_is_nothing_to_do(copied, said):
-    assert verbs.retrain_run(copied)["finalists"]
-    assert verbs.export_run(copied, formats=("onnx",))["models"]
-    assert verbs.bench_run(copied)["rows"]
+    assert verbs.retrain_run(copied).finalists
+    assert verbs.export_run(copied, formats=("onnx",)).models
+    assert verbs.bench_run(copied).rows
     assert [text.split(" already")[0] for text in said] == [
         f"{copied} holds retrained.json",
         f"{copied} holds export/index.json",
@@ -139,20 +139,20 @@ def winner_file(finished, content, tmp_path):
 def test_a_model_file_is_measured_beside_what_the_table_predicts(winner_file, table):
     model, predicted_ms = winner_file
     found = single.bench_models([model], "host", None, None, None, rounds=2, lut=table)
-    (row,) = found["rows"]
-    assert found["runtime"] == "onnxruntime"
-    assert row["predicted_ms"] == pytest.approx(predicted_ms, abs=1e-6)
-    assert row["measurement"]["latency_ms"] > 0
-    assert len(row["round_medians_ms"]) == 2
+    (row,) = found.rows
+    assert found.runtime == "onnxruntime"
+    assert row.predicted_ms == pytest.approx(predicted_ms, abs=1e-6)
+    assert row.measurement.latency_ms > 0
+    assert len(row.round_medians_ms) == 2
 
 
 def test_without_a_table_or_a_description_nothing_is_predicted(winner_file, table):
     model, _ = winner_file
-    (row,) = single.bench_models([model], "host", None, None, None, rounds=2)["rows"]
-    assert row["predicted_ms"] is None
+    (row,) = single.bench_models([model], "host", None, None, None, rounds=2).rows
+    assert row.predicted_ms is None
     (model.parent / "arch.json").unlink()
-    (row,) = single.bench_models([model], "host", None, None, None, rounds=2, lut=table)["rows"]
-    assert row["predicted_ms"] is None
+    (row,) = single.bench_models([model], "host", None, None, None, rounds=2, lut=table).rows
+    assert row.predicted_ms is None
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_an_architecture_file_is_exported_with_given_weights(finished, content, 
     path.write_text(json.dumps(winner["arch"]))
     weights = finished / "checkpoints" / f"{winner['network_id']}.safetensors"
     found = single.export_arch(path, ("onnx",), space=None, weights=weights, out=tmp_path / "out")
-    (model,) = found["models"]
-    assert model["path"] == str(tmp_path / "out" / winner["arch_id"] / "model.onnx")
+    (model,) = found.models
+    assert model.path == str(tmp_path / "out" / winner["arch_id"] / "model.onnx")
     assert (tmp_path / "out" / winner["arch_id"] / "model.onnx").is_file()
-    assert model["parity"]["max_rel"] < 1e-4
+    assert model.file.parity.max_rel < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -217,4 +217,4 @@ def test_an_impossible_architecture_file_is_refused(
 def test_every_preset_is_a_configuration_for_this_machine():
     for name in PRESETS:
         for target in preset(name).targets:
-            setup.check_target(target)
+            checks.check_target(target)

@@ -52,7 +52,7 @@ def problems_of(tmp_path, **changes):
             "formats": ["onnx"],
             "seed": 7,
             "retrain": {"top": 2, "recipe": {"epochs": 3}},
-            "bench": {"shelf": []},
+            "bench": {"baselines": []},
         },
         *PRESETS.values(),
     ],

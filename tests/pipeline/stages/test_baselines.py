@@ -6,7 +6,7 @@ import pytest
 
 from hwnas.device.device import load_device
 from hwnas.device.runner import make_target
-from hwnas.pipeline.stages import baselines as shelf
+from hwnas.pipeline.stages import baselines
 from hwnas.space.zoo.layers import KNOWN
 
 NAMES = ("mobilenet_v2", "mobilenet_v3_small")
@@ -40,9 +40,9 @@ def scale(monkeypatch):
             sessions.append(sorted(wanted))
             return {key: time_ms(layers) for key, layers in wanted.items()}
 
-        monkeypatch.setattr(shelf, "_measure", measure)
+        monkeypatch.setattr(baselines, "_measure", measure)
         target = make_target(load_device("host"), "onnxruntime")
-        found = shelf.scale_to_budget(
+        found = baselines.scale_to_budget(
             names,
             budget_ms,
             input_size=32,
@@ -62,10 +62,12 @@ def scale(monkeypatch):
 def test_each_model_gets_the_largest_width_within_the_budget(scale, budget_ms, time_ms):
     found, sessions = scale(budget_ms, time_ms)
     assert [model.name for model in found] == list(NAMES)
-    assert len(sessions) <= shelf.MAX_STEPS
+    assert len(sessions) <= baselines.MAX_STEPS
     for model in found:
         fitting = [
-            width for width in shelf.WIDTHS if time_ms(layers_of(model.name, width)) <= budget_ms
+            width
+            for width in baselines.WIDTHS
+            if time_ms(layers_of(model.name, width)) <= budget_ms
         ]
         assert model.fits == bool(fitting)
         if fitting:
@@ -82,7 +84,7 @@ def test_a_width_is_measured_once(scale):
 def test_widths_that_make_one_network_are_one_candidate(scale):
     found, _ = scale(0.3, by_macs)
     for model in found:
-        narrower = [w for w in shelf.WIDTHS if w < model.width_mult]
+        narrower = [w for w in baselines.WIDTHS if w < model.width_mult]
         assert all(layers_of(model.name, width) != model.layers for width in narrower)
 
 
@@ -91,14 +93,14 @@ def test_a_model_whose_narrowest_width_is_over_the_budget_stands_there_and_says_
     assert len(sessions) == 1
     for model in found:
         assert not model.fits
-        assert model.layers == layers_of(model.name, shelf.WIDTHS[0])
+        assert model.layers == layers_of(model.name, baselines.WIDTHS[0])
         assert model.measured_ms > 0.001
 
 
 def test_a_budget_that_all_widths_meet_gives_the_widest(scale):
     found, _ = scale(1e6, by_macs)
     assert [model.layers for model in found] == [
-        layers_of(name, shelf.WIDTHS[-1]) for name in NAMES
+        layers_of(name, baselines.WIDTHS[-1]) for name in NAMES
     ]
     assert all(model.fits for model in found)
 

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.artifacts.events import EvaluationEvent
 from hwnas.errors import InputError, UsageError
 from hwnas.executor.local import TaskError
 from hwnas.io.journal import Journal
 from hwnas.pipeline.commands.evaluate import evaluate_run
 from hwnas.pipeline.commands.runs import retrain_run, search_run, whole_run
 from hwnas.pipeline.config.run import RunConfig
-from hwnas.pipeline.context import Run
+from hwnas.pipeline.context import build_context
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.stages import search as searching
 from hwnas.report.model import read_run
 from hwnas.report.page import render
-from hwnas.search.records import evaluation_of
 from hwnas.space.catalogue import load_space
 from hwnas.train import engine
 
@@ -149,10 +149,11 @@ def test_a_checkpoint_of_another_search_is_refused(gates, make_config, tmp_path)
     run, config = tmp_path / "run", make_config(search=GATES, space="tiny:stem_channels=12")
     (run / "checkpoints").mkdir(parents=True)
     shutil.copy(gates / "checkpoints/supernet-1.state", run / "checkpoints")
-    opened = Run(RunFolder(run), config)
-    limited = Run(RunFolder(gates), make_config(search=GATES))
+    opened = build_context(RunFolder(run), config)
+    problem = build_context(RunFolder(gates), make_config(search=GATES)).problem
+    limited = problem.searched(problem.limits(0.08))
     with pytest.raises(InputError, match="network: the checkpoint has"):
-        searching._train_gates(opened, limited.searched(limited.limits(0.08)), 0)
+        searching._train_gates(opened, config.search, limited, 0)
 
 
 @pytest.mark.parametrize("strategy", ["proxyless-rl", "proxyless"])
@@ -162,7 +163,7 @@ def test_the_other_forms_search_too(make_config, tmp_path, strategy) -> None:
         "strategy": strategy,
         "gates": {"warmup_epochs": 2, "gradient": "full", "samples": 2},
     }
-    result = search_run(make_config(search=gates), tmp_path / "run")
+    result = search_run(make_config(search=gates), tmp_path / "run").to_json()
     assert result["strategy"] == strategy
     last = _journal(tmp_path / "run", "supernet_epoch")[-1]
     assert last["expected_ms"] == pytest.approx(last["target_ms"], rel=0.05)
@@ -233,11 +234,11 @@ def test_a_random_search_by_supernets_averages_them(copies, tmp_path) -> None:
     assert [r["number"] for r in _journal(copies, "supernet")] == [0, 1]
     records = _journal(copies, "evaluation")
     archs = _write(tmp_path / "archs.jsonl", [r["arch"] for r in records])
-    both = evaluate_run(copies, archs)
+    both = [one.to_json() for one in evaluate_run(copies, archs)]
     for found, record in zip(both, records, strict=True):
         assert found["top1"] == pytest.approx(record["objectives"]["top1"]["value"])
         assert (found["arch_id"], found["source"]) == (record["arch_id"], "supernet")
-    assert evaluation_of(records[0]).objectives["loss"].direction == "min"
+    assert EvaluationEvent.from_json(records[0]).evaluation.objectives["loss"].direction == "min"
 
 
 def test_evaluate_takes_another_width_and_number_of_classes_in_order(copies, tmp_path) -> None:
@@ -252,7 +253,7 @@ def test_evaluate_takes_another_width_and_number_of_classes_in_order(copies, tmp
         ["no", "arch"],
         {**own.decode(codes)[0].to_json(), "choices": {"layer1": "mb9"}},
     ]
-    found = evaluate_run(copies, _write(tmp_path / "a.jsonl", lines))
+    found = [one.to_json() for one in evaluate_run(copies, _write(tmp_path / "a.jsonl", lines))]
     assert ["error" in record for record in found] == [
         False,
         False,
@@ -276,13 +277,18 @@ def test_an_evaluation_that_fails_is_told_in_its_line_and_the_others_are_kept(
 
     class Failing:
         def evaluate(self, archs):
-            yield 0, evaluation_of(records[0])
+            yield 0, EvaluationEvent.from_json(records[0]).evaluation
             raise TaskError("the second training ended badly")
 
     monkeypatch.setattr(
         "hwnas.search.evaluators.scratch.ScratchEvaluator", lambda *_, **__: Failing()
     )
-    found = evaluate_run(finished, _write(tmp_path / "a.jsonl", [r["arch"] for r in records]))
+    found = [
+        one.to_json()
+        for one in evaluate_run(
+            finished, _write(tmp_path / "a.jsonl", [r["arch"] for r in records])
+        )
+    ]
     assert found[0]["top1"] == records[0]["objectives"]["top1"]["value"]
     assert found[1]["error"] == "the second training ended badly"
 
@@ -301,14 +307,17 @@ def test_evaluate_needs_a_finished_search(copies, tmp_path) -> None:
 
 def test_a_scratch_run_evaluates_by_training(finished, tmp_path) -> None:
     record = _journal(finished, "evaluation")[0]
-    found = evaluate_run(finished, _write(tmp_path / "a.jsonl", [record["arch"]]))
+    found = [
+        one.to_json()
+        for one in evaluate_run(finished, _write(tmp_path / "a.jsonl", [record["arch"]]))
+    ]
     assert found[0]["source"] == "scratch"
     assert found[0]["top1"] == record["objectives"]["top1"]["value"]
 
 
 def test_finalists_of_supernets_are_trained_from_scratch(copies, tmp_path, content) -> None:
     run = Path(shutil.copytree(copies, tmp_path / "run"))
-    found = retrain_run(run)
+    found = retrain_run(run).to_json()
     assert all(row["val"]["source"] == "scratch" for row in found["finalists"])
     assert found["random"] == []  # the search is random itself
 

@@ -6,16 +6,15 @@ import contextlib
 import json
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import beta
 
 from hwnas.device.benchmark import BenchedModel, BenchResult
 from hwnas.device.device import load_device
 from hwnas.device.measurement import latency_of_rounds, summarise
 from hwnas.errors import InputError, UsageError
 from hwnas.pipeline.commands.runs import retrain_run
-from hwnas.pipeline.stages import bench as benching
-from hwnas.pipeline.stages import search_export as stages
-from hwnas.pipeline.stages import select as verdict
+from hwnas.pipeline.stages import bench, export, select
+from hwnas.train.recipe import Recipe
 
 BENCH = "bench/host-onnxruntime-fp32.json"
 BUDGET_MS = 0.08
@@ -35,7 +34,7 @@ def measure_again(copied, make_config, open_run, monkeypatch, content):
         }
         sessions = []
 
-        def bench(models, target, runner, *, anchors):
+        def made_up_bench(models, target, runner, *, anchors):
             drift = drifts[len(sessions)]
             sessions.append(drift)
             benched = []
@@ -46,14 +45,15 @@ def measure_again(copied, make_config, open_run, monkeypatch, content):
             made_up = {} if drift is None else {"sentinel": (1.0, drift)}
             return BenchResult(tuple(benched), made_up, {}, {}, "made up")
 
-        monkeypatch.setattr(benching, "bench", bench)
-        monkeypatch.setattr(benching, "open_runner", lambda target: contextlib.nullcontext())
-        monkeypatch.setattr(benching.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(bench, "bench", made_up_bench)
+        monkeypatch.setattr(bench, "open_runner", lambda target: contextlib.nullcontext())
+        monkeypatch.setattr(bench.time, "sleep", lambda seconds: None)
         for name in (BENCH, "winner.json"):
             (copied / name).unlink()
-        opened = open_run(make_config(**changes), copied)
-        benching.bench_finalists(opened)
-        verdict.choose_winner(opened)
+        config = make_config(**changes)
+        opened = open_run(config, copied)
+        bench.bench_finalists(opened, (), config.retrain.recipe.recipe())
+        select.select_winner(opened)
         return content(copied, "winner.json"), sessions
 
     return run
@@ -141,7 +141,7 @@ def test_a_drifting_device_is_measured_again_and_the_calmest_session_counts(
     measure_again, copied, said, content
 ):
     winner, sessions = measure_again(lambda place, session: session / 100, drifts=(1.3, 0.9, 0.8))
-    assert len(sessions) == benching.MAX_SESSIONS == 3
+    assert len(sessions) == bench.MAX_SESSIONS == 3
     assert winner["measured_ms"] == 0.02  # of the second session, nearest to no drift
     drift = content(copied, BENCH)["drift"]
     assert (drift["ratio"], drift["sessions"]) == (0.9, [1.3, 0.9, 0.8])
@@ -181,7 +181,7 @@ def test_files_of_different_finalists_are_refused_by_name(copied, make_config, o
     retrained["finalists"] = retrained["finalists"][:1]
     (copied / "retrained.json").write_text(json.dumps(retrained))
     with pytest.raises(InputError) as caught:
-        verdict.choose_winner(open_run(make_config(), copied))
+        select.select_winner(open_run(make_config(), copied))
     assert [problem.split(" has ")[0] for problem in caught.value.problems] == [
         BENCH,
         "export/index.json",
@@ -194,7 +194,7 @@ def test_an_arch_id_that_leaves_the_folder_is_refused(copied, make_config, open_
     retrained["finalists"][0]["arch_id"] = "../../outside"
     (copied / "retrained.json").write_text(json.dumps(retrained))
     with pytest.raises(InputError, match=r"finalists.0.arch_id: .*\.\./outside"):
-        benching.bench_finalists(open_run(make_config(), copied))
+        bench.bench_finalists(open_run(make_config(), copied), (), Recipe())
 
 
 def test_out_of_order_the_missing_command_is_named(copied, make_config, open_run):
@@ -202,13 +202,13 @@ def test_out_of_order_the_missing_command_is_named(copied, make_config, open_run
     (copied / "winner.json").unlink()
     (copied / BENCH).unlink()
     with pytest.raises(UsageError, match=f"no {BENCH} yet. Next: hwnas bench "):
-        verdict.choose_winner(run)
+        select.select_winner(run)
     (copied / "export/index.json").unlink()
     with pytest.raises(UsageError, match=r"no export/index.json yet. Next: hwnas export --run "):
-        benching.bench_finalists(run)
+        bench.bench_finalists(run, (), Recipe())
 
 
-def test_a_shelf_model_is_trained_like_the_finalists_and_measured_beside_them(
+def test_a_baseline_is_trained_like_the_finalists_and_measured_with_them(
     copied, make_config, open_run, content
 ):
     for name in (BENCH, "winner.json", "retrained.json", "export/index.json"):
@@ -216,20 +216,23 @@ def test_a_shelf_model_is_trained_like_the_finalists_and_measured_beside_them(
     for path in (copied / "checkpoints").iterdir():
         path.unlink()
     settings = (copied / "config.yaml").read_text()
-    (copied / "config.yaml").write_text(settings.replace("shelf: []", "shelf: [mobilenet_v2]"))
+    (copied / "config.yaml").write_text(
+        settings.replace("baselines: []", "baselines: [mobilenet_v2]")
+    )
     recipe = {"epochs": 3, "warmup_epochs": 0}  # another than the configuration's, as by --epochs
     retrain_run(copied, top=1, epochs=recipe["epochs"])
-    run = open_run(make_config(bench={"shelf": ["mobilenet_v2"]}), copied)
-    stages.export(run)
-    benching.bench_finalists(run)
-    (shelf,) = [row for row in content(copied, BENCH)["rows"] if row["kind"] == "shelf"]
-    assert shelf["name"] == f"mobilenet_v2 x{shelf['width_mult']:g}"
+    config = make_config(bench={"baselines": ["mobilenet_v2"]})
+    run = open_run(config, copied)
+    export.export(run, formats=config.formats, precisions=config.exported_precisions)
+    bench.bench_finalists(run, config.bench.baselines, config.retrain.recipe.recipe())
+    (row,) = [row for row in content(copied, BENCH)["rows"] if row["kind"] == "baseline"]
+    assert row["name"] == f"mobilenet_v2 x{row['width_mult']:g}"
     bench_cost = run.folder.journal().records()[-1]["cost"]
     assert bench_cost["images_trained"] == recipe["epochs"] * (1148 + 145)
-    verdict.choose_winner(run)
-    (judged,) = content(copied, "winner.json")["shelf"]
-    assert judged["measured_ms"] == shelf["measurement"]["latency_ms"]
-    assert judged["val_top1"] == shelf["val_top1"]
+    select.select_winner(run)
+    (judged,) = content(copied, "winner.json")["baselines"]
+    assert judged["measured_ms"] == row["measurement"]["latency_ms"]
+    assert judged["val_top1"] == row["val_top1"]
     assert 0 <= judged["test_top1"] <= 1
 
 
@@ -237,7 +240,7 @@ def test_a_shelf_model_is_trained_like_the_finalists_and_measured_beside_them(
     ("correct", "total"), [(0, 10), (10, 10), (1, 1), (0, 1), (337, 359), (5, 10), (9999, 10_000)]
 )
 def test_the_interval_is_the_exact_binomial_one(correct, total):
-    reference = binomtest(correct, total).proportion_ci(0.95, method="exact")
-    assert verdict.binomial_interval(correct, total) == pytest.approx(
-        [reference.low, reference.high], abs=1e-12
-    )
+    # Clopper and Pearson: quantiles of beta distributions
+    low = beta.ppf(0.025, correct, total - correct + 1) if correct else 0.0
+    high = beta.ppf(0.975, correct + 1, total - correct) if correct < total else 1.0
+    assert select.binomial_interval(correct, total) == pytest.approx((low, high), abs=1e-12)

@@ -69,7 +69,15 @@ def test_the_comparison_takes_the_best_baseline_within_the_budget(facts: RunFact
     assert "3.2 points above" in said
     assert "MobileNetV2 x0.5, 88.0 %" in said
     assert "is within the winner's 95 % interval" in said
-    strong = (BaselinePart(name="strong", measured_ms=0.1, test_top1=0.95),)
-    said = words(with_winner(facts, baselines=strong))
+    strong = BaselinePart(
+        name="strong",
+        width_mult=1.0,
+        measured_ms=0.1,
+        val_top1=0.9,
+        test_top1=0.95,
+        macs=1,
+        params=1,
+    )
+    said = words(with_winner(facts, baselines=(strong,)))
     assert "3.8 points below" in said
     assert "within the winner's 95 %" not in said

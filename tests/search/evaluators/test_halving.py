@@ -14,6 +14,7 @@ from hwnas.protocols import Evaluation, Objective
 from hwnas.rng import stream
 from hwnas.search.evaluators.halving import HalvingEvaluator, rungs
 from hwnas.search.loop import SearchLoop
+from hwnas.search.records import evaluation_event
 from hwnas.search.result import finalists
 from hwnas.space.catalogue import load_space
 
@@ -106,18 +107,9 @@ def test_costs_are_those_of_all_rungs_and_the_longest_trained_is_the_answer(tmp_
     found = _evaluated(tmp_path / "j.jsonl", _archs(20), [])
     by_epochs = {e.objectives["epochs"].value: e.cost["images_trained"] for e in found.values()}
     assert by_epochs == {1: 100.0, 3: 400.0, 9: 1300.0}
-    records = [
-        {
-            "arch": e.arch.to_json(),
-            "arch_id": e.arch.arch_id,
-            "latency_ms": 1.0,
-            "network_id": SPACE.network_id(e.arch),
-            "objectives": {n: o.to_json() for n, o in e.objectives.items()},
-        }
-        for e in found.values()
-    ]
+    records = [evaluation_event(place, SPACE, found[place], 1.0, "lut") for place in found]
     best = finalists(records, 4)
-    assert [r["objectives"]["epochs"]["value"] for r in best] == [9, 9, 9, 3]
+    assert [r.objectives["epochs"].value for r in best] == [9, 9, 9, 3]
 
 
 def test_a_search_killed_anywhere_goes_on_to_the_same_end(tmp_path):
@@ -183,7 +175,7 @@ class Once:
 
 def _looped(path, archs, trained, monkeypatch, *, killed_at=None):
     """Search with the loop; it is killed where evaluation ``killed_at`` would be written."""
-    record = SearchLoop._record
+    record = SearchLoop._event
 
     def dying(self, index, evaluation):
         if index == killed_at:
@@ -191,13 +183,13 @@ def _looped(path, archs, trained, monkeypatch, *, killed_at=None):
         return record(self, index, evaluation)
 
     with Journal(path) as journal, monkeypatch.context() as patch:
-        patch.setattr(SearchLoop, "_record", dying)
+        patch.setattr(SearchLoop, "_event", dying)
         evaluator = HalvingEvaluator(
             SPACE, lambda epochs: Learner(epochs, trained), (1, 3, 9), 3, journal
         )
         loop = SearchLoop(SPACE, Flat(), evaluator, journal)
         records = loop.run(Once(archs), len(archs), batch=10)
-    return [{k: v for k, v in one.items() if k != "time"} for one in records]
+    return [{k: v for k, v in one.to_json().items() if k != "time"} for one in records]
 
 
 @pytest.mark.parametrize("killed_at", [1, 4, 9, 15])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def test_a_score_is_that_of_the_network_trained_on_train_and_scored_on_val(make:
     fit(network, digits, ("train",), RECIPE, seed=seed)
     score = evaluate(network, digits, "val")
     assert found.arch == arch
-    assert found.objectives["top1"].to_json() == {
+    assert asdict(found.objectives["top1"]) == {
         "value": score.top1,
         "unit": "fraction",
         "direction": "max",

@@ -8,12 +8,8 @@ import pytest
 
 from hwnas.data.dataset import Dataset
 from hwnas.errors import InputError, UsageError
-from hwnas.export.verify.parity import PARITY_IMAGES
 from hwnas.pipeline.commands.runs import retrain_run, search_run, whole_run
-from hwnas.pipeline.stages import bench as benching
-from hwnas.pipeline.stages import retrain as retraining
-from hwnas.pipeline.stages import search_export as stages
-from hwnas.pipeline.stages import select as verdict
+from hwnas.pipeline.stages import bench, export, results, retrain, select
 
 BUDGET_MS, HEADROOM = 0.08, 0.1
 
@@ -26,6 +22,17 @@ def target(table, **changes):
         "headroom": 0.0,
         **changes,
     }
+
+
+def do(stage, run, config):
+    """Carry out a stage with the settings of a configuration, as the commands do."""
+    if stage is results.search:
+        return stage(run, config.search, top=config.retrain.top, random_baseline=True)
+    if stage is retrain.retrain:
+        return stage(run, config.retrain, every_budget=True, calibration_images=100)
+    if stage is export.export:
+        return stage(run, formats=config.formats, precisions=config.exported_precisions)
+    return stage(run, config.bench.baselines, config.retrain.recipe.recipe())
 
 
 def within(answer, latency_ms):
@@ -103,7 +110,7 @@ def test_every_retrained_finalist_is_exported_and_equals_torch(finished, content
         model = finished / "export" / network["arch_id"] / entry["file"]
         assert model.stat().st_size == entry["bytes"]
         assert entry["parity"]["max_rel"] < 1e-4
-        assert entry["parity"]["num_images"] == PARITY_IMAGES
+        assert entry["parity"]["num_images"] == export.PARITY_IMAGES
 
 
 def test_several_budgets_have_an_answer_each(table, make_config, tmp_path, content):
@@ -111,7 +118,7 @@ def test_several_budgets_have_an_answer_each(table, make_config, tmp_path, conte
         targets=[target(table, budget_ms=[0.06, 0.08])],
         search={"evaluations": 1, "recipe": {"epochs": 1, "warmup_epochs": 0}},
     )
-    result = search_run(config, tmp_path / "run")
+    result = search_run(config, tmp_path / "run").to_json()
     assert [answer["limits"][0]["max"] for answer in result["answers"]] == [0.06, 0.08]
     lists = content(tmp_path / "run", "finalists.json")["answers"]
     for answer, listed in zip(result["answers"], lists, strict=True):
@@ -128,7 +135,7 @@ def test_a_second_target_limits_the_search_too(table, make_table, make_config, t
         targets=[target(table, budget_ms=0.08), target(slow, budget_ms=0.12)],
         search={"evaluations": 2, "recipe": {"epochs": 1, "warmup_epochs": 0}},
     )
-    result = search_run(config, tmp_path / "run")
+    result = search_run(config, tmp_path / "run").to_json()
     assert [limit["table"] for limit in result["answers"][0]["limits"]] == [
         "table.json",
         "table-2.json",
@@ -178,12 +185,12 @@ def test_a_finished_run_is_not_worked_on_again(copied, make_config, content, mon
     def forbidden(*_args, **_kwargs):
         raise AssertionError("a finished stage was carried out again")
 
-    monkeypatch.setattr(retraining, "train_all", forbidden)
-    monkeypatch.setattr(stages, "write_bundle", forbidden)
-    monkeypatch.setattr(benching, "open_runner", forbidden)
-    monkeypatch.setattr(verdict, "evaluate", forbidden)
+    monkeypatch.setattr(retrain, "train_all", forbidden)
+    monkeypatch.setattr(export, "write_bundle", forbidden)
+    monkeypatch.setattr(bench, "open_runner", forbidden)
+    monkeypatch.setattr(select, "evaluate", forbidden)
     before = content(copied, "winner.json")
-    assert whole_run(make_config(), copied, resume=True)["winner"] == before
+    assert whole_run(make_config(), copied, resume=True).winner.to_json() == before
 
 
 def test_retraining_takes_as_many_as_asked_for_and_records_its_recipe(copied, content):
@@ -192,19 +199,18 @@ def test_retraining_takes_as_many_as_asked_for_and_records_its_recipe(copied, co
         path.unlink()
     found = retrain_run(copied, top=1, epochs=2)
     (answer,) = content(copied, "finalists.json")["answers"]
-    assert [row["network_id"] for row in found["finalists"]] == [
-        answer["finalists"][0]["network_id"]
-    ]
-    assert found["recipe"]["epochs"] == 2
+    assert [row.network_id for row in found.finalists] == [answer["finalists"][0]["network_id"]]
+    assert found.recipe.epochs == 2
 
 
 def test_stages_out_of_order_name_the_command_that_is_missing(make_config, open_run, tmp_path):
-    run = open_run(make_config(), tmp_path / "run")
-    run.folder.begin(run.config)
+    config = make_config()
+    run = open_run(config, tmp_path / "run")
+    run.folder.begin(config)
     with pytest.raises(UsageError, match=r"no finalists.json yet. Next: hwnas search"):
-        retraining.retrain(run)
+        do(retrain.retrain, run, config)
     with pytest.raises(UsageError, match=r"no retrained.json yet. Next: hwnas retrain --run "):
-        stages.export(run)
+        do(export.export, run, config)
 
 
 @pytest.mark.parametrize("stage", ["retrain", "export"])
@@ -218,9 +224,9 @@ def test_an_id_that_leaves_the_folder_is_refused(copied, make_config, open_run, 
     answer = changed["answers"][0] if stage == "retrain" else changed
     answer["finalists"][0]["network_id"] = "../../../outside"
     (copied / name).write_text(json.dumps(changed))
-    work = {"retrain": retraining.retrain, "export": stages.export}[stage]
+    work = {"retrain": retrain.retrain, "export": export.export}[stage]
     with pytest.raises(InputError, match=r"network_id.*(16 hex digits|\{16\})"):
-        work(open_run(make_config(), copied))
+        do(work, open_run(make_config(), copied), make_config())
     assert not (copied.parent / "outside.safetensors").exists()
 
 
@@ -253,11 +259,12 @@ def test_only_the_winner_is_scored_on_the_test_split_and_only_once(
     for state in (copied / "checkpoints").iterdir():
         state.unlink()
     (copied / "bench" / "host-onnxruntime-fp32.json").unlink()
-    run = open_run(make_config(), copied)
-    for stage in (stages.search, retraining.retrain, stages.export, benching.bench_finalists):
-        assert stage(run)
+    config = make_config()
+    run = open_run(config, copied)
+    for stage in (results.search, retrain.retrain, export.export, bench.bench_finalists):
+        assert do(stage, run, config)
     assert ("train",) in asked
     assert ("train", "arch") in asked
     assert not any("test" in splits for splits in asked)
-    assert verdict.choose_winner(run)
+    assert select.select_winner(run)
     assert [splits for splits in asked if "test" in splits] == [("test",)]

@@ -17,8 +17,8 @@ from hwnas.latency.drift.conformal import (
 )
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.table.files import load_table, save_table
-from hwnas.pipeline.config.run import TargetConfig, with_confidence
-from hwnas.pipeline.context import check_target, check_torch_device
+from hwnas.pipeline.config.run import with_confidence
+from hwnas.pipeline.tables import prepare_tables
 from hwnas.space.catalogue import load_space
 
 
@@ -52,7 +52,7 @@ def test_the_space_takes_the_number_of_classes_from_the_data(
 ):
     run = open_run(make_config(data=str(images)), tmp_path / "run")
     assert run.space.name == "tiny:num_classes=3"
-    assert run.space.num_classes == run.dataset.num_classes == 3
+    assert run.space.num_classes == run.data.dataset.num_classes == 3
     assert said == [f"{images} has 3 classes: the space is tiny:num_classes=3"]
 
 
@@ -68,7 +68,7 @@ def test_a_budget_percentile_is_that_of_all_codes(
     every_ms, table, make_config, open_run, tmp_path, percentile
 ):
     config = make_config(targets=[target(table, budget_ms=None, budget_percentile=percentile)])
-    (budget_ms,) = open_run(config, tmp_path / "run").budgets_ms
+    (budget_ms,) = open_run(config, tmp_path / "run").problem.budgets_ms
     times = np.array(list(every_ms.values()))
     at_most = (times <= budget_ms + 1e-6).mean()
     below = (times < budget_ms - 1e-6).mean()
@@ -115,7 +115,7 @@ def test_headroom_is_asked_for_or_twice_the_tables_error_within_bounds(
         path = tmp_path / "changed.json"
         save_table(changed, path)
         config = make_config(targets=[target(path, headroom=asked)])
-        return open_run(config, tmp_path / "run").headroom(0)
+        return open_run(config, tmp_path / "run").problem.headroom(0)
 
     assert headroom(0.2, 0.01, 0.01) == 0.2
     assert headroom(0.0, 0.01, 0.01) == 0.0
@@ -133,13 +133,13 @@ def test_search_keeps_budgets_less_headroom_and_other_limits_as_they_are(
         targets=[target(table, headroom=0.1), target(table, headroom=0.2)], limits={"params": 3e4}
     )
     run = open_run(config, tmp_path / "run")
-    asked = run.limits(0.25)
+    asked = run.problem.limits(0.25)
     assert [(limit.metric, limit.maximum, limit.table) for limit in asked] == [
         ("latency_ms", 0.25, "table.json"),
         ("latency_ms", 0.25, "table-2.json"),
         ("params", 3e4, None),
     ]
-    kept = run.searched(asked).limits
+    kept = run.problem.searched(asked).limits
     assert [limit.maximum for limit in kept] == pytest.approx([0.225, 0.2, 3e4])
 
 
@@ -164,17 +164,17 @@ def test_a_confidence_shrinks_budgets_by_the_guard_of_searched_networks(
     run = open_run(config, tmp_path / "run")
     ratio = across_sessions(1.018, 1.009, 0.95, SESSION_STD)
     assert ratio > 1.018
-    assert run.headroom(0) == pytest.approx(1 - 1 / ratio)
-    (kept,) = run.searched(run.limits(0.25)).limits
+    assert run.problem.headroom(0) == pytest.approx(1 - 1 / ratio)
+    (kept,) = run.problem.searched(run.problem.limits(0.25)).limits
     assert kept.maximum == pytest.approx(0.25 / ratio)
     assert any("19 searched networks" in text for text in said)
-    run.prepare_tables()
+    prepare_tables(run.problem, run.cache, seed=0)
     append_validation(given, [lines[0].model_copy(update={"measured_ms": 2.0})])
     # a run that is resumed keeps what it began with
-    assert open_run(config, tmp_path / "run").headroom(0) == pytest.approx(1 - 1 / ratio)
+    assert open_run(config, tmp_path / "run").problem.headroom(0) == pytest.approx(1 - 1 / ratio)
     other = make_config(targets=[target(given)], confidence=0.95)
     ratio = across_sessions(2.0, 1.0095, 0.95, SESSION_STD)
-    assert open_run(other, tmp_path / "later").headroom(0) == pytest.approx(1 - 1 / ratio)
+    assert open_run(other, tmp_path / "later").problem.headroom(0) == pytest.approx(1 - 1 / ratio)
 
 
 def test_a_confidence_without_any_measured_network_is_refused(
@@ -185,7 +185,7 @@ def test_a_confidence_without_any_measured_network_is_refused(
     save_table(type(loaded)(loaded.header, loaded.entries), bare)
     run = open_run(make_config(targets=[target(bare)], confidence=0.9), tmp_path / "run")
     with pytest.raises(UsageError, match=r"needs measured networks of tiny.*--validate 18"):
-        run.headroom(0)
+        run.problem.headroom(0)
 
 
 def test_confidence_and_headroom_exclude_each_other(table, make_config):
@@ -202,7 +202,7 @@ def test_a_budget_nothing_meets_names_the_fastest_network_and_its_latency(
     fastest = min(every_ms, key=every_ms.get)
     config = make_config(targets=[target(table, budget_ms=0.01)])
     with pytest.raises(InfeasibleError) as caught:
-        open_run(config, tmp_path / "run").check_limits()
+        open_run(config, tmp_path / "run").problem.check_limits()
     message = str(caught.value)
     assert "no network of tiny meets latency_ms <= 0.01" in message
     assert f"{every_ms[fastest]:.6g}" in message
@@ -215,16 +215,16 @@ def test_a_budget_that_only_the_headroom_spoils_says_so(
     just = min(every_ms.values()) * 1.01
     config = make_config(targets=[target(table, budget_ms=just, headroom=0.1)])
     with pytest.raises(InfeasibleError, match=r"search leaves 10.00% of each latency budget free"):
-        open_run(config, tmp_path / "run").check_limits()
+        open_run(config, tmp_path / "run").problem.check_limits()
     open_run(
         make_config(targets=[target(table, budget_ms=just, headroom=0.0)]), tmp_path / "run"
-    ).check_limits()
+    ).problem.check_limits()
 
 
 def test_every_budget_of_several_must_be_possible(table, make_config, open_run, tmp_path):
     config = make_config(targets=[target(table, budget_ms=[0.25, 0.01])])
     with pytest.raises(InfeasibleError, match=r"latency_ms <= 0.01"):
-        open_run(config, tmp_path / "run").check_limits()
+        open_run(config, tmp_path / "run").problem.check_limits()
 
 
 def test_the_tables_warning_is_said(make_table, make_config, open_run, said, tmp_path):
@@ -232,7 +232,7 @@ def test_the_tables_warning_is_said(make_table, make_config, open_run, said, tmp
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "calibration": {}}))
     run = open_run(make_config(targets=[target(path)]), tmp_path / "run")
-    assert run.predictors[0].source == "lut-uncalibrated"
+    assert run.problem.predictors[0].source == "lut-uncalibrated"
     assert len(said) == 1
     assert said[0].startswith("the table of host is not calibrated for tiny")
 
@@ -241,42 +241,12 @@ def test_tables_are_read_from_the_run_folder_once_they_are_there(
     table, make_table, make_config, open_run, tmp_path
 ):
     run = open_run(make_config(), tmp_path / "run")
-    run.prepare_tables()
+    prepare_tables(run.problem, run.cache, seed=0)
     make_table(tmp_path / "run" / "table.json", factor=3.0)
     twice = open_run(make_config(), tmp_path / "run")
-    twice.prepare_tables()  # what is there stays
+    prepare_tables(twice.problem, twice.cache, seed=0)  # what is there stays
     space = load_space("tiny")
     arch = space.decode(np.zeros((1, 5), dtype=np.int16))[0]
-    assert twice.predictors[0].predict_arch_ms(arch) == pytest.approx(
+    assert twice.problem.predictors[0].predict_arch_ms(arch) == pytest.approx(
         3 * LutPredictor(space, load_table(table)).predict_arch_ms(arch), abs=1e-5
     )
-
-
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        ({"device": "raspberry-pi-4"}, "device: the table was measured with 'raspberry-pi-4'"),
-        ({"runtime": "litert"}, "runtime: the table was measured with 'litert'"),
-        ({"threads": 4}, "threads: the table was measured with 4, the target has 1"),
-    ],
-)
-def test_a_table_of_another_target_is_refused(make_table, tmp_path, changes, problem):
-    path = make_table(tmp_path / "t.json", **changes)
-    with pytest.raises(InputError, match=problem):
-        check_target(TargetConfig(runtime="onnxruntime", table=str(path), budget_ms=1.0))
-
-
-def test_a_target_is_checked_for_its_device_runtime_and_table_file(table):
-    check_target(TargetConfig(runtime="onnxruntime", table=str(table), budget_ms=1.0))
-    with pytest.raises(InputError, match="no such device"):
-        check_target(TargetConfig(device="toaster", budget_ms=1.0))
-    with pytest.raises(UsageError, match="pixel-8 has no runtime 'onnxruntime'"):
-        check_target(TargetConfig(device="pixel-8", runtime="onnxruntime", budget_ms=1.0))
-    with pytest.raises(InputError, match="there is no such file"):
-        check_target(TargetConfig(table="absent.json", budget_ms=1.0))
-
-
-def test_a_torch_device_that_cannot_compute_is_refused():
-    check_torch_device("cpu")
-    with pytest.raises(UsageError, match=r"torch_device 'toaster' cannot be used.*Next: "):
-        check_torch_device("toaster")
