@@ -80,36 +80,23 @@ def write_bundle(
     reference = FileWeights.of(weights)
     if "int8" in precisions and calibration is None:
         raise InputError("export", ["int8 needs images to measure ranges on (calibration)"])
+    ranges: dict[Precision, CalibrationData | None] = {"int8": calibration}
     conversions = {
-        file_key(name, precision): Conversion.make(
-            layers,
-            reference,
-            name,
-            precision=precision,
-            wiring=wiring,
-            calibration=calibration if precision == "int8" else None,
+        file_key(name, one): Conversion.make(
+            layers, reference, name, precision=one, wiring=wiring, calibration=ranges.get(one)
         )
-        for precision in precisions
+        for one in precisions
         for name in formats
     }
     description = _description(arch, layers, wiring, preprocessing, formats)
-    target = folder / arch.arch_id
-    content_id = _content_id(description, conversions)
+    target, content_id = folder / arch.arch_id, _content_id(description, conversions)
     if (existing := _existing(target, content_id, description, conversions)) is not None:
         return existing
     ExportFile.path(target).unlink(missing_ok=True)  # it describes models that now change
     description.save(target)
     exported, files = {}, cache.fill(conversions.values())
     for key, conversion in conversions.items():
-        payload = files[conversion].read_bytes()
-        if conversion.format == "onnx":
-            payload = with_metadata(
-                payload,
-                {
-                    "hwnas.arch": canonical_json(description.arch.to_json()),
-                    "hwnas.preprocessing": canonical_json(description.preprocessing.to_json()),
-                },
-            )
+        payload = _described(files[conversion].read_bytes(), conversion, description)
         path = target / file_name(conversion.format, conversion.precision)
         exported[key] = _write_model(path, payload, network, images, conversion)
     export = ExportFile(
@@ -120,6 +107,19 @@ def write_bundle(
     )
     export.save(target)
     return export
+
+
+def _described(payload: bytes, conversion: Conversion, description: NetworkFile) -> bytes:
+    """Return a model file with its description in it, where its format has a place for that."""
+    if conversion.format != "onnx":
+        return payload
+    return with_metadata(
+        payload,
+        {
+            "hwnas.arch": canonical_json(description.arch.to_json()),
+            "hwnas.preprocessing": canonical_json(description.preprocessing.to_json()),
+        },
+    )
 
 
 def _description(

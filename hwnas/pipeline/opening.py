@@ -10,7 +10,7 @@ from hwnas.pipeline.checks import check_measurable, check_target, check_torch_de
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Context, build_context
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.stages.evaluators import code_evaluator, kept_seed_archs
+from hwnas.pipeline.stages.search.evaluators import code_evaluator, kept_seed_archs
 from hwnas.pipeline.tables import missing_heads, prepare_tables
 from hwnas.search.problem.warm_start import seed_archs
 from hwnas.space.catalogue import load_space

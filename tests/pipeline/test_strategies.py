@@ -435,7 +435,7 @@ def test_what_a_searcher_cannot_do_is_said_before_a_supernet_is_trained(
     def training(*_: Any, **__: Any) -> Any:
         raise AssertionError("a supernet was trained")
 
-    monkeypatch.setattr("hwnas.pipeline.stages.search.train_supernets", training)
+    monkeypatch.setattr("hwnas.pipeline.stages.search.supernets.train_supernets", training)
     search = {"strategy": "exhaustive", "evaluator": "supernet", "evaluations": 2}
     with pytest.raises(UsageError, match="exhaustive"):
         search_run(make_config(search=search), tmp_path / "run")

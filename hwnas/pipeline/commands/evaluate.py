@@ -16,7 +16,7 @@ from hwnas.executor.local import TaskError
 from hwnas.io.progress import report
 from hwnas.pipeline.opening import reopen
 from hwnas.pipeline.problem import Problem
-from hwnas.pipeline.stages.evaluators import saved_evaluator
+from hwnas.pipeline.stages.search.evaluators import saved_evaluator
 from hwnas.protocols import Evaluation, Evaluator
 from hwnas.space.archfile import read_archs
 from hwnas.space.catalogue import load_space

@@ -31,8 +31,8 @@ from hwnas.pipeline.prediction import predictor_of
 from hwnas.pipeline.stages.bench import bench_finalists, bench_path
 from hwnas.pipeline.stages.export import export
 from hwnas.pipeline.stages.outline import stages_of
-from hwnas.pipeline.stages.results import search
 from hwnas.pipeline.stages.retrain import retrain
+from hwnas.pipeline.stages.search.results import search
 from hwnas.pipeline.stages.select import select_winner
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from hwnas.artifacts.answers import ExportedModel, ExportedModels, TimedModel, TimedModels
 from hwnas.artifacts.benched import MeasurementPart
@@ -27,6 +28,7 @@ from hwnas.export.verify.session import file_precision
 from hwnas.latency.table.files import load_table
 from hwnas.nn.build import build
 from hwnas.nn.pretrained import load_reference
+from hwnas.ops import OpSpec
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.rng import stream
 from hwnas.space.archfile import read_arch
@@ -71,13 +73,7 @@ def export_arch(
     arch = loaded.arch(value["choices"])
     layers, network = loaded.layers(arch), build(loaded, arch)
     own = out / arch.arch_id / "weights.safetensors"
-    used = own if weights is None or weights_of is not None else weights
-    if weights is not None and weights_of is not None:
-        load_reference(network, weights_of, read_tensors(weights))
-    elif weights is not None:
-        load_weights(network, weights)
-    if used == own:
-        save_weights(network, own)
+    used = _load_given(network, weights, weights_of, own)
     shape = (PARITY_IMAGES, *layers[0].in_shape)
     noise = stream(0, "parity images").standard_normal(shape, dtype=np.float32)
     written = write_bundle(
@@ -88,12 +84,7 @@ def export_arch(
         arch=arch,
         weights=used,
         images=torch.from_numpy(noise),
-        preprocessing=PreprocessingPart(
-            input_size=layers[0].in_shape[1:],
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            class_names=tuple(str(number) for number in range(loaded.num_classes)),
-        ),
+        preprocessing=_plain_preprocessing(layers, loaded.num_classes),
         cache=ConversionCache(),
         formats=formats_of(formats),
         precisions=wanted,
@@ -105,6 +96,32 @@ def export_arch(
             for entry in written.formats.values()
         )
     )
+
+
+def _plain_preprocessing(layers: Sequence[OpSpec], num_classes: int) -> PreprocessingPart:
+    """Return the preprocessing that changes no value; classes are called by their numbers."""
+    return PreprocessingPart(
+        input_size=layers[0].in_shape[1:],
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        class_names=tuple(str(number) for number in range(num_classes)),
+    )
+
+
+def _load_given(
+    network: nn.Module, weights: Path | None, weights_of: str | None, own: Path
+) -> Path:
+    """Load given weights into ``network``; return the safetensors file that holds what it has.
+
+    That is ``own``, which is written, unless ``weights`` is such a file already.
+    """
+    if weights is not None and weights_of is None:
+        load_weights(network, weights)
+        return weights
+    if weights is not None and weights_of is not None:
+        load_reference(network, weights_of, read_tensors(weights))
+    save_weights(network, own)
+    return own
 
 
 def bench_models(

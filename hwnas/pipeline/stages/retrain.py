@@ -88,35 +88,42 @@ def retrain(
 
     def work() -> tuple[RetrainedFile, Mapping[str, float]]:
         every = {**drawn, **wanted}
+        begin = _initial_weights(context, init, every, whole=only_calibrate)
         tasks = {
-            network_id: retrain_task(context, settings.recipe.recipe(), network_id, one.arch)
+            network_id: replace(
+                retrain_task(context, settings.recipe.recipe(), network_id, one.arch),
+                initial=begin.get(network_id),
+                calibration=calibration_images if only_calibrate else None,
+            )
             for network_id, one in every.items()
         }
-        check_beginning(context, every, init)
-        begun: Collection[str] = ()
-        if init is not None:
-            archs = {network_id: one.arch for network_id, one in every.items()}
-            begin = published_weights(context, init, archs, whole=only_calibrate)
-            begun = set(begin)
-            tasks = {n: replace(task, initial=begin.get(n)) for n, task in tasks.items()}
-        if only_calibrate:
-            tasks = {n: replace(task, calibration=calibration_images) for n, task in tasks.items()}
         outcomes = train_networks(context, tasks, RETRAINING)
-        rows = _trained_rows({**drawn, **wanted}, outcomes, begun)
-        ranked = [_comparable(_trained_rows(one, outcomes, begun), one) for one in compared]
+        rows = _trained_rows({**drawn, **wanted}, outcomes, begin)
+        ranked = [_comparable(_trained_rows(one, outcomes, begin), one) for one in compared]
         content = RetrainedFile(
             recipe=RecipePart.from_json(settings.recipe.model_dump()),
             seed=context.execution.seed,
             splits=RETRAIN_SPLITS,
             data=DataPart(name=context.data.name, root=context.data.root),
             init=None if init is None else init.part(fine_tuned=not only_calibrate),
-            finalists=_trained_rows(wanted, outcomes, begun),
-            random=_trained_rows(drawn, outcomes, begun),
+            finalists=_trained_rows(wanted, outcomes, begin),
+            random=_trained_rows(drawn, outcomes, begin),
             ranking=RankingPart.from_json(asdict(_ranking(context, ranked))),
         )
         return content, total_cost(row.cost for row in rows)
 
     return context.folder.stage("retrain", RetrainedFile.path(context.folder.path), work)
+
+
+def _initial_weights(
+    context: Context, init: Init | None, wanted: Mapping[str, Wanted], *, whole: bool
+) -> Mapping[str, Path]:
+    """Return the files of published weights that trainings begin with, by network_id."""
+    check_beginning(context, wanted, init)
+    if init is None:
+        return {}
+    archs = {network_id: one.arch for network_id, one in wanted.items()}
+    return published_weights(context, init, archs, whole=whole)
 
 
 def _listed(context: Context, candidates: Iterable[Candidate]) -> dict[str, Wanted]:

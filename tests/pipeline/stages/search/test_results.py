@@ -9,7 +9,8 @@ import pytest
 from hwnas.data.dataset import Dataset
 from hwnas.errors import InputError, UsageError
 from hwnas.pipeline.commands.runs import retrain_run, search_run, whole_run
-from hwnas.pipeline.stages import bench, export, results, retrain, select
+from hwnas.pipeline.stages import bench, export, retrain, select
+from hwnas.pipeline.stages.search import results
 
 BUDGET_MS, HEADROOM = 0.08, 0.1
 

@@ -9,37 +9,30 @@ from dataclasses import dataclass
 from hwnas.artifacts.events import (
     BaselineEvent,
     EvaluationEvent,
-    SupernetEpochEvent,
-    SupernetEvent,
     read_events,
 )
 from hwnas.errors import HwnasError, UsageError
-from hwnas.io.journal import Journal, write_whole
-from hwnas.io.progress import report
-from hwnas.nn.supernet import Supernet
-from hwnas.pipeline.config.search import SearchConfig, SupernetConfig
+from hwnas.io.journal import Journal
+from hwnas.pipeline.config.search import SearchConfig
 from hwnas.pipeline.context import Context
-from hwnas.pipeline.stages.evaluators import (
+from hwnas.pipeline.stages.outline import evaluating
+from hwnas.pipeline.stages.search.evaluators import (
     code_evaluator,
     keep_file,
     search_evaluator,
     supernet_evaluator,
 )
-from hwnas.pipeline.stages.outline import evaluating
-from hwnas.pipeline.stages.published import supernet_start
-from hwnas.pipeline.stages.searchers import (
+from hwnas.pipeline.stages.search.searchers import (
     FixedList,
     build_searcher,
     random_search,
     search_problem,
 )
+from hwnas.pipeline.stages.search.supernets import Cost, sum_costs, train_copies, train_gates
 from hwnas.protocols import Evaluator, Searcher
 from hwnas.rng import derived_seed
 from hwnas.search.evaluators.memo import Remembers
 from hwnas.search.evaluators.predictor import PredictorEvaluator
-from hwnas.search.evaluators.supernet_tasks import SupernetTask, train_supernets
-from hwnas.search.gates.gate_search import GateSearch, GateSettings
-from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.search.loop import SearchLoop, to_repeat
 from hwnas.search.problem.limits import LimitedSpace
 from hwnas.search.records import baseline_event
@@ -49,13 +42,8 @@ from hwnas.search.strategies.registry import (
     GateStrategy,
     StrategyEntry,
 )
-from hwnas.train.checkpoint import save_weights
-from hwnas.train.engine import EpochReport, TrainResult, fit
-from hwnas.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
-
-Cost = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -126,7 +114,7 @@ def _ask_tell(stage: SearchStage, searched: Sequence[LimitedSpace]) -> SearchOut
         build_searcher(context, settings, limited, place) for place, limited in enumerate(searched)
     ]
     trains_supernets = settings.evaluator.entry.trains == "supernet"
-    cost = _train_copies(context, settings.supernet) if trains_supernets else Cost()
+    cost = train_copies(context, settings.supernet) if trains_supernets else Cost()
     events: list[list[EvaluationEvent]] = []
     baselines: list[list[BaselineEvent]] = []
     loosest = max(range(len(searched)), key=lambda place: searched[place].limits[0].maximum)
@@ -197,8 +185,8 @@ def _gates(stage: SearchStage, searched: Sequence[LimitedSpace]) -> SearchOutcom
     events: list[list[EvaluationEvent]] = []
     baselines: list[list[BaselineEvent]] = []
     for place, limited in enumerate(searched):
-        search, spent = _train_gates(context, settings, limited, place)
-        cost = _sum(cost, spent)
+        search, spent = train_gates(context, settings, limited, place)
+        cost = sum_costs(cost, spent)
         evaluator = supernet_evaluator(context, settings, [place])
         with context.folder.journal() as journal:
             searcher = FixedList(search.candidates(settings.evaluations))
@@ -276,145 +264,3 @@ def _evaluate(
     stage = evaluating(place, places)
     loop = SearchLoop(context.space, context.problem.predictors[0], evaluator, journal, stage)
     return loop.run(searcher, count, batch=batch or count, first_index=first_index)
-
-
-def _train_copies(context: Context, settings: SupernetConfig) -> Cost:
-    """Train independent supernets by sampled paths, several at a time."""
-    cost = Cost()
-    recipe = settings.recipe.recipe()
-    start = supernet_start(context, settings)
-    if start is not None and not settings.train:
-        if not context.folder.supernet(0).is_file():
-            write_whole(context.folder.supernet(0), start.read_bytes())
-        return cost
-    tasks = {
-        str(number): SupernetTask(
-            space=context.space,
-            source=context.data.source,
-            recipe=recipe,
-            seed=derived_seed(context.execution.seed, "supernet", number),
-            sampling=settings.sampling,
-            sharing=settings.sharing_of(number),
-            torch_device=context.execution.torch_device,
-            weights=context.folder.supernet(number),
-            checkpoint=context.folder.supernet_state(number),
-            initial=start,
-        )
-        for number in range(settings.copies)
-    }
-    report("training supernets", 0, len(tasks))
-    outcomes = {}
-    for key, outcome in train_supernets(tasks, workers=context.execution.workers):
-        outcomes[int(key)] = outcome
-        report("training supernets", len(outcomes), len(tasks))
-    with context.folder.journal() as journal:
-        recorded = read_events(journal.records(), SupernetEvent, journal.path)
-        written = {event.number for event in recorded}
-        for number, outcome in sorted(outcomes.items()):
-            spent = _cost(outcome.result, outcome.macs)
-            cost = _sum(cost, spent)
-            if number not in written:
-                event = SupernetEvent(
-                    number=number,
-                    epochs=outcome.result.epochs,
-                    loss=outcome.result.final_loss,
-                    cost=dict(spent),
-                )
-                journal.append(event.to_json())
-    return cost
-
-
-def _train_gates(
-    context: Context, settings: SearchConfig, limited: LimitedSpace, number: int
-) -> tuple[GateSearch, Cost]:
-    recipe = settings.supernet.recipe.recipe()
-    seed = derived_seed(context.execution.seed, "gates", number)
-    supernet = Supernet(context.space, seed=seed, sharing=settings.supernet.sharing_of(0))
-    dataset = context.data.dataset.without_test()
-    problem = SupernetProblem(
-        supernet,
-        dataset,
-        batch_size=recipe.batch_size,
-        seed=seed,
-        torch_device=context.execution.torch_device,
-    )
-    steps = len(dataset.batch_sizes(("train",), batch_size=recipe.batch_size, training=True))
-    gate_settings = GateSettings(
-        seed=seed,
-        epochs=recipe.epochs,
-        warmup_epochs=settings.warmup_epochs,
-        steps_per_epoch=steps,
-        every=settings.gates.every,
-        alpha_lr=settings.gates.alpha_lr,
-    )
-    if steps * (recipe.epochs - settings.warmup_epochs) < settings.gates.every:
-        raise UsageError(
-            f"gates.every is {settings.gates.every}, but after the warm-up there are "
-            f"only {steps * (recipe.epochs - settings.warmup_epochs)} weight steps: "
-            "nothing would be searched. Next: lower it, or train for more epochs"
-        )
-    assert isinstance(settings.entry, GateStrategy)  # the other kinds train no gates
-    rule = settings.entry.rule(settings.strategy_settings())
-    search = GateSearch(limited, problem, gate_settings, rule)
-    result = _fit(context, supernet, search, recipe, seed, number, "searching")
-    return search, _cost(result, search.macs)
-
-
-def _fit(
-    context: Context,
-    supernet: Supernet,
-    companion: GateSearch,
-    recipe: Recipe,
-    seed: int,
-    number: int,
-    name: str,
-) -> TrainResult:
-    """Train with a checkpoint and the journal; a training that was finished is only read back."""
-    state, weights = context.folder.supernet_state(number), context.folder.supernet(number)
-    report(name, 0, recipe.epochs)
-    with context.folder.journal() as journal:
-        recorded = read_events(journal.records(), SupernetEpochEvent, journal.path)
-        written = {(event.number, event.epoch) for event in recorded}
-
-        def note(epoch: EpochReport) -> None:
-            report(name, epoch.epoch, recipe.epochs)
-            if (number, epoch.epoch) not in written:
-                event = SupernetEpochEvent.from_json(
-                    {
-                        "number": number,
-                        "epoch": epoch.epoch,
-                        "loss": epoch.loss,
-                        "lr": epoch.lr,
-                        **epoch.record,
-                    }
-                )
-                journal.append(event.to_json())
-
-        result = fit(
-            supernet,
-            context.data.dataset.without_test(),
-            ("train",),
-            recipe,
-            seed=seed,
-            torch_device=context.execution.torch_device,
-            checkpoint=state,
-            on_epoch=note,
-            companion=companion,
-        )
-    if not weights.is_file():
-        save_weights(supernet, weights)
-    return result
-
-
-def _cost(result: TrainResult, macs: int) -> Cost:
-    """Return a training's cost; ``macs`` of one image, summed over steps, is of whole batches."""
-    return {
-        "images_trained": float(result.images_trained),
-        "macs_images": macs * result.images_trained / max(1, result.steps),
-        "core_s": round(result.core_s, 3),
-        "wall_s": round(result.wall_s, 3),
-    }
-
-
-def _sum(left: Cost, right: Cost) -> Cost:
-    return {key: left.get(key, 0.0) + right.get(key, 0.0) for key in dict.fromkeys([*left, *right])}

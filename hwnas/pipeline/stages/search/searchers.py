@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hwnas.arch import Arch
 from hwnas.pipeline.config.search import SearchConfig
 from hwnas.pipeline.context import Context
-from hwnas.pipeline.stages.evaluators import kept_seed_archs
+from hwnas.pipeline.stages.search.evaluators import kept_seed_archs
 from hwnas.protocols import CodeEvaluator, Codes, Evaluation, Searcher
 from hwnas.rng import derived_seed
 from hwnas.search.predictors.macs_prior import MacsPrior

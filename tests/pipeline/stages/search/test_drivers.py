@@ -20,7 +20,7 @@ from hwnas.pipeline.commands.runs import retrain_run, search_run, whole_run
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.context import build_context
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.stages import search as searching
+from hwnas.pipeline.stages.search import supernets
 from hwnas.report.model import read_run
 from hwnas.report.page import render
 from hwnas.space.catalogue import load_space
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_search_is_refused(gates, make_config, tmp_path)
     problem = build_context(RunFolder(gates), make_config(search=GATES)).problem
     limited = problem.searched(problem.limits(0.08))
     with pytest.raises(InputError, match="network: the checkpoint has"):
-        searching._train_gates(opened, config.search, limited, 0)
+        supernets.train_gates(opened, config.search, limited, 0)
 
 
 @pytest.mark.parametrize("strategy", ["proxyless-rl", "proxyless"])

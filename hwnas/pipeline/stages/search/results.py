@@ -23,7 +23,7 @@ from hwnas.artifacts.search import (
 )
 from hwnas.pipeline.config.search import SearchConfig
 from hwnas.pipeline.context import Context
-from hwnas.pipeline.stages.search import SearchOutcome, run_search
+from hwnas.pipeline.stages.search.drivers import SearchOutcome, run_search
 from hwnas.search.predictors.fitted import MIN_NETWORKS, fit_predictor
 from hwnas.search.problem.audit import audit
 from hwnas.search.problem.limits import Limit, LimitedSpace
