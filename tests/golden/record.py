@@ -31,19 +31,22 @@ import renames
 import yaml
 
 HERE = Path(__file__).parent
-INPUTS, OUTPUTS, OLD_RUNS = HERE / "inputs", HERE / "outputs", ("run_folder_0_1",)
+INPUTS, OUTPUTS = HERE / "inputs", HERE / "outputs"
+OLD_RUNS = HERE / "run_folder_0_1"  # run folders that hwnas 0.1.0 wrote: one budget, and several
+OLD_RUN_NAMES = ("one", "several")
 SCRUBBED = "<scrubbed>"
+BY_ID = "<by its id>"
 MISSING = "<no such file>"
 DIGITS = 9
 
 # values that clocks, machines and versions decide, wherever they stand
 VARYING = {
     "wall_s", "core_s", "device_s", "time", "date", "started", "state_before", "state_after",
-    "host", "python", "platform", "cpu", "cores", "threads_env", "packages", "converter",
+    "host", "python", "platform", "cpu", "packages", "converter",
     "runtime_version", "report",
 }
-MEASURED = {"measured_ms", "measurement", "round_medians_ms", "ratio", "repeatability", "sessions",
-            "drift", "disturbance", "error", "model_of_drift"}
+MEASURED = {"cores", "measured_ms", "measurement", "round_medians_ms", "ratio", "repeatability",
+            "sessions", "drift", "disturbance"}
 # lines of messages that come and go with the machine: progress, warnings of noise, libraries
 PASSING = re.compile(
     r"^[a-z][\w ]* \d+/\d+(, \d+ s left)?$|^something else slowed|^the device is at x|^INFO: |"
@@ -121,8 +124,6 @@ class Shop:
         value = yaml.safe_load(text) if path.suffix == ".yaml" else parsed(text)
         if value is None:
             return self.lines(text)
-        if path.suffix == ".jsonl":
-            value = [short(record) for record in value]
         return scrubbed(value, scrub)
 
     def copy(self, *names: str) -> None:
@@ -166,18 +167,16 @@ def parsed(text: str) -> Any:
         return None
 
 
-def short(record: Any) -> Any:
-    """Leave the architecture out of a journal's line that names its id."""
-    if isinstance(record, dict) and "arch_id" in record:
-        return {key: value for key, value in record.items() if key != "arch"}
-    return record
-
-
 def scrubbed(value: Any, more: frozenset[str] | set[str] = frozenset()) -> Any:
-    """Return ``value`` without what varies, floats with DIGITS digits."""
+    """Return ``value`` without what varies, floats with DIGITS digits.
+
+    Architectures that stand beside their id, which is a hash of them, are left out.
+    """
     if isinstance(value, dict):
-        return {key: SCRUBBED if (key in VARYING and not isinstance(item, bool)) or key in more
-                else scrubbed(item, more) for key, item in value.items()}
+        hidden = VARYING | more
+        return {key: SCRUBBED if key in hidden and not isinstance(item, bool)
+                else BY_ID if key == "arch" and "arch_id" in value else scrubbed(item, more)
+                for key, item in value.items()}
     if isinstance(value, list):
         return [scrubbed(item, more) for item in value]
     if isinstance(value, float) and math.isfinite(value):
@@ -532,8 +531,9 @@ def searched(shop: Shop, strategy: str, *arguments: str, name: str = "run") -> N
         shop.copy("tiny.json", "tiny-litert.json")
         shop.write("known.jsonl", scores_of(tiny_archs(shop)))
     budget = () if "--budget-ms" in arguments else ("--budget-ms", "0.07")
-    files = [f for f in RUN_FILES if f != "journal.jsonl" or strategy in (
-        "random", "evolution", "local", "nsga2", "rl")]
+    unread = {"exhaustive": {"journal.jsonl", "config.yaml"}, "random": set(),
+              "combined-moves": {"journal.jsonl", "front.json"}}.get(strategy, {"config.yaml"})
+    files = [name for name in RUN_FILES if name not in unread]
     shop.hwnas("search", "--space", "tiny", "--lut", "tiny.json", *budget, "--strategy", strategy,
                "--evaluator", "table:known.jsonl", *arguments, "--out", name,
                files=in_run(name, tuple(files)), keep_text=strategy != "rl")
@@ -574,7 +574,9 @@ def search_several(shop: Shop) -> None:
              name="sure")
     searched(shop, "random", "--evaluations", "8", "--confidence", "0.9", "--top", "2",
              "--resume", name="sure")
-    searched(shop, "random", "--evaluations", "9", "--headroom", "0.02", "--resume", name="sure")
+    shop.hwnas("search", "--space", "tiny", "--lut", "tiny.json", "--budget-ms", "0.07",
+               "--evaluator", "table:known.jsonl", "--headroom", "0.02", "--resume", "--out",
+               "sure")
 
 
 @case()
@@ -607,9 +609,10 @@ def search_predictor(shop: Shop) -> None:
         "evolution": ("--strategy", "evolution", "--evaluations", "60", "--budget-ms", "6"),
         "front": ("--strategy", "nsga2", "--evaluations", "60", "--budget-ms", "6"),
     }.items():
+        files = ("result.json", "finalists.json", *(["front.json"] if name == "front" else []))
         shop.hwnas("search", "--space", "ofa-mbv3", "--lut", "ofa-160.json", *arguments,
                    "--evaluator", "predictor:predictor.pth", "--out", name,
-                   files=in_run(name, ("result.json", "finalists.json", "front.json")))
+                   files=in_run(name, files))
 
 
 @case()
@@ -798,6 +801,34 @@ def exports(shop: Shop) -> None:
             shop.steps.append({"file": name, "content": shop.file(name)})
 
 
+@case(slow=True)
+def measuring(shop: Shop) -> None:
+    """What is measured has other numbers each time: the names of what is told, and the rest."""
+    def names(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: names(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [names(item) for item in value[:1]]
+        return SCRUBBED if isinstance(value, float) else value
+
+    shop.copy("tiny.json", "tiny-slow.json")
+    shop.write("arch.json", tiny_archs(shop)[700])
+    shop.run("export", "--arch", "arch.json", "--format", "onnx", "--out", "models")
+    (model,) = (shop.path / "models").rglob("*.onnx")
+    for arguments in (
+        ("bench", str(model.relative_to(shop.path)), "--device", "host", "--rounds", "2", "--lut",
+         "tiny.json", "--json"),
+        ("lut", "check", "tiny-slow.json", "--device", "host", "--anchors", "2", "--json"),
+    ):
+        code, out, _ = shop.run(*arguments)
+        shop.steps.append({"command": " ".join(arguments), "exit": code,
+                           "json": names(scrubbed(json.loads(out), VARYING | {"cpus", "celsius"}))})
+    checks = json.loads(shop.run("doctor", "--json")[1])
+    shop.steps.append({"command": "doctor --json",
+                       "json": [sorted(check) for check in checks[:1]],
+                       "checks": [check["check"] for check in checks]})
+
+
 def visible_text(page: str) -> list[str]:
     """Return the pieces of text a reader of an HTML page sees, drawings left out."""
     page = re.sub(r"(?s)<(style|script|svg)\b.*?</\1>", "\n", page)
@@ -807,17 +838,33 @@ def visible_text(page: str) -> list[str]:
 
 @case(subset=True)
 def report(shop: Shop) -> None:
-    """The figures that the report of a recorded run shows, each with its unit."""
-    for name in OLD_RUNS:
-        shutil.copytree(HERE / name, shop.path / name)
+    """The figures that the reports of recorded runs show, each with its unit."""
+    figures = []
+    for name in OLD_RUN_NAMES:
+        shutil.copytree(OLD_RUNS / name, shop.path / name)
         code, _, err = shop.run("report", name)
         if code:
             raise RuntimeError(err)
         text = " ".join(visible_text((shop.path / name / "report.html").read_text()))
         text = text.partition("Configuration (config.yaml)")[0]
-        figures = re.findall(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?: (?:ms|%|kB|k|M|G|s)"
-                             r"(?!\w))?|\b[0-9a-f]{16}\b", text)
-        shop.steps.append({"lines": [f"{name}: {one}" for one in sorted(set(figures))]})
+        found = re.findall(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?: (?:ms|%|kB|k|M|G|s)"
+                           r"(?!\w))?|\b[0-9a-f]{16}\b", text)
+        figures += [f"{name}: {one}" for one in sorted(set(found))]
+    shop.steps.append({"lines": figures})
+
+
+@case()
+def old_runs(shop: Shop) -> None:
+    """Recorded runs opened again: what --resume prints of them, and several side by side."""
+    for name in OLD_RUN_NAMES:
+        shutil.copytree(OLD_RUNS / name, shop.path / name)
+    for name in OLD_RUN_NAMES:
+        shop.hwnas("run", f"{name}/config.yaml", "--out", name, "--resume")
+        shop.hwnas("run", f"{name}/config.yaml", "--out", name, "--resume", "--json")
+        for verb in (("retrain", "--run"), ("export", "--run"), ("bench",)):
+            shop.hwnas(*verb, name, "--json")
+    shop.hwnas("report", *OLD_RUN_NAMES, "--cross", "--json")
+    shop.hwnas("report", *OLD_RUN_NAMES, "--cross")
 
 
 def record(name: str, out: Path) -> Path:
