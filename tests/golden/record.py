@@ -21,6 +21,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -601,12 +602,13 @@ def search_predictor(shop: Shop) -> None:
     generator = torch.Generator().manual_seed(0)
     state = {}
     for place, (wide, deep) in enumerate(((400, 128), (400, 400), (400, 400), (1, 400))):
-        state[f"{2 * place}.weight"] = 0.1 * torch.randn(wide, deep, generator=generator)
-        state[f"{2 * place}.bias"] = 0.1 * torch.randn(wide, generator=generator)
+        size = 0.1 if wide > 1 else 0.002
+        state[f"{2 * place}.weight"] = size * torch.randn(wide, deep, generator=generator)
+        state[f"{2 * place}.bias"] = size * torch.randn(wide, generator=generator)
+    state["6.bias"] += 0.7
     torch.save(state, shop.path / "predictor.pth")
     for name, arguments in {
-        "moves": ("--strategy", "combined-moves", "--evaluations", "3000", "--budget-ms", "5,6"),
-        "evolution": ("--strategy", "evolution", "--evaluations", "60", "--budget-ms", "6"),
+        "moves": ("--strategy", "combined-moves", "--evaluations", "1000", "--budget-ms", "5,6"),
         "front": ("--strategy", "nsga2", "--evaluations", "60", "--budget-ms", "6"),
     }.items():
         files = ("result.json", "finalists.json", *(["front.json"] if name == "front" else []))
@@ -904,7 +906,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="golden-models-") as cache:
         os.environ.setdefault("HWNAS_CACHE", cache)
         for name in asked.cases or CASES:
-            print(record(name, out), flush=True)
+            begun = time.process_time()
+            path = record(name, out)
+            print(f"{path}: {time.process_time() - begun:.1f} s of this process", flush=True)
             if CASES[name].trains:
                 (out / f"{name}.processor").write_text(processor() + "\n")
 
