@@ -235,7 +235,11 @@ def pretty(value: Any, indent: str = "", width: int = 100) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One recording: what it does; whether it takes long, trains, or asks for a subset only."""
+    """One recording: what it does, and how it is compared.
+
+    ``slow``: takes minutes. ``trains``: weights, or files that versions of others decide, are in
+    it. ``subset``: what was there must be there, more may be.
+    """
 
     function: Callable[[Shop], None]
     slow: bool = False
@@ -789,7 +793,7 @@ def halving(shop: Shop) -> None:
                files=in_run("run"))
 
 
-@case(slow=True)
+@case(slow=True, trains=True)
 def exports(shop: Shop) -> None:
     """Untrained networks as ONNX and TFLite, in fp32 and int8, and what their files hold."""
     shop.write("arch.json", tiny_archs(shop)[700])
@@ -851,7 +855,7 @@ def report(shop: Shop) -> None:
         text = text.partition("Configuration (config.yaml)")[0]
         found = re.findall(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?: (?:ms|%|kB|k|M|G|s)"
                            r"(?!\w))?|\b[0-9a-f]{16}\b", text)
-        figures += [f"{name}: {one}" for one in sorted(set(found))]
+        figures += [f"{name}: {one}" for one in sorted({f.rstrip(",") for f in found})]
     shop.steps.append({"lines": figures})
 
 
@@ -860,6 +864,7 @@ def old_runs(shop: Shop) -> None:
     """Recorded runs opened again: what --resume prints of them, and several side by side."""
     for name in OLD_RUN_NAMES:
         shutil.copytree(OLD_RUNS / name, shop.path / name)
+    shutil.copyfile(shop.path / "one/table.json", shop.path / "table.json")  # as it was begun with
     for name in OLD_RUN_NAMES:
         shop.hwnas("run", f"{name}/config.yaml", "--out", name, "--resume")
         shop.hwnas("run", f"{name}/config.yaml", "--out", name, "--resume", "--json")
