@@ -220,12 +220,13 @@ def model_digest(path: Path) -> dict[str, Any]:
 
 def pretty(value: Any, indent: str = "", width: int = 100) -> str:
     """Spell a value as JSON that diffs by line: what fits stands on one line."""
-    flat = json.dumps(value, sort_keys=True)
+    flat = json.dumps(value, sort_keys=True, ensure_ascii=False)
     if len(indent) + len(flat) <= width or not isinstance(value, dict | list) or not value:
         return flat
     inner = indent + " "
     if isinstance(value, dict):
-        parts = [f"{json.dumps(key)}: {pretty(value[key], inner, width)}" for key in sorted(value)]
+        parts = [f"{json.dumps(key, ensure_ascii=False)}: {pretty(value[key], inner, width)}"
+                 for key in sorted(value)]
         return "{\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + "}"
     parts = [pretty(item, inner, width) for item in value]
     return "[\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + "]"
@@ -885,7 +886,7 @@ def record(name: str, out: Path) -> Path:
             os.chdir(home)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.json"
-    path.write_text(pretty(shop.steps) + "\n")
+    path.write_text(pretty(shop.steps) + "\n", encoding="utf-8")
     return path
 
 

@@ -24,6 +24,7 @@ import pytest
 HERE = Path(__file__).parent
 TOLERANCE = 1e-6
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]?\d+)?(?![\w.])|(?<![\w.])-?\d+e[+-]?\d+(?!\w)")
+COLUMNS = re.compile(r"(?<=\S) {2,}")
 SHOWN = 200
 
 
@@ -107,8 +108,9 @@ def same(one: str, two: str) -> bool:
 
 
 def difference(golden: Any, found: Any) -> list[str]:
-    """Return a unified diff of what differs by more than TOLERANCE."""
-    old, new = (record.pretty(value, width=0).splitlines() for value in (golden, found))
+    """Return a unified diff of what differs by more than TOLERANCE, or the width of columns."""
+    old, new = ([COLUMNS.sub("  ", line) for line in record.pretty(value, width=0).splitlines()]
+                for value in (golden, found))
     if len(old) == len(new):
         new = [o if same(o, n) else n for o, n in zip(old, new, strict=True)]
     return list(difflib.unified_diff(old, new, "recorded", "today", n=6, lineterm=""))
@@ -125,11 +127,24 @@ def test_the_command_line_says_and_writes_what_it_did(name, outputs):
             pytest.skip(f"recorded with {then}, this is {record.processor()}")
     if case.slow:
         recorded_now([name], outputs)
-    golden = renamed(json.loads((record.OUTPUTS / f"{name}.json").read_text()))
-    found = json.loads((outputs / f"{name}.json").read_text())
+    golden = renamed(json.loads((record.OUTPUTS / f"{name}.json").read_text(encoding="utf-8")))
+    found = json.loads((outputs / f"{name}.json").read_text(encoding="utf-8"))
     if case.subset:
         (now,), (then,) = ([set(step["lines"]) for step in steps] for steps in (found, golden))
         assert sorted(then - now - set(renames.ABSENT)) == []
         return
     lines = difference(golden, found)
     assert not lines, "\n".join([f"{len(lines)} lines of differences:", *lines[:SHOWN]])
+
+
+def test_names_may_change_as_they_are_written_down_and_figures_may_not(monkeypatch):
+    then = [{"command": "hwnas lut show t.json", "stdout": ["lut  mean 1.20%", "x  0.5000001"],
+             "json": {"best": {"ms": 2.0, "id": "0a"}, "ms": 1}}]
+    now = [{"command": "hwnas lut show t.json", "stdout": ["table      mean 1.20%", "x  0.5"],
+            "json": {"best": {"latency_ms": 2.0, "id": "0a"}, "ms": 1}}]
+    assert difference(renamed(then), now)
+    monkeypatch.setattr(renames, "JSON_KEYS", {"best/ms": "latency_ms"})
+    monkeypatch.setattr(renames, "TEXT", [("lut", "table")])
+    assert difference(renamed(then), now) == []
+    now[0]["json"]["best"]["latency_ms"] = 2.001
+    assert '"latency_ms": 2.001' in "\n".join(difference(renamed(then), now))
