@@ -42,16 +42,39 @@ DIGITS = 9
 
 # values that clocks, machines and versions decide, wherever they stand
 VARYING = {
-    "wall_s", "core_s", "device_s", "time", "date", "started", "state_before", "state_after",
-    "host", "python", "platform", "cpu", "packages", "converter",
-    "runtime_version", "report",
+    "wall_s",
+    "core_s",
+    "device_s",
+    "time",
+    "date",
+    "started",
+    "state_before",
+    "state_after",
+    "host",
+    "python",
+    "platform",
+    "cpu",
+    "packages",
+    "converter",
+    "runtime_version",
+    "report",
 }
-MEASURED = {"cores", "measured_ms", "measurement", "round_medians_ms", "ratio", "repeatability",
-            "sessions", "drift", "disturbance"}
+MEASURED = {
+    "cores",
+    "measured_ms",
+    "measurement",
+    "round_medians_ms",
+    "ratio",
+    "repeatability",
+    "sessions",
+    "drift",
+    "disturbance",
+}
 # lines of messages that come and go with the machine: progress, warnings of noise, libraries
 PASSING = re.compile(
     r"^[a-z][\w ]* \d+/\d+(, \d+ s left)?$|^something else slowed|^the device is at x|^INFO: |"
-    r"^WARNING: |^[WIE]\d{4} |^$")
+    r"^WARNING: |^[WIE]\d{4} |^$"
+)
 
 
 @dataclass
@@ -70,8 +93,11 @@ class Shop:
         argv, sys.argv = sys.argv, ["hwnas", *words]
         code: Any = 0
         try:
-            with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-                  warnings.catch_warnings()):
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 main()
         except SystemExit as ended:
@@ -80,8 +106,13 @@ class Shop:
             sys.argv = argv
         return code, out.getvalue(), err.getvalue()
 
-    def hwnas(self, *arguments: object, files: tuple[str, ...] = (),
-              scrub: frozenset[str] | set[str] = frozenset(), keep_text: bool = True) -> str:
+    def hwnas(
+        self,
+        *arguments: object,
+        files: tuple[str, ...] = (),
+        scrub: frozenset[str] | set[str] = frozenset(),
+        keep_text: bool = True,
+    ) -> str:
         """Run a command and record it, with ``files`` of those it wrote; return its output.
 
         ``scrub`` names more keys whose values vary; without ``keep_text`` a text on standard
@@ -175,9 +206,14 @@ def scrubbed(value: Any, more: frozenset[str] | set[str] = frozenset()) -> Any:
     """
     if isinstance(value, dict):
         hidden = VARYING | more
-        return {key: SCRUBBED if key in hidden and not isinstance(item, bool)
-                else BY_ID if key == "arch" and "arch_id" in value else scrubbed(item, more)
-                for key, item in value.items()}
+        return {
+            key: SCRUBBED
+            if key in hidden and not isinstance(item, bool)
+            else BY_ID
+            if key == "arch" and "arch_id" in value
+            else scrubbed(item, more)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [scrubbed(item, more) for item in value]
     if isinstance(value, float) and math.isfinite(value):
@@ -188,8 +224,10 @@ def scrubbed(value: Any, more: frozenset[str] | set[str] = frozenset()) -> Any:
 def renamed_keys(value: Any, keys: Mapping[str, str], parent: str = "") -> Any:
     """Return ``value`` with keys renamed: ``key`` anywhere, ``parent/key`` below that parent."""
     if isinstance(value, dict):
-        return {keys.get(f"{parent}/{key}", keys.get(key, key)): renamed_keys(item, keys, key)
-                for key, item in value.items()}
+        return {
+            keys.get(f"{parent}/{key}", keys.get(key, key)): renamed_keys(item, keys, key)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [renamed_keys(item, keys, parent) for item in value]
     return value
@@ -212,8 +250,11 @@ def model_digest(path: Path) -> dict[str, Any]:
             del bare.metadata_props[:]
             bare.doc_string = ""
             nodes.update(bare.SerializeToString(deterministic=True))
-        return {"operators": [node.op_type for node in graph.node],
-                "weights_sha256": weights.hexdigest(), "nodes_sha256": nodes.hexdigest()}
+        return {
+            "operators": [node.op_type for node in graph.node],
+            "weights_sha256": weights.hexdigest(),
+            "nodes_sha256": nodes.hexdigest(),
+        }
     data = path.read_bytes()
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -225,14 +266,17 @@ def pretty(value: Any, indent: str = "", width: int = 100) -> str:
         return flat
     inner = indent + " "
     if isinstance(value, dict):
-        parts = [f"{json.dumps(key, ensure_ascii=False)}: {pretty(value[key], inner, width)}"
-                 for key in sorted(value)]
+        parts = [
+            f"{json.dumps(key, ensure_ascii=False)}: {pretty(value[key], inner, width)}"
+            for key in sorted(value)
+        ]
         return "{\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + "}"
     parts = [pretty(item, inner, width) for item in value]
     return "[\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + "]"
 
 
 # the cases
+
 
 @dataclass(frozen=True)
 class Case:
@@ -253,6 +297,7 @@ CASES: dict[str, Case] = {}
 
 def case(**how: bool) -> Callable[[Callable[[Shop], None]], Callable[[Shop], None]]:
     """Register a function as a case of its own name."""
+
     def register(function: Callable[[Shop], None]) -> Callable[[Shop], None]:
         CASES[function.__name__] = Case(function, **how)
         return function
@@ -260,8 +305,17 @@ def case(**how: bool) -> Callable[[Callable[[Shop], None]], Callable[[Shop], Non
     return register
 
 
-SPACES = ("tiny", "macro-cifar", "proxyless", "fbnet", "fbnet-cifar", "ofa-mbv3", "mobile",
-          "nasbench201", "darts")
+SPACES = (
+    "tiny",
+    "macro-cifar",
+    "proxyless",
+    "fbnet",
+    "fbnet-cifar",
+    "ofa-mbv3",
+    "mobile",
+    "nasbench201",
+    "darts",
+)
 SPACE_FILE = """\
 schema: 1
 name: my-space
@@ -293,8 +347,10 @@ protocol: {rounds: 4, min_runs: 2, min_visit_ms: 0.05, warmup_runs: 1, loads: 2}
 def tiny_archs(shop: Shop) -> list[dict[str, Any]]:
     """Return all 1,024 architectures of ``tiny``."""
     choices = json.loads(shop.run("spaces", "show", "tiny", "--json")[1])["choices"]
-    return [{"schema": 1, "space": "tiny", "choices": dict(zip(choices, options, strict=True))}
-            for options in itertools.product(*choices.values())]
+    return [
+        {"schema": 1, "space": "tiny", "choices": dict(zip(choices, options, strict=True))}
+        for options in itertools.product(*choices.values())
+    ]
 
 
 def score(arch: Mapping[str, Any], seed: float = 0.0) -> float:
@@ -324,8 +380,12 @@ def spaces(shop: Shop) -> None:
     shop.write("my_space.yaml", SPACE_FILE)
     shop.hwnas("spaces")
     shop.hwnas("spaces", "--json")
-    for name in (*SPACES, "proxyless:width_mult=0.5,num_classes=5", "ofa-mbv3:width_mult=1.2",
-                 "my_space.yaml"):
+    for name in (
+        *SPACES,
+        "proxyless:width_mult=0.5,num_classes=5",
+        "ofa-mbv3:width_mult=1.2",
+        "my_space.yaml",
+    ):
         shop.hwnas("spaces", "show", name)
     for name in ("tiny", "nasbench201", "my_space.yaml"):
         shop.hwnas("spaces", "show", name, "--json")
@@ -341,6 +401,7 @@ def devices(shop: Shop) -> None:
 @case(subset=True)
 def options(shop: Shop) -> None:
     """Every verb with its options, what they take and their defaults, from the help texts."""
+
     def visit(verb: tuple[str, ...]) -> Iterator[str]:
         text = shop.run(*verb, "--help")[1]
         name = " ".join(("hwnas", *verb))
@@ -360,10 +421,14 @@ def options(shop: Shop) -> None:
 @case()
 def schema(shop: Shop) -> None:
     """What a run's YAML file may hold: names, types, defaults and limits."""
+
     def bare(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: bare(item) for key, item in value.items()
-                    if not (key in ("title", "description") and isinstance(item, str))}
+            return {
+                key: bare(item)
+                for key, item in value.items()
+                if not (key in ("title", "description") and isinstance(item, str))
+            }
         return [bare(item) for item in value] if isinstance(value, list) else value
 
     found = bare(json.loads(shop.run("run", "--schema")[1]))
@@ -374,24 +439,38 @@ def schema(shop: Shop) -> None:
 def audit(shop: Shop) -> None:
     """Budgets over spaces: sums, cells, a resolution of several, missing rows."""
     shop.copy("tiny.json", "nasbench201.json", "ofa-160.json")
-    for arguments in (("tiny", "--lut", "tiny.json", "--budget-ms", "0.07"),
-                      ("tiny", "--lut", "tiny.json", "--budget-ms", "0.001"),
-                      ("nasbench201", "--lut", "nasbench201.json", "--budget-ms", "12"),
-                      ("ofa-mbv3", "--lut", "ofa-160.json", "--budget-ms", "6")):
+    for arguments in (
+        ("tiny", "--lut", "tiny.json", "--budget-ms", "0.07"),
+        ("tiny", "--lut", "tiny.json", "--budget-ms", "0.001"),
+        ("nasbench201", "--lut", "nasbench201.json", "--budget-ms", "12"),
+        ("ofa-mbv3", "--lut", "ofa-160.json", "--budget-ms", "6"),
+    ):
         shop.hwnas("spaces", "audit", *arguments)
         shop.hwnas("spaces", "audit", *arguments, "--json")
     partial(shop, "tiny.json", "part.json")
     shop.hwnas("spaces", "audit", "tiny", "--lut", "part.json", "--budget-ms", "0.07", "--json")
-    shop.hwnas("spaces", "audit", "tiny", "--lut", "part.json", "--budget-ms", "0.07",
-               "--predictor", "kernel", "--json")
+    shop.hwnas(
+        "spaces",
+        "audit",
+        "tiny",
+        "--lut",
+        "part.json",
+        "--budget-ms",
+        "0.07",
+        "--predictor",
+        "kernel",
+        "--json",
+    )
 
 
 def partial(shop: Shop, name: str, out: str) -> None:
     """Write a table without some of the rows of kernel 5."""
     content = json.loads((shop.path / name).read_text())
-    content["entries"] = [row for row in content["entries"]
-                          if not (row["op"]["attrs"].get("kernel") == 5
-                                  and row["op"]["in_shape"][0] == 16)]
+    content["entries"] = [
+        row
+        for row in content["entries"]
+        if not (row["op"]["attrs"].get("kernel") == 5 and row["op"]["in_shape"][0] == 16)
+    ]
     (shop.path / out).write_text(json.dumps(content))
 
 
@@ -403,16 +482,40 @@ def predict(shop: Shop) -> None:
     archs = tiny_archs(shop)[::37]
     shop.write("archs.jsonl", archs)
     shop.hwnas("predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "archs.jsonl")
-    shop.hwnas("predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "archs.jsonl",
-               "--json")
-    shop.hwnas("predict", "--space", "tiny", "--lut", "part.json", "--archs", "archs.jsonl",
-               "--json")
-    shop.hwnas("predict", "--space", "tiny", "--lut", "part.json", "--archs", "archs.jsonl",
-               "--predictor", "kernel", "--json")
+    shop.hwnas(
+        "predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "archs.jsonl", "--json"
+    )
+    shop.hwnas(
+        "predict", "--space", "tiny", "--lut", "part.json", "--archs", "archs.jsonl", "--json"
+    )
+    shop.hwnas(
+        "predict",
+        "--space",
+        "tiny",
+        "--lut",
+        "part.json",
+        "--archs",
+        "archs.jsonl",
+        "--predictor",
+        "kernel",
+        "--json",
+    )
     good = json.dumps(archs[3])
-    (shop.path / "bad.jsonl").write_text("\n".join([
-        good, good.replace('"layer1": "', '"layer1": "mb9'), "", "{", "[1]", good,
-        good.replace('"tiny"', '"fbnet"'), good.replace('"schema": 1', '"schema": 9')]) + "\n")
+    (shop.path / "bad.jsonl").write_text(
+        "\n".join(
+            [
+                good,
+                good.replace('"layer1": "', '"layer1": "mb9'),
+                "",
+                "{",
+                "[1]",
+                good,
+                good.replace('"tiny"', '"fbnet"'),
+                good.replace('"schema": 1', '"schema": 9'),
+            ]
+        )
+        + "\n"
+    )
     shop.hwnas("predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "bad.jsonl", "--json")
     for space, table in (("nasbench201", "nasbench201.json"), ("ofa-mbv3", "ofa-160.json")):
         shop.write("archs.jsonl", varied(shop, space))
@@ -428,8 +531,9 @@ def varied(shop: Shop, space: str, count: int = 12) -> list[dict[str, Any]]:
     archs = []
     for number, name in enumerate(n for n in choices if "depth" not in n and n != "resolution"):
         every = found["choices"][name]
-        archs.append({**found["example"],
-                      "choices": {**choices, name: every[(number + 1) % len(every)]}})
+        archs.append(
+            {**found["example"], "choices": {**choices, name: every[(number + 1) % len(every)]}}
+        )
     return archs[:count]
 
 
@@ -443,10 +547,14 @@ def transfer(shop: Shop) -> None:
         for arch in chosen:
             ms = 1.0
             for place, option in enumerate(arch["choices"].values()):
-                ms += sum(weight * (1 + math.sin(7 * place + 3 * len(option) + 5 * ("5" in option)
-                                                 + seed)) for seed, weight in enumerate(weights))
-            lines.append({"arch": arch, "latency_ms": round(ms, 6),
-                          **({"device": device} if device else {})})
+                ms += sum(
+                    weight
+                    * (1 + math.sin(7 * place + 3 * len(option) + 5 * ("5" in option) + seed))
+                    for seed, weight in enumerate(weights)
+                )
+            lines.append(
+                {"arch": arch, "latency_ms": round(ms, 6), **({"device": device} if device else {})}
+            )
         shop.write(name, lines)
 
     timed("a.jsonl", archs[1::2], (1.0, 0.0), "a")
@@ -474,8 +582,9 @@ def published_rows(resolution: int) -> str:
         "Conv_2-input:1x1x32-output:1x1x64": 0.01,
         "Logits-input:1x1x64-output:10": 0.01,
     }
-    return "".join(f"{key}:\n  count: 9\n  mean: {mean_ms}\n  std: 0.01\n"
-                   for key, mean_ms in rows.items())
+    return "".join(
+        f"{key}:\n  count: 9\n  mean: {mean_ms}\n  std: 0.01\n" for key, mean_ms in rows.items()
+    )
 
 
 @case()
@@ -501,22 +610,61 @@ def tables(shop: Shop) -> None:
     shop.hwnas("lut", "merge", "tiny.json", "tiny-litert.json", "--out", "none.json")
     for resolution in (160, 224):
         (shop.path / f"{resolution}_lookup_table.yaml").write_text(published_rows(resolution))
-    shop.hwnas("lut", "import", "--format", "ofa", "160_lookup_table.yaml", "224_lookup_table.yaml",
-               "--device", "galaxy-note10", "--out", "note10")
+    shop.hwnas(
+        "lut",
+        "import",
+        "--format",
+        "ofa",
+        "160_lookup_table.yaml",
+        "224_lookup_table.yaml",
+        "--device",
+        "galaxy-note10",
+        "--out",
+        "note10",
+    )
     for path in sorted((shop.path / "note10").iterdir()):
-        shop.steps.append({"file": f"note10/{path.name}", "content": shop.file(
-            f"note10/{path.name}")})
+        shop.steps.append(
+            {"file": f"note10/{path.name}", "content": shop.file(f"note10/{path.name}")}
+        )
     shop.hwnas("lut", "show", "note10")
-    shop.write("sums.jsonl", [{"arch": arch, "latency_ms": round(1 + score(arch), 6)}
-                              for arch in archs[::3]])
-    shop.hwnas("lut", "import", "--format", "sums", "sums.jsonl", "--space", "tiny", "--device",
-               "pixel-3", "--out", "sums")
-    exact = [round(2.0 + sum(0.1 * len(option) for option in arch["choices"].values()), 6)
-             for arch in archs]
-    shop.write("exact.jsonl", [{"arch": arch, "latency_ms": ms}
-                               for arch, ms in zip(archs[::3], exact[::3], strict=True)])
-    shop.hwnas("lut", "import", "--format", "sums", "exact.jsonl", "--space", "tiny", "--device",
-               "pixel-3", "--out", "exact")
+    shop.write(
+        "sums.jsonl",
+        [{"arch": arch, "latency_ms": round(1 + score(arch), 6)} for arch in archs[::3]],
+    )
+    shop.hwnas(
+        "lut",
+        "import",
+        "--format",
+        "sums",
+        "sums.jsonl",
+        "--space",
+        "tiny",
+        "--device",
+        "pixel-3",
+        "--out",
+        "sums",
+    )
+    exact = [
+        round(2.0 + sum(0.1 * len(option) for option in arch["choices"].values()), 6)
+        for arch in archs
+    ]
+    shop.write(
+        "exact.jsonl",
+        [{"arch": arch, "latency_ms": ms} for arch, ms in zip(archs[::3], exact[::3], strict=True)],
+    )
+    shop.hwnas(
+        "lut",
+        "import",
+        "--format",
+        "sums",
+        "exact.jsonl",
+        "--space",
+        "tiny",
+        "--device",
+        "pixel-3",
+        "--out",
+        "exact",
+    )
     shop.write("archs.jsonl", archs[::64])
     shop.hwnas("predict", "--space", "tiny", "--lut", "exact", "--archs", "archs.jsonl", "--json")
 
@@ -537,12 +685,29 @@ def searched(shop: Shop, strategy: str, *arguments: str, name: str = "run") -> N
         shop.copy("tiny.json", "tiny-litert.json")
         shop.write("known.jsonl", scores_of(tiny_archs(shop)))
     budget = () if "--budget-ms" in arguments else ("--budget-ms", "0.07")
-    unread = {"exhaustive": {"journal.jsonl", "config.yaml"}, "random": set(),
-              "combined-moves": {"journal.jsonl", "front.json"}}.get(strategy, {"config.yaml"})
+    unread = {
+        "exhaustive": {"journal.jsonl", "config.yaml"},
+        "random": set(),
+        "combined-moves": {"journal.jsonl", "front.json"},
+    }.get(strategy, {"config.yaml"})
     files = [name for name in RUN_FILES if name not in unread]
-    shop.hwnas("search", "--space", "tiny", "--lut", "tiny.json", *budget, "--strategy", strategy,
-               "--evaluator", "table:known.jsonl", *arguments, "--out", name,
-               files=in_run(name, tuple(files)), keep_text=strategy != "rl")
+    shop.hwnas(
+        "search",
+        "--space",
+        "tiny",
+        "--lut",
+        "tiny.json",
+        *budget,
+        "--strategy",
+        strategy,
+        "--evaluator",
+        "table:known.jsonl",
+        *arguments,
+        "--out",
+        name,
+        files=in_run(name, tuple(files)),
+        keep_text=strategy != "rl",
+    )
 
 
 def _strategy(strategy: str, arguments: tuple[str, ...]) -> None:
@@ -574,15 +739,51 @@ def search_rl(shop: Shop) -> None:
 @case()
 def search_several(shop: Shop) -> None:
     """Two devices and a limit; a confidence; and a search that goes on, or may not."""
-    searched(shop, "evolution", "--evaluations", "16", "--budget-ms", "0.075", "--lut",
-             "tiny-litert.json", "--budget-ms", "0.15", "--limit", "params=40000", "--seed", "3")
-    searched(shop, "random", "--evaluations", "8", "--confidence", "0.9", "--top", "2",
-             name="sure")
-    searched(shop, "random", "--evaluations", "8", "--confidence", "0.9", "--top", "2",
-             "--resume", name="sure")
-    shop.hwnas("search", "--space", "tiny", "--lut", "tiny.json", "--budget-ms", "0.07",
-               "--evaluator", "table:known.jsonl", "--headroom", "0.02", "--resume", "--out",
-               "sure")
+    searched(
+        shop,
+        "evolution",
+        "--evaluations",
+        "16",
+        "--budget-ms",
+        "0.075",
+        "--lut",
+        "tiny-litert.json",
+        "--budget-ms",
+        "0.15",
+        "--limit",
+        "params=40000",
+        "--seed",
+        "3",
+    )
+    searched(shop, "random", "--evaluations", "8", "--confidence", "0.9", "--top", "2", name="sure")
+    searched(
+        shop,
+        "random",
+        "--evaluations",
+        "8",
+        "--confidence",
+        "0.9",
+        "--top",
+        "2",
+        "--resume",
+        name="sure",
+    )
+    shop.hwnas(
+        "search",
+        "--space",
+        "tiny",
+        "--lut",
+        "tiny.json",
+        "--budget-ms",
+        "0.07",
+        "--evaluator",
+        "table:known.jsonl",
+        "--headroom",
+        "0.02",
+        "--resume",
+        "--out",
+        "sure",
+    )
 
 
 @case()
@@ -590,12 +791,29 @@ def search_cells(shop: Shop) -> None:
     """All codes of NAS-Bench-201 with made-up accuracies."""
     shop.copy("nasbench201.json")
     choices = json.loads(shop.run("spaces", "show", "nasbench201", "--json")[1])["choices"]
-    archs = [{"schema": 1, "space": "nasbench201", "choices": dict(zip(choices, o, strict=True))}
-             for o in itertools.product(*choices.values())]
+    archs = [
+        {"schema": 1, "space": "nasbench201", "choices": dict(zip(choices, o, strict=True))}
+        for o in itertools.product(*choices.values())
+    ]
     shop.write("known.jsonl", scores_of(archs))
-    shop.hwnas("search", "--space", "nasbench201", "--lut", "nasbench201.json", "--budget-ms", "12",
-               "--strategy", "evolution", "--evaluator", "table:known.jsonl", "--evaluations",
-               "40", "--out", "run", files=in_run("run"))
+    shop.hwnas(
+        "search",
+        "--space",
+        "nasbench201",
+        "--lut",
+        "nasbench201.json",
+        "--budget-ms",
+        "12",
+        "--strategy",
+        "evolution",
+        "--evaluator",
+        "table:known.jsonl",
+        "--evaluations",
+        "40",
+        "--out",
+        "run",
+        files=in_run("run"),
+    )
 
 
 @case()
@@ -617,9 +835,19 @@ def search_predictor(shop: Shop) -> None:
         "front": ("--strategy", "nsga2", "--evaluations", "60", "--budget-ms", "6"),
     }.items():
         files = ("result.json", "finalists.json", *(["front.json"] if name == "front" else []))
-        shop.hwnas("search", "--space", "ofa-mbv3", "--lut", "ofa-160.json", *arguments,
-                   "--evaluator", "predictor:predictor.pth", "--out", name,
-                   files=in_run(name, files))
+        shop.hwnas(
+            "search",
+            "--space",
+            "ofa-mbv3",
+            "--lut",
+            "ofa-160.json",
+            *arguments,
+            "--evaluator",
+            "predictor:predictor.pth",
+            "--out",
+            name,
+            files=in_run(name, files),
+        )
 
 
 @case()
@@ -632,25 +860,50 @@ def wrong_uses(shop: Shop) -> None:
     (shop.path / "a.json").write_text("{}")
     (shop.path / "broken.json").write_text('{"schema": 1, "header": {}}')
     (shop.path / "broken.yaml").write_text(
-        "space: tiny\ntargets: [{device: host, budget_ms: -1}]\nserach: {}\n")
+        "space: tiny\ntargets: [{device: host, budget_ms: -1}]\nserach: {}\n"
+    )
     search = ("search", "--space", "tiny", "--lut", "tiny.json", "--out", "new", "--budget-ms")
     known = ("--evaluator", "table:known.jsonl")
     for arguments in (
-        ("predicct",), ("spaces", "show", "tinny"), ("spaces", "show", "tiny:num_class=3"),
-        ("spaces", "show", "absent.yaml"), ("lut", "show", "absent.json"),
-        ("lut", "show", "broken.json"), ("lut", "show", "tiny.json", "--space", "tiny"),
+        ("predicct",),
+        ("spaces", "show", "tinny"),
+        ("spaces", "show", "tiny:num_class=3"),
+        ("spaces", "show", "absent.yaml"),
+        ("lut", "show", "absent.json"),
+        ("lut", "show", "broken.json"),
+        ("lut", "show", "tiny.json", "--space", "tiny"),
         ("lut", "check", "tiny.json", "--device", "pixel-8"),
         ("lut", "merge", "tiny.json", "--out", "tiny.json"),
         ("predict", "--space", "tiny"),
         ("predict", "--space", "tiny", "--archs", "archs.jsonl"),
         ("predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "absent.jsonl"),
-        ("predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "archs.jsonl",
-         "--predictor", "magic"),
-        ("predict", "--space", "tiny", "--lut", "tiny.json", "--archs", "archs.jsonl",
-         "--suggest", "3"),
+        (
+            "predict",
+            "--space",
+            "tiny",
+            "--lut",
+            "tiny.json",
+            "--archs",
+            "archs.jsonl",
+            "--predictor",
+            "magic",
+        ),
+        (
+            "predict",
+            "--space",
+            "tiny",
+            "--lut",
+            "tiny.json",
+            "--archs",
+            "archs.jsonl",
+            "--suggest",
+            "3",
+        ),
         ("spaces", "audit", "tiny", "--lut", "tiny.json", "--budget-ms", "inf"),
-        (*search, "0.001", *known), (*search, "0.1", "--data", "digitz"),
-        (*search, "0.1", "--limit", "params=10", *known), (*search, "0.1"),
+        (*search, "0.001", *known),
+        (*search, "0.1", "--data", "digitz"),
+        (*search, "0.1", "--limit", "params=10", *known),
+        (*search, "0.1"),
         (*search, "0.1", *known, "--strategy", "magic"),
         (*search, "0.1", *known, "--strategy", "combined-moves"),
         (*search, "0.1", *known, "--strategy", "random", "--surrogate"),
@@ -664,12 +917,20 @@ def wrong_uses(shop: Shop) -> None:
         ("profile", "--device", "host", "--space", "tiny", "--precision", "int4", "--out", "n"),
         ("profile", "--device", "host", "--space", "tiny", "--runtime", "tensorrt", "--out", "n"),
         ("profile", "--device", "host", "--space", "tiny", "--out", "tiny.json"),
-        ("retrain", "--run", "."), ("report", "."), ("report", "absent"), ("evaluate", "--run", ".",
-         "--archs", "archs.jsonl"),
-        ("export",), ("export", "--arch", "a.json", "--weights-of", "mobilenet_v2"),
-        ("export", "--arch", "a.json"), ("export", "--run", ".", "--format", "onx"),
-        ("bench", "a.json", "b.json"), ("run",), ("run", "--preset", "dmo"),
-        ("run", "broken.yaml"), ("run", "absent.yaml"), ("report", "a", "b", "--cross"),
+        ("retrain", "--run", "."),
+        ("report", "."),
+        ("report", "absent"),
+        ("evaluate", "--run", ".", "--archs", "archs.jsonl"),
+        ("export",),
+        ("export", "--arch", "a.json", "--weights-of", "mobilenet_v2"),
+        ("export", "--arch", "a.json"),
+        ("export", "--run", ".", "--format", "onx"),
+        ("bench", "a.json", "b.json"),
+        ("run",),
+        ("run", "--preset", "dmo"),
+        ("run", "broken.yaml"),
+        ("run", "absent.yaml"),
+        ("report", "a", "b", "--cross"),
         ("lut", "import", "--format", "magic", "a.json", "--device", "pixel-3", "--out", "o"),
         ("lut", "import", "--format", "ofa", "broken.yaml", "--device", "pixel-3", "--out", "o"),
     ):
@@ -684,8 +945,21 @@ def profile(shop: Shop) -> None:
     replaced by those in ``inputs/``, and ``--resume`` makes the table of them.
     """
     shop.write("desk.yaml", DEVICE_FILE)
-    ask = ("profile", "--device", "desk.yaml", "--runtime", "onnxruntime", "--space", "tiny",
-           "--calibrate", "5", "--validate", "4", "--out", "t.json")
+    ask = (
+        "profile",
+        "--device",
+        "desk.yaml",
+        "--runtime",
+        "onnxruntime",
+        "--space",
+        "tiny",
+        "--calibrate",
+        "5",
+        "--validate",
+        "4",
+        "--out",
+        "t.json",
+    )
     code, _, err = shop.run(*ask)
     if code:
         raise RuntimeError(err)
@@ -715,13 +989,19 @@ bench: {shelf: []}
 formats: FORMATS
 workers: 1
 """
-WHOLE_FILES = (*RUN_FILES, "table.json", "env.json", "retrained.json", "winner.json",
-               "export/index.json", "bench/host-onnxruntime-fp32.json")
+WHOLE_FILES = (
+    *RUN_FILES,
+    "table.json",
+    "env.json",
+    "retrained.json",
+    "winner.json",
+    "export/index.json",
+    "bench/host-onnxruntime-fp32.json",
+)
 
 
 def slow_table(shop: Shop) -> None:
-    """Put a table into the shop whose latencies no device of today reaches: all is within budget.
-    """
+    """Put a table into the shop with latencies above any device's: all is within budget."""
     content = json.loads((INPUTS / "tiny-slow.json").read_text())
     content["networks"] = []
     shop.write("slow.json", content)
@@ -736,10 +1016,21 @@ def settings(budget: str, search: str, formats: str) -> str:
 def whole_run(shop: Shop) -> None:
     """Everything from the table to the winner on digits; again with --resume; two networks more."""
     slow_table(shop)
-    shop.write("run.yaml", settings(
-        "4.6", "{evaluations: 2, recipe: {epochs: 1, warmup_epochs: 0}}", "[onnx, tflite]"))
-    shop.hwnas("run", "run.yaml", "--out", "run", files=in_run("run", WHOLE_FILES),
-               scrub=MEASURED, keep_text=False)
+    shop.write(
+        "run.yaml",
+        settings(
+            "4.6", "{evaluations: 2, recipe: {epochs: 1, warmup_epochs: 0}}", "[onnx, tflite]"
+        ),
+    )
+    shop.hwnas(
+        "run",
+        "run.yaml",
+        "--out",
+        "run",
+        files=in_run("run", WHOLE_FILES),
+        scrub=MEASURED,
+        keep_text=False,
+    )
     for path in sorted((shop.path / "run/export").glob("*/*")):
         name = str(path.relative_to(shop.path))
         shop.steps.append({"file": name, "content": shop.file(name, MEASURED)})
@@ -756,30 +1047,94 @@ def gates(shop: Shop) -> None:
     """A supernet and its gates on digits, a few steps of each."""
     slow_table(shop)
     for gradient in ("two", "full"):
-        shop.hwnas("search", "--space", "tiny", "--lut", "slow.json", "--budget-ms", "8",
-                   "--data", "digits", "--strategy", "proxyless", "--gradient", gradient,
-                   "--epochs", "2", "--evaluations", "2", "--top", "1", "--workers", "1",
-                   "--out", gradient, files=in_run(gradient))
+        shop.hwnas(
+            "search",
+            "--space",
+            "tiny",
+            "--lut",
+            "slow.json",
+            "--budget-ms",
+            "8",
+            "--data",
+            "digits",
+            "--strategy",
+            "proxyless",
+            "--gradient",
+            gradient,
+            "--epochs",
+            "2",
+            "--evaluations",
+            "2",
+            "--top",
+            "1",
+            "--workers",
+            "1",
+            "--out",
+            gradient,
+            files=in_run(gradient),
+        )
 
 
 @case(slow=True, trains=True)
 def gates_rl(shop: Shop) -> None:
     """Gates that REINFORCE moves, on digits."""
     slow_table(shop)
-    shop.hwnas("search", "--space", "tiny", "--lut", "slow.json", "--budget-ms", "8",
-               "--data", "digits", "--strategy", "proxyless-rl", "--epochs", "2",
-               "--evaluations", "2", "--top", "1", "--workers", "1", "--out", "run",
-               files=in_run("run"))
+    shop.hwnas(
+        "search",
+        "--space",
+        "tiny",
+        "--lut",
+        "slow.json",
+        "--budget-ms",
+        "8",
+        "--data",
+        "digits",
+        "--strategy",
+        "proxyless-rl",
+        "--epochs",
+        "2",
+        "--evaluations",
+        "2",
+        "--top",
+        "1",
+        "--workers",
+        "1",
+        "--out",
+        "run",
+        files=in_run("run"),
+    )
 
 
 @case(slow=True, trains=True)
 def supernet(shop: Shop) -> None:
     """A supernet of uniform paths that scores what a search asks for; other networks by it."""
     slow_table(shop)
-    shop.hwnas("search", "--space", "tiny", "--lut", "slow.json", "--budget-ms", "8",
-               "--data", "digits", "--strategy", "evolution", "--evaluator", "supernet",
-               "--epochs", "1", "--evaluations", "4", "--top", "1", "--workers", "1",
-               "--out", "run", files=in_run("run"))
+    shop.hwnas(
+        "search",
+        "--space",
+        "tiny",
+        "--lut",
+        "slow.json",
+        "--budget-ms",
+        "8",
+        "--data",
+        "digits",
+        "--strategy",
+        "evolution",
+        "--evaluator",
+        "supernet",
+        "--epochs",
+        "1",
+        "--evaluations",
+        "4",
+        "--top",
+        "1",
+        "--workers",
+        "1",
+        "--out",
+        "run",
+        files=in_run("run"),
+    )
     shop.write("archs.jsonl", tiny_archs(shop)[::300])
     shop.hwnas("evaluate", "--run", "run", "--archs", "archs.jsonl", "--json")
 
@@ -788,18 +1143,50 @@ def supernet(shop: Shop) -> None:
 def halving(shop: Shop) -> None:
     """Trainings from scratch, most of them brief."""
     slow_table(shop)
-    shop.hwnas("search", "--space", "tiny", "--lut", "slow.json", "--budget-ms", "5",
-               "--data", "digits", "--strategy", "random", "--halving", "2", "--epochs", "2",
-               "--evaluations", "4", "--top", "1", "--workers", "1", "--out", "run",
-               files=in_run("run"))
+    shop.hwnas(
+        "search",
+        "--space",
+        "tiny",
+        "--lut",
+        "slow.json",
+        "--budget-ms",
+        "5",
+        "--data",
+        "digits",
+        "--strategy",
+        "random",
+        "--halving",
+        "2",
+        "--epochs",
+        "2",
+        "--evaluations",
+        "4",
+        "--top",
+        "1",
+        "--workers",
+        "1",
+        "--out",
+        "run",
+        files=in_run("run"),
+    )
 
 
 @case(slow=True, trains=True)
 def exports(shop: Shop) -> None:
     """Untrained networks as ONNX and TFLite, in fp32 and int8, and what their files hold."""
     shop.write("arch.json", tiny_archs(shop)[700])
-    shop.hwnas("export", "--arch", "arch.json", "--format", "onnx,tflite", "--precision",
-               "fp32,int8", "--out", "tiny", "--json")
+    shop.hwnas(
+        "export",
+        "--arch",
+        "arch.json",
+        "--format",
+        "onnx,tflite",
+        "--precision",
+        "fp32,int8",
+        "--out",
+        "tiny",
+        "--json",
+    )
     shop.write("arch.json", varied(shop, "nasbench201", 3)[2])
     shop.hwnas("export", "--arch", "arch.json", "--format", "onnx", "--out", "cells", "--json")
     for path in sorted([*(shop.path / "tiny").rglob("*"), *(shop.path / "cells").rglob("*")]):
@@ -811,6 +1198,7 @@ def exports(shop: Shop) -> None:
 @case(slow=True)
 def measuring(shop: Shop) -> None:
     """What is measured has other numbers each time: the names of what is told, and the rest."""
+
     def names(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: names(item) for key, item in value.items()}
@@ -823,17 +1211,35 @@ def measuring(shop: Shop) -> None:
     shop.run("export", "--arch", "arch.json", "--format", "onnx", "--out", "models")
     (model,) = (shop.path / "models").rglob("*.onnx")
     for arguments in (
-        ("bench", str(model.relative_to(shop.path)), "--device", "host", "--rounds", "2", "--lut",
-         "tiny.json", "--json"),
+        (
+            "bench",
+            str(model.relative_to(shop.path)),
+            "--device",
+            "host",
+            "--rounds",
+            "2",
+            "--lut",
+            "tiny.json",
+            "--json",
+        ),
         ("lut", "check", "tiny-slow.json", "--device", "host", "--anchors", "2", "--json"),
     ):
         code, out, _ = shop.run(*arguments)
-        shop.steps.append({"command": " ".join(arguments), "exit": code,
-                           "json": names(scrubbed(json.loads(out), VARYING | {"cpus", "celsius"}))})
+        shop.steps.append(
+            {
+                "command": " ".join(arguments),
+                "exit": code,
+                "json": names(scrubbed(json.loads(out), VARYING | {"cpus", "celsius"})),
+            }
+        )
     checks = json.loads(shop.run("doctor", "--json")[1])
-    shop.steps.append({"command": "doctor --json",
-                       "json": [sorted(check) for check in checks[:1]],
-                       "checks": [check["check"] for check in checks]})
+    shop.steps.append(
+        {
+            "command": "doctor --json",
+            "json": [sorted(check) for check in checks[:1]],
+            "checks": [check["check"] for check in checks],
+        }
+    )
 
 
 def visible_text(page: str) -> list[str]:
@@ -854,8 +1260,11 @@ def report(shop: Shop) -> None:
             raise RuntimeError(err)
         text = " ".join(visible_text((shop.path / name / "report.html").read_text()))
         text = text.partition("Configuration (config.yaml)")[0]
-        found = re.findall(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?: (?:ms|%|kB|k|M|G|s)"
-                           r"(?!\w))?|\b[0-9a-f]{16}\b", text)
+        found = re.findall(
+            r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?: (?:ms|%|kB|k|M|G|s)"
+            r"(?!\w))?|\b[0-9a-f]{16}\b",
+            text,
+        )
         figures += [f"{name}: {one}" for one in sorted({f.rstrip(",") for f in found})]
     shop.steps.append({"lines": figures})
 
