@@ -13,7 +13,7 @@ from hwnas.errors import UsageError
 from hwnas.io.html import facts_html
 from hwnas.latency.table.files import load_table as read_table
 from hwnas.latency.table.files import store
-from hwnas.latency.table.library import find_table
+from hwnas.latency.table.names import find_table
 from hwnas.latency.table.schemas import Calibration, TableHeader
 from hwnas.latency.table.table import LatencyTable
 from hwnas.ops import OpSpec

@@ -10,6 +10,7 @@ from hwnas.device.device import load_device
 from hwnas.device.runner import make_target, open_runner
 from hwnas.errors import InputError, UsageError
 from hwnas.latency.table.files import load_table
+from hwnas.latency.table.names import resolved
 from hwnas.latency.table.units import require_plausible
 from hwnas.pipeline.config.run import TargetConfig
 
@@ -25,9 +26,11 @@ def check_target(target: TargetConfig) -> None:
     )
     if target.table is None:
         return
-    if not Path(target.table).exists():
+    if not resolved(Path(target.table)).exists():
         raise InputError(
-            f"table {target.table}", ["there is no such file"], "hwnas profile writes tables"
+            f"table {target.table}",
+            ["there is no such file, and no table that comes with hwnas has this name"],
+            "hwnas profile writes tables, hwnas lut list prints those that come with hwnas",
         )
     tables = load_table(Path(target.table))
     if not target.force:

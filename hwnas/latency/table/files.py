@@ -14,6 +14,7 @@ from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError
 from hwnas.io.journal import canonical_json, read_json, write_whole
 from hwnas.io.schemas import parse_model, require_no_leaving_links
+from hwnas.latency.table.names import resolved
 from hwnas.latency.table.schemas import (
     KEYS,
     Calibration,
@@ -119,10 +120,13 @@ def header_json(table: LatencyTable) -> dict[str, Any]:
 def load_table(path: Path) -> LatencyTable:
     """Read a table: a file, or a folder of files of one target, of one scope each or of none.
 
+    Where there is no such path, ``path`` may be the name of a table that comes with hwnas.
+
     Raises:
         InputError: all problems of a file at once; two tables of one scope, or scopes over
             different choices; tables of different targets; links that lead out of the folder.
     """
+    path = resolved(path)
     if not path.is_dir():
         return _load_file(path)
     require_no_leaving_links(path, "folder of tables")

@@ -376,7 +376,9 @@ def _keep_validation(
 ) -> None:
     """Add benched finalists to the first target's table, where later searches read them."""
     given = context.problem.targets[0].table
-    table = Path(given) if given is not None else context.folder.table(0)
+    # a table that comes with hwnas is given by name and is not written to
+    own = given is not None and Path(given).exists()
+    table = Path(str(given)) if own else context.folder.table(0)
     try:
         append_validation(table, [_validation(context, row, measured[row.arch_id]) for row in rows])
     except StorageError as error:

@@ -9,7 +9,8 @@ from hwnas.device.device import load_device
 from hwnas.errors import InputError
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.table.files import load_table
-from hwnas.latency.table.library import bundled_names, bundled_tables, find_table
+from hwnas.latency.table.library import bundled_tables
+from hwnas.latency.table.names import bundled_names, find_table
 from hwnas.rng import stream
 from hwnas.space.catalogue import load_space
 

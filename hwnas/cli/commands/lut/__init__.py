@@ -1,4 +1,4 @@
-"""``hwnas lut``: latency tables, shown, imported, merged, compared and checked."""
+"""``hwnas lut``: latency tables, listed, shown, imported, merged, compared and checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 from hwnas.cli.verbs import Entry, group_of
 
 COMMANDS = {
+    "list": Entry(f"{__name__}.listing:list_", "List the tables that come with hwnas."),
     "show": Entry(f"{__name__}.show:show", "Show a table: source, rows, accuracy."),
     "import": Entry(f"{__name__}.importing:import_", "Read published latency tables."),
     "merge": Entry(f"{__name__}.merge:merge", "Write one table with the rows of several."),
@@ -17,7 +18,7 @@ COMMANDS = {
 
 app = typer.Typer(
     cls=group_of(COMMANDS),
-    help="Show, import, merge, compare and check latency tables.",
+    help="List, show, import, merge, compare and check latency tables.",
     epilog="Example:  hwnas lut show t.json --breakdown  ;  hwnas lut check t.json --device host",
     no_args_is_help=True,
     add_completion=False,
