@@ -6,7 +6,9 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -112,3 +114,24 @@ def _randomise(model: nn.Module, seed: int) -> None:
                 module.bias.data.normal_(0.0, 0.1, generator=generator)
         elif hasattr(module, "gamma"):  # of layer scales, which begin so small that they hide much
             module.gamma.data.uniform_(0.5, 1.5, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def precise_int8() -> Callable[[pytest.MonkeyPatch], None]:
+    """Has ONNX Runtime compute int8 products without saturation, also on x86 without VNNI.
+
+    There its fast kernels saturate sums of two products at 16 bits (``session.x64quantprecision``),
+    which costs several dB. Tests of what a file holds are to give the same on every processor.
+    """
+
+    def switch(patch: pytest.MonkeyPatch) -> None:
+        make = onnxruntime.InferenceSession
+
+        def session(path: Any, sess_options: Any = None, **more: Any) -> Any:
+            options = sess_options or onnxruntime.SessionOptions()
+            options.add_session_config_entry("session.x64quantprecision", "1")
+            return make(path, options, **more)
+
+        patch.setattr(onnxruntime, "InferenceSession", session)
+
+    return switch

@@ -201,7 +201,8 @@ def _sqnr_db(shared, conversion):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_is_integer_inside_in_onnx_runtime(shared, name):
+def test_every_operation_is_integer_inside_in_onnx_runtime(shared, name, precise_int8, monkeypatch):
+    precise_int8(monkeypatch)
     conversion = _int8(OPERATIONS[name], "onnx")
     found = _sqnr_db(shared, conversion)
     assert found is None or found > 15

@@ -5,7 +5,7 @@ Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Dep
 the search asks the predictor only. The published file (``acc_predictor.pth``) holds a network
 128-400-400-400-1 with ReLU. Its input is the one-hot kernel size of the 20 blocks, then the one-hot
 expansion of the 20 blocks, zeros for blocks beyond a stage's depth, then the one-hot resolution
-112..224. Departure: float32 in numpy, for whole arrays of codes at once.
+112..224. Departure: numpy, for whole arrays of codes at once.
 
 The first layer is a product with one-hot rows: on one core that is four times as fast as adding
 the rows of the weight matrix which the codes name.
@@ -27,6 +27,7 @@ from hwnas.errors import InputError, UsageError
 from hwnas.protocols import Codes, SearchSpace
 
 Floats32 = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 STAGES, BLOCKS = 5, 4
 KERNELS, EXPANDS = (3, 5, 7), (3, 4, 6)
@@ -54,17 +55,21 @@ class MlpWeights:
     biases: tuple[Floats32, ...]
 
     def __call__(self, x: Floats32) -> NDArray[np.float64]:
-        """Return ``(num_rows,)`` outputs of ``x`` (num_rows, inputs)."""
+        """Return ``(num_rows,)`` outputs of ``x`` (num_rows, inputs), rounded to float32.
+
+        Computed in float64: on some processors float32 products depend in their last digit on the
+        place of a row in the matrix.
+        """
         groups = -(-len(x) // ROWS)
-        filled = np.zeros((groups * ROWS, x.shape[1]), dtype=np.float32)
+        filled = np.zeros((groups * ROWS, x.shape[1]), dtype=np.float64)
         filled[: len(x)] = x
-        h: Floats32 = filled.reshape(groups, ROWS, x.shape[1])
+        h: Floats = filled.reshape(groups, ROWS, x.shape[1])  # (groups, ROWS, inputs)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            h = h @ weight
+            h = h @ weight.astype(np.float64)
             h += bias
             np.maximum(h, 0, out=h)
-        out: Floats32 = (h * self.weights[-1][:, 0]).sum(axis=-1) + self.biases[-1]
-        return out.reshape(-1)[: len(x)].astype(np.float64)
+        out: Floats = (h * self.weights[-1][:, 0]).sum(axis=-1) + self.biases[-1]
+        return out.reshape(-1)[: len(x)].astype(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)
