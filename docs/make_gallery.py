@@ -11,14 +11,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TITLES = {
-    "pareto": "Accuracy and latency of finalists, random networks and baselines",
-    "search": "Search: loss, and expected and most probable latency against the budget",
+    "accuracy-latency": "Accuracy and latency of finalists, random networks and baselines",
+    "search-curves": "Search: loss, and expected and most probable latency against the budget",
     "gates": "Probabilities of the options in each layer over the search",
-    "calibration": "Predicted and measured latency of whole networks",
-    "space": "Latencies of the networks of the space, and the budget",
-    "breakdown": "Where the time of the winner goes",
+    "predicted-measured": "Predicted and measured latency of whole networks",
+    "space-distribution": "Latencies of the networks of the space, and the budget",
+    "time-per-operation": "Where the time of the winner goes",
     "network": "The winner, layer by layer",
-    "costs": "What the run cost",
 }
 
 

@@ -123,11 +123,14 @@ def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
     keeps its own handlers and levels.
     """
     log, handler = logging.getLogger("hwnas"), _StderrHandler()
-    before = log.level
+    before, passed_on = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(level)
+    # converters set handlers of their own on the root logger, which would print a message again
+    log.propagate = False
     try:
         yield
     finally:
         log.removeHandler(handler)
         log.setLevel(before)
+        log.propagate = passed_on

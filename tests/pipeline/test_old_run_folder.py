@@ -122,6 +122,7 @@ def test_stages_that_an_old_run_lacks_are_carried_out(old, make_config, content,
 def test_a_run_that_version_0_1_recorded_is_opened(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = Path(shutil.copytree(recorded.parent, tmp_path / recorded.parent.name))
+    shutil.copyfile(run / "table.json", "table.json")  # the file that the run was begun with
     config = load_config(run / "config.yaml")
     answer = whole_run(config, run, resume=True)
     assert answer.winner == WinnerFile.load(run)
