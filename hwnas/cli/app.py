@@ -27,7 +27,9 @@ _COMMANDS = "hwnas.cli.commands"
 COMMANDS = {
     "devices": Entry(f"{_COMMANDS}.devices:devices", "List the devices that hwnas knows."),
     "spaces": Entry(f"{_COMMANDS}.spaces:app", "List the search spaces, show one, or audit one."),
-    "lut": Entry(f"{_COMMANDS}.lut:app", "Show, import, merge, compare and check latency tables."),
+    "lut": Entry(
+        f"{_COMMANDS}.lut:app", "List, show, import, merge, compare and check latency tables."
+    ),
     "profile": Entry(
         f"{_COMMANDS}.profile:profile",
         "Measure the operations of a space; write a latency table.",

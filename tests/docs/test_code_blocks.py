@@ -62,12 +62,18 @@ def commands_of(body: str) -> list[list[str]]:
 
 
 def run_command(words: list[str]) -> None:
-    """Run a command of the documentation; every one is a command of hwnas."""
+    """Run a command of the documentation; every one is a command of hwnas.
+
+    ``lut check`` may find that the host has drifted since the page profiled it (status 1).
+    """
     assert words[0] == "hwnas", f"only hwnas commands are run, got {words}"
     done = subprocess.run(
         [sys.executable, "-m", *words], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    drifted = words[1:3] == ["lut", "check"] and "the device as a whole is at x" in done.stdout
+    assert done.returncode == (1 if drifted and done.returncode else 0), (
+        f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    )
 
 
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)

@@ -7,7 +7,7 @@ import typer
 from hwnas.cli.verbs import Entry, group_of
 
 COMMANDS = {
-    "list": Entry(f"{__name__}.listing:list_", "List the tables that come with hwnas."),
+    "list": Entry(f"{__name__}.listing:list_", "List the latency tables that come with hwnas."),
     "show": Entry(f"{__name__}.show:show", "Show a table: source, rows, accuracy."),
     "import": Entry(f"{__name__}.importing:import_", "Read published latency tables."),
     "merge": Entry(f"{__name__}.merge:merge", "Write one table with the rows of several."),
