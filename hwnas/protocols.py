@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
@@ -42,13 +43,19 @@ class Factor:
 
     def values(self, value: Callable[[OpSpec | None], float]) -> NDArray[np.float64]:
         """Return ``value`` of each entry of ``ops``, called once per operation; NaN: impossible."""
+        ops, index = self._distinct
+        values = np.array([value(op) for op in ops], dtype=np.float64)[index]
+        return values if self.possible is None else np.where(self.possible, values, np.nan)
+
+    @cached_property
+    def _distinct(self) -> tuple[list[OpSpec | None], NDArray[np.intp]]:
+        """The distinct operations, and of each entry of ``ops`` its position among them."""
         entries = self.ops.ravel().tolist()
         objects = {id(op): op for op in entries}  # many entries are few objects
-        known = {op: value(op) for op in dict.fromkeys(objects.values())}
-        by_object = {key: known[op] for key, op in objects.items()}
-        flat = [by_object[id(op)] for op in entries]
-        values = np.array(flat, dtype=np.float64).reshape(self.ops.shape)
-        return values if self.possible is None else np.where(self.possible, values, np.nan)
+        positions: dict[OpSpec | None, int] = {}
+        by_object = {key: positions.setdefault(op, len(positions)) for key, op in objects.items()}
+        index = np.array([by_object[id(op)] for op in entries], dtype=np.intp)
+        return list(positions), index.reshape(self.ops.shape)
 
 
 class SearchSpace(Protocol):

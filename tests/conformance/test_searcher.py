@@ -129,9 +129,14 @@ def few_draws_for_the_busiest():
 @pytest.fixture(
     scope="module",
     params=[
-        (searcher, space) for searcher in SEARCHERS for space in LEARNING.get(searcher, SPACES)
+        pytest.param(
+            (searcher, space),
+            id=f"{searcher}-{space}",
+            marks=pytest.mark.slow if space == "mobile" and searcher != "random" else (),
+        )
+        for searcher in SEARCHERS
+        for space in LEARNING.get(searcher, SPACES)
     ],
-    ids="-".join,
 )
 def case(request: pytest.FixtureRequest) -> Case:
     name, space_name = request.param
