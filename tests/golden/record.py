@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import hashlib
 import html
 import io
@@ -72,8 +73,8 @@ MEASURED = {
 }
 # lines of messages that come and go with the machine: progress, warnings of noise, libraries
 PASSING = re.compile(
-    r"^[a-z][\w ]* \d+/\d+(, \d+ s left)?$|^something else slowed|^the device is at x|^INFO: |"
-    r"^WARNING: |^[WIE]\d{4} |^$"
+    r"^[a-z][\w ]* \d+/\d+(, \d+ s left)?( \(about .* left in the run\))?$|^models made: |"
+    r"^(warning: )?something else slowed|^the device is at x|^INFO: |^WARNING: |^[WIE]\d{4} |^$"
 )
 
 
@@ -137,6 +138,8 @@ class Shop:
         text = text.replace(f"{self.path}/", "").replace(str(self.path), ".")
         text = re.sub(r"Device files: \S+;", f"Device files: {SCRUBBED};", text)
         text = re.sub(r"python -m \S*hwnas\S*", "hwnas", text)
+        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        text = re.sub(rf"measured {today}T\S+", f"measured {SCRUBBED}", text)
         return [line.rstrip() for line in text.splitlines()]
 
     def place(self, name: str) -> Path:
@@ -206,6 +209,8 @@ def scrubbed(value: Any, more: frozenset[str] | set[str] = frozenset()) -> Any:
     """
     if isinstance(value, dict):
         hidden = VARYING | more
+        if str(value.get("file", "")).endswith(".tflite"):
+            hidden |= {"bytes", "sha256"}  # source paths are in the file
         return {
             key: SCRUBBED
             if key in hidden and not isinstance(item, bool)
@@ -255,8 +260,28 @@ def model_digest(path: Path) -> dict[str, Any]:
             "weights_sha256": weights.hexdigest(),
             "nodes_sha256": nodes.hexdigest(),
         }
-    data = path.read_bytes()
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return tflite_digest(path) if path.suffix == ".tflite" else {"bytes": path.stat().st_size}
+
+
+def tflite_digest(path: Path) -> dict[str, Any]:
+    """Return operators, inputs, outputs, and a hash of the constants; source paths are left out."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), experimental_preserve_all_tensors=True)
+    weights = hashlib.sha256()
+    for tensor in sorted(interpreter.get_tensor_details(), key=lambda one: one["index"]):
+        try:
+            value = interpreter.get_tensor(tensor["index"])
+        except ValueError:  # no constant: nothing is allocated
+            continue
+        weights.update(f"{tensor['dtype'].__name__} {list(tensor['shape'])}".encode())
+        weights.update(value.tobytes())
+    ends = interpreter.get_input_details() + interpreter.get_output_details()
+    return {
+        "operators": [op["op_name"] for op in interpreter._get_ops_details()],
+        "ends": [[end["dtype"].__name__, end["shape"].tolist()] for end in ends],
+        "weights_sha256": weights.hexdigest(),
+    }
 
 
 def pretty(value: Any, indent: str = "", width: int = 100) -> str:
@@ -1229,7 +1254,7 @@ def measuring(shop: Shop) -> None:
             {
                 "command": " ".join(arguments),
                 "exit": code,
-                "json": names(scrubbed(json.loads(out), VARYING | {"cpus", "celsius"})),
+                "json": names(scrubbed(json.loads(out), VARYING | {"cpus", "celsius", "num_runs", "verdict"})),
             }
         )
     checks = json.loads(shop.run("doctor", "--json")[1])
