@@ -32,6 +32,20 @@ class ScorePart(Part):
     ci95: tuple[float, float]
 
 
+class ImagesPart(Part):
+    """What the split ``test`` consists of: ``majority`` is the share of its most frequent class."""
+
+    num_classes: Count
+    majority: float
+
+
+class PairedPart(Part):
+    """On how many images of ``test`` only the winner is right, and only the other network."""
+
+    only_winner: Count
+    only_other: Count
+
+
 class FirstTryPart(Part):
     """How many finalists were within the budget when measured."""
 
@@ -64,6 +78,7 @@ class RandomBaselinePart(Part):
     predicted_ms: Milliseconds | None = None
     val_top1: float
     test_top1: float
+    paired: PairedPart | None = None
 
 
 class BaselinePart(Part):
@@ -78,6 +93,7 @@ class BaselinePart(Part):
     macs: Count
     params: Count
     note: str = ""
+    paired: PairedPart | None = None
 
 
 class WinnerFile(Artifact):
@@ -85,6 +101,7 @@ class WinnerFile(Artifact):
 
     ``measured_ms`` is from the device in ``precision`` (None: not measured yet), ``predicted_ms``
     from the latency table. ``test`` is None until the winner was scored on that split.
+    ``test_images`` and the ``paired`` of the networks compared are None in runs of version 0.1.
     ``rejected`` are better finalists measured over the budget; if all were, the fastest stands here
     and ``within_budget`` is false. ``files`` maps formats, and ``arch``, to paths in the run
     folder; ``parity`` and ``precisions`` are by format and by precision.
@@ -105,6 +122,7 @@ class WinnerFile(Artifact):
     val_top1: float | None = None
     init: InitPart | None = None
     test: ScorePart | None = None
+    test_images: ImagesPart | None = None
     first_try: FirstTryPart | None = None
     first_finalist_passed: bool | None = None
     rejected: tuple[RejectedPart, ...] = ()

@@ -44,6 +44,7 @@ from hwnas.ops import OpSpec
 from hwnas.report.figures.values import NetworkPair, Slot
 from hwnas.report.text import plain, printable
 from hwnas.space.catalogue import load_space
+from hwnas.stats.shares import binomial_interval
 
 File = TypeVar("File", bound=Artifact)
 Line = TypeVar("Line", bound=Event)
@@ -348,12 +349,9 @@ def interval95(top1: float, num_images: int | None) -> tuple[float, float] | Non
 
     None where the number of images is not known.
     """
-    from scipy.stats import binomtest  # slow to import
-
     if not num_images or not 0 <= top1 <= 1:
         return None
-    low, high = binomtest(round(top1 * num_images), num_images).proportion_ci(0.95, "exact")
-    return float(low), float(high)
+    return binomial_interval(round(top1 * num_images), num_images)
 
 
 def choices_text(arch: ArchPart, length: int = 110) -> str:

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -72,6 +74,24 @@ class Score:
     top1: float
     loss: float
     num_images: int
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What a network makes of each image of a split, in the split's order.
+
+    ``right`` (num_images,) says which images it classifies right, ``labels`` (num_images,) are
+    their classes; ``loss`` is the mean cross-entropy.
+    """
+
+    right: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    loss: float
+
+    @property
+    def score(self) -> Score:
+        """Accuracy and loss over all images."""
+        return Score(int(self.right.sum()) / len(self.right), self.loss, len(self.right))
 
 
 class TrainingStrategy(Protocol):
@@ -414,6 +434,23 @@ def evaluate(
 ) -> Score:
     """Score ``network`` on a split in float32, batch norms in evaluation mode; its mode is kept.
 
+    Errors as in :func:`score_images`.
+    """
+    return score_images(
+        network, dataset, split, batch_size=batch_size, torch_device=torch_device
+    ).score
+
+
+def score_images(
+    network: nn.Module,
+    dataset: Dataset,
+    split: str,
+    *,
+    batch_size: int = 256,
+    torch_device: str | torch.device = "cpu",
+) -> ImageScores:
+    """Score ``network`` on every image of a split; as :func:`evaluate`.
+
     Raises:
         DivergedError: the loss is not finite: the weights are broken.
         UsageError: a split the data set does not have.
@@ -422,14 +459,16 @@ def evaluate(
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     was_training = network.training
     network.eval()
-    correct, loss, num_images, finite = 0, 0.0, 0, True
+    loss, finite = 0.0, True
+    right: list[NDArray[np.bool_]] = []
+    every_label: list[NDArray[np.int64]] = []
     with torch.inference_mode():
         for images, labels in dataset.batches((split,), batch_size=batch_size, torch_device=device):
             finite = finite and bool(torch.isfinite(images).all())
             logits = network(images)
             loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-            correct += int((logits.argmax(1) == labels).sum())
-            num_images += len(labels)
+            right.append((logits.argmax(1) == labels).cpu().numpy())
+            every_label.append(labels.cpu().numpy())
     network.train(was_training)
     if not math.isfinite(loss):
         cause = (
@@ -438,4 +477,5 @@ def evaluate(
             else "images hold NaN or infinite values. Next: repair the data"
         )
         raise DivergedError(f"the loss on {split} is {loss}: {cause}.")
-    return Score(correct / num_images, loss / num_images, num_images)
+    labels_of_all = np.concatenate(every_label)
+    return ImageScores(np.concatenate(right), labels_of_all, loss / len(labels_of_all))

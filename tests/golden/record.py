@@ -1254,7 +1254,9 @@ def measuring(shop: Shop) -> None:
             {
                 "command": " ".join(arguments),
                 "exit": code,
-                "json": names(scrubbed(json.loads(out), VARYING | {"cpus", "celsius", "num_runs", "verdict"})),
+                "json": names(
+                    scrubbed(json.loads(out), VARYING | {"cpus", "celsius", "num_runs", "verdict"})
+                ),
             }
         )
     checks = json.loads(shop.run("doctor", "--json")[1])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.answer import print_verdict, print_winner
 from hwnas.cli.display import Display
 from hwnas.cli.options import TARGET, Affinity, AsJson, Device, Spread, Threads, option
 from hwnas.cli.output import print_json, print_table
@@ -87,3 +88,6 @@ def bench(
             for row in found.rows
         ],
     )
+    if len(models) == 1 and Path(models[0]).is_dir():
+        print_verdict(Path(models[0]))
+        print_winner(Path(models[0]))

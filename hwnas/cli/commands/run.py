@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.answer import print_verdict, print_winner
 from hwnas.cli.display import Display
 from hwnas.cli.formatting import parity_text
 from hwnas.cli.options import AsJson, Confidence, Resume, option
@@ -68,21 +69,12 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
     assert winner.test is not None
     assert winner.macs is not None
     assert winner.params is not None
-    for rejected in winner.rejected:
-        print_text(
-            f"rejected {rejected.arch_id}: measured {rejected.measured_ms:.4g} ms, "
-            f"{rejected.reason}"
-        )
     print_text(
         f"winner {winner.arch_id}: measured {winner.measured_ms:.4g} ms, {relation} "
         f"the budget of {winner.budget_ms:.4g} ms (predicted "
         f"{winner.predicted_ms:.4g} ms)"
     )
-    low, high = winner.test.ci95
-    print_text(
-        f"test top-1 {winner.test.top1:.4f} (95 % interval {low:.4f} to {high:.4f}, "
-        f"{winner.test.num_images} images)"
-    )
+    print_verdict(folder)
     rows = [
         [
             "winner",
@@ -104,6 +96,10 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
         ]
         for one in winner.baselines
     ]
+    if (drawn := winner.random_baseline) is not None:
+        rows.append(
+            ["best random network", "-", f"{drawn.test_top1:.4f}", "-", "-", "not measured"]
+        )
     print_table(["same rounds", "measured_ms", "test top-1", "M MACs", "k params", "note"], rows)
     for name, parity in winner.parity.items():
         print_text(f"parity {name}: {parity_text(parity)}, {parity.num_images} images")
@@ -115,5 +111,5 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
             f"{name}: {measured}, val top-1 {precision.val_top1:.4f}, test top-1 "
             f"{precision.test.top1:.4f}"
         )
-    for path in (*winner.files.values(), "report.html"):
-        print_text(str(folder / path))
+    print_winner(folder)
+    print_text(str(folder / "report.html"))

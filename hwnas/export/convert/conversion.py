@@ -166,6 +166,8 @@ class Conversion:
             "opset": FORMATS[self.format].opset,
             "converter": dict(converter_versions(self.format)),
         }
+        if self.format == "tflite" and isinstance(self.weights, FileWeights):
+            content["signature"] = ["image", "logits"]  # files of version 0.1 have no such names
         if self.wiring is not None:  # a chain's key is what it was before there were others
             content["wiring"] = self.wiring
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()

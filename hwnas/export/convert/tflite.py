@@ -30,8 +30,10 @@ def tflite_bytes(
     ``in_shape`` is (C, H, W) for either layout, of each of ``num_inputs`` tensors. With ``nhwc``
     all inputs and an output of rank 4 are channel-last, so that an operation timed alone has no
     transposes that it would not have inside a network.
-    Batch norms are folded. The first call imports litert-torch (5 s); while it works, what the
-    process writes to the file descriptor of stderr is held back.
+    The signature ``serving_default`` takes ``image`` and gives ``logits`` where the output is
+    (1, classes), else ``out``, as in ONNX files; an operation of several inputs has the
+    converter's names. Batch norms are folded. The first call imports litert-torch (5 s); while it
+    works, what the process writes to the file descriptor of stderr is held back.
 
     Raises:
         ConversionError: the network has no TFLite form; holds the converter's reason and log.
@@ -53,15 +55,36 @@ def tflite_bytes(
                     prepared, args=list(range(num_inputs)), outputs=outputs
                 ).eval()
             shape = (1, height, width, channels)
-        # tensors of their own: of one given twice the converter would make one input
-        examples = tuple(torch.zeros(shape) for _ in range(num_inputs))
         try:
-            payload: bytes = litert_torch.convert(prepared, examples).model_content()
+            if num_inputs == 1:
+                name = "logits" if output.ndim == 2 else "out"
+                made = litert_torch.convert(
+                    Named(prepared, name).eval(), sample_kwargs={"image": torch.zeros(shape)}
+                )
+            else:
+                # tensors of their own: of one given twice the converter would make one input
+                made = litert_torch.convert(
+                    prepared, tuple(torch.zeros(shape) for _ in range(num_inputs))
+                )
+            payload: bytes = made.model_content()
         except (*FOREIGN_ERRORS, MLIRError) as error:
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
             raise ConversionError(f"no TFLite form: {error}\n{text}".strip()) from error
     return payload
+
+
+class Named(nn.Module):
+    """``network`` with names for the file's signature: input ``image``, output ``name``."""
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network = network
+        self.name = name
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the network's output by its name."""
+        return {self.name: self.network(image)}
 
 
 class PlainAvgPool(nn.Module):

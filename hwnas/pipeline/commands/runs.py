@@ -30,6 +30,7 @@ from hwnas.pipeline.opening import (
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.pipeline.stages.bench import bench_finalists, bench_path
 from hwnas.pipeline.stages.export import export
+from hwnas.pipeline.stages.handover import hand_over
 from hwnas.pipeline.stages.outline import stages_of
 from hwnas.pipeline.stages.retrain import retrain
 from hwnas.pipeline.stages.search.results import search
@@ -182,6 +183,7 @@ def bench_run(path: Path) -> BenchFile:
     if not _bench(context, config):
         logger.info(f"{path} holds its bench file already: nothing to measure")
     select_winner(context)
+    hand_over(context)
     return context.folder.read_at(BenchFile, bench_path(context))
 
 
@@ -250,6 +252,7 @@ def whole_run(
     _bench(context, config)
     begin_stage(outline, 5)
     select_winner(context)
+    hand_over(context)
     begin_stage(outline, 6)
     report = write_report(out)
     return RunAnswer(WinnerFile.load(out), str(report))

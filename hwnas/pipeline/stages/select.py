@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+import numpy as np
 from torch import nn
 
 from hwnas.arch import Arch
@@ -17,6 +17,8 @@ from hwnas.artifacts.training import RetrainedFile, TrainedNetwork
 from hwnas.artifacts.winner import (
     BaselinePart,
     FirstTryPart,
+    ImagesPart,
+    PairedPart,
     PrecisionPart,
     RandomBaselinePart,
     RejectedPart,
@@ -34,8 +36,9 @@ from hwnas.pipeline.context import Context
 from hwnas.pipeline.stages.bench import bench_path
 from hwnas.pipeline.stages.quantised import file_score
 from hwnas.space.zoo.layers import KNOWN
+from hwnas.stats.shares import binomial_interval
 from hwnas.train.checkpoint import load_weights
-from hwnas.train.engine import Score, evaluate
+from hwnas.train.engine import ImageScores, Score, score_images
 
 
 def select_winner(context: Context) -> bool:
@@ -61,12 +64,14 @@ def select_winner(context: Context) -> bool:
             if trained.searched_network_id in eligible
         ]
         choice = choose(ranked, by_int8=context.problem.target().precision == "int8")
-        formats = next(e.formats for e in exported if e.arch_id == choice.winner.trained.arch_id)
-        content = _winner_file(context, choice, retrained, formats)
+        trained = choice.winner.trained
+        formats = next(e.formats for e in exported if e.arch_id == trained.arch_id)
+        scores = _test_arch(context, context.data.arch(trained.arch), trained.network_id)
+        content = _winner_file(context, choice, scores, retrained, formats)
         extra = {
-            "random_baseline": _random_baseline(context, retrained.random, drawn),
+            "random_baseline": _random_baseline(context, retrained.random, drawn, scores),
             "baselines": tuple(
-                _baseline(context, row) for row in benched.rows if row.kind == "baseline"
+                _baseline(context, row, scores) for row in benched.rows if row.kind == "baseline"
             ),
         }
         return content.model_copy(update=extra), {}
@@ -111,7 +116,11 @@ def choose(ranked: Sequence[Finalist], *, by_int8: bool) -> WinnerChoice:
 
 
 def _winner_file(
-    context: Context, choice: WinnerChoice, retrained: RetrainedFile, formats: ModelFiles
+    context: Context,
+    choice: WinnerChoice,
+    scores: ImageScores,
+    retrained: RetrainedFile,
+    formats: ModelFiles,
 ) -> WinnerFile:
     """Return winner.json but for the networks that the winner is compared with."""
     trained, row, budget_ms = (
@@ -120,7 +129,6 @@ def _winner_file(
         context.problem.budgets_ms[0],
     )
     arch = context.data.arch(trained.arch)
-    score = _test_arch(context, arch, trained.network_id)
     folder = f"export/{trained.arch_id}"
     return WinnerFile(
         arch=ArchPart.of(arch),
@@ -133,7 +141,8 @@ def _winner_file(
         search_top1=SearchScorePart(value=trained.search_top1, source=trained.search_source),
         val_top1=row.val_top1,
         init=retrained.init if trained.val.source == "published" else None,
-        test=_test_part(score),
+        test=_test_part(scores.score),
+        test_images=_test_images(scores, context.data.dataset.num_classes),
         first_try=FirstTryPart(within=choice.num_within, of=choice.num_finalists),
         first_finalist_passed=choice.first_is_within,
         rejected=tuple(
@@ -153,7 +162,7 @@ def _winner_file(
             "arch": f"{folder}/arch.json",
         },
         precision=context.problem.target().precision,
-        precisions=_precisions(context, choice.winner, score, formats),
+        precisions=_precisions(context, choice.winner, scores.score, formats),
     )
 
 
@@ -198,7 +207,7 @@ def _precisions(
 
 
 def _random_baseline(
-    context: Context, random: Sequence[TrainedNetwork], drawn: Collection[str]
+    context: Context, random: Sequence[TrainedNetwork], drawn: Collection[str], winner: ImageScores
 ) -> RandomBaselinePart | None:
     """Return the best on ``val`` of the random networks of the first budget, with its test.
 
@@ -209,14 +218,15 @@ def _random_baseline(
     if not rows:
         return None
     best = rows[0]
-    score = _test_arch(context, context.data.arch(best.arch), best.network_id)
+    scores = _test_arch(context, context.data.arch(best.arch), best.network_id)
     return RandomBaselinePart(
         num_networks=len(rows),
         arch_id=best.arch_id,
         network_id=best.network_id,
         predicted_ms=best.latency_ms,
         val_top1=best.val.top1,
-        test_top1=score.top1,
+        test_top1=scores.score.top1,
+        paired=_paired(winner, scores),
     )
 
 
@@ -243,14 +253,16 @@ def _require_same(
         )
 
 
-def _test_arch(context: Context, arch: Arch, network_id: str) -> Score:
+def _test_arch(context: Context, arch: Arch, network_id: str) -> ImageScores:
     return _test(context, build(context.space, arch), context.space.layers(arch), network_id)
 
 
-def _test(context: Context, network: nn.Module, layers: Sequence[OpSpec], network_id: str) -> Score:
+def _test(
+    context: Context, network: nn.Module, layers: Sequence[OpSpec], network_id: str
+) -> ImageScores:
     """Score trained weights on ``test``, its images at the input size of ``layers``."""
     load_weights(network, context.folder.weights(network_id))
-    return evaluate(
+    return score_images(
         network,
         context.data.dataset_for(layers),
         "test",
@@ -268,13 +280,20 @@ def _test_part(score: Score) -> ScorePart:
     )
 
 
-def binomial_interval(correct: int, total: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share (Clopper and Pearson, Biometrika 1934)."""
-    interval = binomtest(correct, total).proportion_ci(0.95, method="exact")
-    return float(interval.low), float(interval.high)
+def _test_images(score: ImageScores, num_classes: int) -> ImagesPart:
+    counts = np.bincount(score.labels, minlength=num_classes)  # (num_classes,)
+    return ImagesPart(num_classes=num_classes, majority=float(counts.max() / counts.sum()))
 
 
-def _baseline(context: Context, row: BenchRow) -> BaselinePart:
+def _paired(winner: ImageScores, other: ImageScores) -> PairedPart:
+    """Compare two networks image by image; both were scored on ``test`` in its order."""
+    return PairedPart(
+        only_winner=int((winner.right & ~other.right).sum()),
+        only_other=int((other.right & ~winner.right).sum()),
+    )
+
+
+def _baseline(context: Context, row: BenchRow, winner: ImageScores) -> BaselinePart:
     """Return what winner.json holds of a baseline: its row of the bench file, and its test."""
     if row.known is None or row.known not in KNOWN or row.width_mult is None:
         raise InputError(
@@ -288,15 +307,16 @@ def _baseline(context: Context, row: BenchRow) -> BaselinePart:
         input_size=row.input_size or context.space.input_shape[1],
         num_classes=context.space.num_classes,
     )
-    score = _test(context, build_layers(layers), layers, row.network_id)
+    scores = _test(context, build_layers(layers), layers, row.network_id)
     return BaselinePart(
         name=row.name,
         width_mult=row.width_mult,
         measured_ms=row.measurement.latency_ms,
         within_budget=row.within_budget,
         val_top1=row.val_top1,
-        test_top1=score.top1,
+        test_top1=scores.score.top1,
         macs=row.macs,
         params=row.params,
         note=row.note,
+        paired=_paired(winner, scores),
     )

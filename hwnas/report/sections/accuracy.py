@@ -186,6 +186,8 @@ def _trained(facts: RunFacts) -> list[Series]:
 
 
 def _trained_point(facts: RunFacts, one: TrainedNetwork, kind: str, anchor: str) -> Point:
+    drawn = facts.winner.random_baseline if facts.winner else None
+    is_best_random = kind != "finalist" and drawn is not None and drawn.arch_id == one.arch_id
     interval = interval95(one.val.top1, one.val.num_images)
     row = facts.measured(one.arch_id)
     measured = f", measured {ms(row.measurement.latency_ms)}" if row else ""
@@ -195,6 +197,7 @@ def _trained_point(facts: RunFacts, one: TrainedNetwork, kind: str, anchor: str)
         one.latency_ms,
         one.val.top1,
         interval,
+        name="best random" if is_best_random else "",
         lines=_lines(
             f"{kind}: {one.arch_id}",
             one.arch,

@@ -41,6 +41,8 @@ def answer_blocks(facts: RunFacts) -> tuple[Block, ...]:
     """Return the blocks of the section, with whatever is known so far."""
     judged = verdict(facts)
     sentences = [Text(sentence) for sentence in judged.sentences]
+    if judged.help:
+        sentences.append(Text(f"What would help: {'; '.join(judged.help)}."))
     winner = facts.winner
     if winner is None:
         return (*sentences, no_winner(facts), _target(facts))
@@ -190,7 +192,7 @@ def sorted_baselines(winner: WinnerFile) -> list[BaselinePart]:
 
 
 def _baselines(winner: WinnerFile) -> list[Block]:
-    if not winner.baselines:
+    if not winner.baselines and winner.random_baseline is None:
         return [Text("No baselines were measured with the winner.", muted=True)]
     columns = [
         ("model", False),
@@ -232,8 +234,23 @@ def _baselines(winner: WinnerFile) -> list[Block]:
         )
         for number, model in enumerate(sorted_baselines(winner))
     ]
+    if (drawn := winner.random_baseline) is not None:
+        rows.append(
+            Row(
+                (
+                    "random search",
+                    ABSENT,
+                    ABSENT,
+                    percent(drawn.val_top1),
+                    percent(drawn.test_top1),
+                    ABSENT,
+                    ABSENT,
+                    f"best of {drawn.num_networks} on val, predicted {ms(drawn.predicted_ms)}",
+                )
+            )
+        )
     return [
-        Heading("With the baselines: published networks, scaled by width"),
+        Heading("With random search, and with published networks, scaled by width"),
         table(columns, rows),
     ]
 

@@ -1,22 +1,31 @@
-"""The answer in words: whether the winner holds its budget, and how it compares."""
+"""The answer in words: whether the winner holds its budget, and whether it is a good network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from hwnas.artifacts.training import InitPart
-from hwnas.artifacts.winner import ScorePart, WinnerFile
+from hwnas.artifacts.winner import WinnerFile
+from hwnas.report.judgement import Comparison, Judgement, Level, judge, undecided_below
 from hwnas.report.model import RunFacts, limits_text
-from hwnas.report.text import ms, percent, plain, significant
+from hwnas.report.text import integer, ms, percent, plain
+
+FEW_IMAGES = 100
+"""Images of ``val`` below which accuracies that differ by up to 10 points cannot be told apart."""
+
+
+MAX_FACTOR = 50
+"""A larger factor of images is no advice."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to 'did it hold the budget?': ``kind`` is yes, no or open."""
+    """The answer to 'is this a good result?': its level, its words, and what would help."""
 
-    kind: str
+    level: Level
     headline: str
     sentences: tuple[str, ...]
+    help: tuple[str, ...] = ()
 
 
 def init_words(init: InitPart | None) -> str:
@@ -28,35 +37,153 @@ def init_words(init: InitPart | None) -> str:
 
 
 def verdict(facts: RunFacts) -> Verdict:
-    """Judge the run by the winner's latency measured on the device, never by the prediction."""
+    """Judge the run by what was measured: latency on the device, and accuracy on ``test``."""
     winner = facts.winner
     if winner is None:
         return _open_verdict(facts)
     if winner.measured_ms is None:
         return Verdict(
-            "open",
+            Level.OPEN,
             "A winner is chosen, but was not measured on the device.",
             (
                 f"Its predicted latency is {ms(winner.predicted_ms)} against a budget of "
                 f"{ms(winner.budget_ms)}; a budget is judged on a measurement only.",
             ),
         )
+    judged = judge(winner, is_random=facts.setting("search", "strategy") == "random")
     share = winner.measured_ms / winner.budget_ms - 1
-    holds = share <= 0
-    headline = (
-        f"{'The winner holds the budget' if holds else 'The winner misses the budget'}: measured "
-        f"{ms(winner.measured_ms)} against {ms(winner.budget_ms)}."
-    )
     sentences = [
-        f"That is {percent(abs(share))} {'below' if holds else 'above'} the budget.",
+        f"Measured {ms(winner.measured_ms)} is {percent(abs(share))} "
+        f"{'below' if share <= 0 else 'above'} the budget of {ms(winner.budget_ms)}.",
         *_margin(facts, winner, abs(share)),
+        *_guessing(judged, winner),
+        *(_comparison(one) for one in judged.comparisons),
+        *_no_random(judged, winner),
+        *_few_images(facts),
         *_ranking(winner),
         *_first_try(winner),
         *_origin(facts, winner),
-        *_against_baselines(winner),
-        *_against_random(winner),
     ]
-    return Verdict("yes" if holds else "no", headline, tuple(sentences))
+    helps = _helps(judged, facts, winner)
+    return Verdict(judged.level, _headline(judged, winner), tuple(sentences), helps)
+
+
+def _headline(judged: Judgement, winner: WinnerFile) -> str:
+    """Name what decides the level, the worst first."""
+    measured = f"measured {ms(winner.measured_ms)} against {ms(winner.budget_ms)}"
+    if not judged.holds_budget:
+        return f"The winner misses the budget: {measured}."
+    holds = f"The winner holds the budget ({measured})"
+    if winner.test is None:
+        return f"{holds}; its accuracy is not tested yet."
+    if judged.is_above_guess is False:
+        return f"{holds}, but is not better than guessing: test top-1 {percent(winner.test.top1)}."
+    for one in judged.comparisons:
+        if one.is_worse:
+            return f"{holds}, but is less accurate than {_kind(one, judged)}."
+    if judged.is_random:
+        rival = judged.baseline
+        if rival is None or not rival.is_better:
+            return f"{holds}; the search was random, and is not shown to be better than a baseline."
+        return f"{holds} and is more accurate than the best baseline within it, {rival.name}."
+    if judged.random is None:
+        return f"{holds}; no random networks were trained to compare its accuracy with."
+    if not judged.random.is_better:
+        return f"{holds}, but is not better than random search."
+    return f"{holds} and is more accurate than random search: test top-1 " + (
+        f"{percent(winner.test.top1)} against {percent(judged.random.other_top1)}."
+    )
+
+
+def _kind(one: Comparison, judged: Judgement) -> str:
+    return "random search" if one is judged.random else f"the baseline {one.name}"
+
+
+def _guessing(judged: Judgement, winner: WinnerFile) -> list[str]:
+    """Compare with a network that has learnt nothing."""
+    test = winner.test
+    if test is None:
+        return []
+    said = (
+        f"Test top-1 is {percent(test.top1)} (95 % interval {percent(test.ci95[0])} to "
+        f"{percent(test.ci95[1])}, {integer(test.num_images)} images)"
+    )
+    if judged.chance is None:
+        return [f"{said}."]
+    guesses = f"chance is {percent(judged.chance)}"
+    if judged.majority is not None and judged.majority > 1.05 * judged.chance:
+        guesses += f", always answering the most frequent class gives {percent(judged.majority)}"
+    end = "" if judged.is_above_guess else ", which is within this interval or above it"
+    return [f"{said}; {guesses}{end}."]
+
+
+def _comparison(one: Comparison) -> str:
+    """Say how far apart two accuracies are, and whether so many images show it."""
+    low, high = (points(value) for value in one.interval)
+    difference = f"{points(one.difference)} points (95 % interval {low} to {high})"
+    if one.is_better or one.is_worse:
+        relation = "more" if one.is_better else "less"
+        return (
+            f"It is {relation} accurate on test than {one.name} ({percent(one.other_top1)}): "
+            f"{difference}."
+        )
+    return (
+        f"It is not shown to be better or worse than {one.name} ({percent(one.other_top1)}): "
+        f"{difference}."
+    )
+
+
+def _no_random(judged: Judgement, winner: WinnerFile) -> list[str]:
+    if judged.random is not None or winner.test is None or judged.is_random:
+        return []
+    return ["No random networks were trained by the same recipe: whether the search pays is open."]
+
+
+def _few_images(facts: RunFacts) -> list[str]:
+    """Say what a small ``val`` cannot decide: it ranks the finalists."""
+    trained = facts.retrained.finalists if facts.retrained else ()
+    number = next((one.val.num_images for one in trained), None)
+    if not number or number >= FEW_IMAGES:
+        return []
+    best = max(one.val.top1 for one in trained)
+    below = 100 * undecided_below(number, min(max(best, 0.05), 0.95))
+    return [
+        f"Finalists were ranked on {number} images of val, which decides nothing between "
+        f"accuracies less than about {below:.0f} points apart."
+    ]
+
+
+def _helps(judged: Judgement, facts: RunFacts, winner: WinnerFile) -> tuple[str, ...]:
+    """Say what would help, where it would."""
+    if winner.test is None or judged.level is Level.GOOD:
+        return ()
+    found = []
+    if not judged.holds_budget:
+        found.append("a larger headroom, or a table calibrated on today's device")
+    undecided = [one.images_needed for one in judged.comparisons if one.images_needed is not None]
+    if judged.is_above_guess is False:
+        found.append("more epochs: a network at this level has learnt nothing yet")
+        if winner.init is None:
+            found.append("published weights to start from (--init FILE)")
+        found.append("a look at the labels, if more epochs change nothing")
+    elif judged.level is Level.UNDECIDED or any(one.is_worse for one in judged.comparisons):
+        if undecided and min(undecided) < MAX_FACTOR:
+            found.append(f"about {max(2.0, min(undecided)):.0f} times as many test images")
+        found.append(
+            "a strategy that learns (--strategy evolution)"
+            if judged.is_random
+            else "more evaluations, and more epochs for each, in the search"
+        )
+        if winner.init is None:
+            found.append("published weights to start from (--init FILE)")
+        if judged.random is None and not judged.is_random:
+            found.append("random networks to compare with (retrain.random_baseline: true)")
+    return tuple(found)
+
+
+def points(fraction: float) -> str:
+    """Return a difference of two accuracies in points with its sign: ``+1.2``, ``−0.4``."""
+    return f"{100 * fraction:+.1f}".replace("-", "−")
 
 
 def _open_verdict(facts: RunFacts) -> Verdict:
@@ -68,7 +195,7 @@ def _open_verdict(facts: RunFacts) -> Verdict:
         if answer.best is not None
     )
     return Verdict(
-        "open", "Not answered yet: no winner has been measured on the device.", sentences
+        Level.OPEN, "Not answered yet: no winner has been measured on the device.", sentences
     )
 
 
@@ -123,50 +250,3 @@ def _ranking(winner: WinnerFile) -> list[str]:
         f"{number} finalist{'s' if number > 1 else ''} of higher rank "
         f"{'were' if number > 1 else 'was'} rejected after measuring: {listed}."
     ]
-
-
-def _against_baselines(winner: WinnerFile) -> list[str]:
-    """Compare with the best baseline that holds the budget, on the same test images."""
-    rivals = [
-        (model.test_top1, model.name)
-        for model in winner.baselines
-        if model.test_top1 is not None
-        and model.measured_ms is not None
-        and model.measured_ms <= winner.budget_ms
-    ]
-    if not rivals or winner.test is None:
-        return []
-    best, name = max(rivals)
-    relation, inside = _compared(winner.test, best)
-    return [
-        f"On the test split it is {relation} the best measured baseline within the budget "
-        f"({name}, {percent(best)}).{inside}"
-    ]
-
-
-def _against_random(winner: WinnerFile) -> list[str]:
-    """Compare with the best of the random networks, trained by the same recipe."""
-    drawn = winner.random_baseline
-    if drawn is None or winner.test is None:
-        return []
-    relation, inside = _compared(winner.test, drawn.test_top1)
-    return [
-        f"It is {relation} the best of {drawn.num_networks} random networks trained by the "
-        f"same recipe ({percent(drawn.test_top1)}).{inside}"
-    ]
-
-
-def _compared(test: ScorePart, other: float) -> tuple[str, str]:
-    """Return how the winner compares with another accuracy, and a note where that may be chance."""
-    points = 100 * (test.top1 - other)
-    inside = (
-        " That model is within the winner's 95 % interval."
-        if test.ci95 and (test.ci95[0] <= other <= test.ci95[1])
-        else ""
-    )
-    relation = (
-        "as good as"
-        if abs(points) < 0.05
-        else f"{significant(abs(points), 2)} points {'above' if points > 0 else 'below'}"
-    )
-    return relation, inside

@@ -34,6 +34,19 @@ def test_a_squeeze_excite_block_computes_the_same_channels_last(block_file, trai
         assert [(side["shape"], side["dtype"]) for side in sides] == [([1, 14, 9, 16], "float32")]
 
 
+def test_inputs_and_outputs_have_names(tmp_path, block_file):
+    blocks = Interpreter(model_path=str(block_file)).get_signature_list()
+    assert blocks == {"serving_default": {"inputs": ["image"], "outputs": ["out"]}}
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    to_tflite(network.eval(), (3, 8, 8), tmp_path / "n.tflite")
+    whole = Interpreter(model_path=str(tmp_path / "n.tflite"))
+    assert whole.get_signature_list()["serving_default"]["outputs"] == ["logits"]
+    image = _images(1, 8, 8, 3)
+    logits = whole.get_signature_runner()(image=image.numpy())["logits"]
+    expected = network(image.permute(0, 3, 1, 2)).detach().numpy()
+    assert abs(logits - expected).max() < 1e-6
+
+
 def test_a_squeeze_excite_block_computes_the_same_channels_first(tmp_path, trained, se_block):
     network, path = trained([se_block]), tmp_path / "b.tflite"
     to_tflite(network, se_block.in_shape, path, layout="nchw")

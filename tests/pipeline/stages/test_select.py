@@ -6,7 +6,6 @@ import contextlib
 import json
 
 import pytest
-from scipy.stats import beta
 
 from hwnas.device.benchmark import BenchedModel, BenchResult
 from hwnas.device.device import load_device
@@ -234,13 +233,3 @@ def test_a_baseline_is_trained_like_the_finalists_and_measured_with_them(
     assert judged["measured_ms"] == row["measurement"]["latency_ms"]
     assert judged["val_top1"] == row["val_top1"]
     assert 0 <= judged["test_top1"] <= 1
-
-
-@pytest.mark.parametrize(
-    ("correct", "total"), [(0, 10), (10, 10), (1, 1), (0, 1), (337, 359), (5, 10), (9999, 10_000)]
-)
-def test_the_interval_is_the_exact_binomial_one(correct, total):
-    # Clopper and Pearson: quantiles of beta distributions
-    low = beta.ppf(0.025, correct, total - correct + 1) if correct else 0.0
-    high = beta.ppf(0.975, correct + 1, total - correct) if correct < total else 1.0
-    assert select.binomial_interval(correct, total) == pytest.approx((low, high), abs=1e-12)
