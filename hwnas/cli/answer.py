@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.cli.output import print_text
+
+if TYPE_CHECKING:
+    from hwnas.artifacts.base import JsonObject
+    from hwnas.report.sections.verdict import Verdict
+
+
+def verdict_of(folder: Path) -> Verdict:
+    """Return the verdict on a run folder."""
+    from hwnas.report.model import read_run
+    from hwnas.report.sections.verdict import verdict
+
+    return verdict(read_run(folder))
+
+
+def verdict_json(folder: Path) -> JsonObject:
+    """Return the verdict on a run folder under its key, for ``--json``."""
+    return {"verdict": verdict_of(folder).to_json()}
 
 
 def print_verdict(folder: Path) -> None:
     """Print the verdict of a run folder: its headline, its reasons and what would help."""
-    from hwnas.report.model import read_run
-    from hwnas.report.sections.verdict import verdict
-
-    judged = verdict(read_run(folder))
-    for line in (judged.headline, *judged.sentences):
-        print_text(line.replace("\u00a0", " "))
-    if judged.help:
-        print_text(f"What would help: {'; '.join(judged.help)}.")
+    for line in verdict_of(folder).lines():
+        print_text(line)
 
 
 def print_winner(folder: Path) -> None:

@@ -60,7 +60,15 @@ COMMANDS = {
         f"{_COMMANDS}.run:run",
         "Run all stages, from profile to report.",
     ),
+    "init": Entry(
+        f"{_COMMANDS}.init:init",
+        "Write the YAML file of a run on a folder of images, with comments.",
+    ),
     "runs": Entry(f"{_COMMANDS}.runs:app", "List, show and compare run folders."),
+    "examples": Entry(
+        f"{_COMMANDS}.examples:examples",
+        "List the examples that come with hwnas, or copy them into a folder.",
+    ),
     "cache": Entry(f"{_COMMANDS}.cache:app", "Show or clear the cache of converted models."),
     "doctor": Entry(
         f"{_COMMANDS}.doctor:doctor",

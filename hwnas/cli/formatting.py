@@ -17,6 +17,25 @@ def shown(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def percent_text(share: float | None) -> str:
+    """Return a share of one in percent with one decimal: ``94.4 %``; a dash where there is none."""
+    return "-" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def small_share_text(share: float) -> str:
+    """Return a share with two decimals; one that would be rounded to 0 or 1 is not called so."""
+    if 0 < share < 1e-4:
+        return "less than 0.01 %"
+    if 1 - 1e-4 < share < 1:
+        return "more than 99.99 %"
+    return f"{share:.2%}".replace("%", " %")
+
+
+def count_text(value: float) -> str:
+    """Return a count of any size: ``1,024``, and from a thousand million on ``2.1e12``."""
+    return f"{value:,.0f}" if value < 1e9 else f"{value:.1e}".replace("e+", "e")
+
+
 def print_validation(table: LatencyTable) -> None:
     """Print the errors of a table on each space, next to those of MACs and of the op count."""
     for space, v in table.validation.items():
@@ -52,7 +71,7 @@ def state_text(state: Mapping[str, Any]) -> str:
 def parity_text(parity: ParityPart) -> str:
     """Return how far an exported model's outputs are from torch's."""
     if parity.max_rel is not None:
-        return f"{parity.max_rel:.2e} of the largest"
+        return f"outputs within {parity.max_rel:.1e} of the largest output"
     left = sum((parity.float_operations or {}).values())
     sqnr = "exact" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
     return f"{sqnr}, {left} float operation(s)" if left else sqnr

@@ -11,6 +11,7 @@ from hwnas.device.device import load_device
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import precision_of
 from hwnas.io.schemas import parse_model
+from hwnas.io.suggest import command
 from hwnas.latency.table.files import load_table
 from hwnas.pipeline.config.default_strategy import default_strategy
 from hwnas.pipeline.config.run import RunConfig
@@ -29,6 +30,7 @@ class SearchOptions:
     space: str | None
     lut: list[Path] | None
     device: list[str] | None
+    runtime: str | None
     precision: str | None
     predictor: str
     force: bool
@@ -112,7 +114,7 @@ def _require_given(options: SearchOptions) -> None:
         name
         for name, given in (
             ("--space", options.space),
-            ("--lut", options.lut),
+            ("--lut or --device", options.lut or options.device),
             ("--data", options.data or not needs_images),
             ("--budget-ms", options.budget_ms),
         )
@@ -177,7 +179,7 @@ def _search_section(options: SearchOptions, strategy: str) -> dict[str, Any]:
     if options.epochs is not None and used.entry.trains == "nothing":
         raise UsageError(
             f"--epochs is of a training, but --evaluator {used} trains nothing. "
-            "Next: leave it out; hwnas retrain --epochs trains the finalists"
+            "Next: leave it out; it is an option of hwnas retrain, which trains the finalists"
         )
     if used.entry.trains == "supernet":
         section["supernet"] = {**recipe, **start}
@@ -204,6 +206,13 @@ def _start(options: SearchOptions) -> dict[str, Any]:
 
 def _targets(options: SearchOptions) -> list[dict[str, Any]]:
     """Return the targets that --lut, --device and --budget-ms describe in the same order."""
+    if not options.lut:
+        return _profiled(options)
+    if options.runtime is not None:
+        raise UsageError(
+            "--runtime is for a device that is profiled now; a table of --lut has its own. "
+            "Next: leave one of the two out"
+        )
     tables, budgets = options.lut or [], options.budget_ms or []
     devices: list[str | None] = [*options.device] if options.device else [None] * len(tables)
     if not len(tables) == len(budgets) == len(devices):
@@ -218,8 +227,15 @@ def _targets(options: SearchOptions) -> list[dict[str, Any]]:
         if wanted not in (None, measured_on["precision"]):
             raise UsageError(
                 f"{table} holds latencies of {measured_on['precision']}, --precision asks for "
-                f"{wanted}. Next: hwnas profile --device {measured_on['device']} --runtime "
-                f"{measured_on['runtime']} --precision {wanted} measures such a table"
+                f"{wanted}. Next: measure such a table: "
+                + command(
+                    "profile",
+                    device=str(measured_on["device"]),
+                    runtime=str(measured_on["runtime"]),
+                    precision=wanted,
+                    space=options.space or "SPACE",
+                    out="TABLE",
+                )
             )
         targets.append(
             {
@@ -232,6 +248,29 @@ def _targets(options: SearchOptions) -> list[dict[str, Any]]:
             }
         )
     return targets
+
+
+def _profiled(options: SearchOptions) -> list[dict[str, Any]]:
+    """Return the targets without a table, which the search profiles into its folder first."""
+    devices, budgets = options.device or [], options.budget_ms or []
+    if len(devices) != len(budgets):
+        raise UsageError(
+            f"--device and --budget-ms pair up in order: got {len(devices)} and {len(budgets)}"
+        )
+    logger.info(f"no --lut: {', '.join(devices)} is profiled for {options.space} first")
+    precision = "fp32" if options.precision is None else precision_of(options.precision)
+    return [
+        {
+            "device": device,
+            "runtime": options.runtime or "litert",
+            "precision": precision,
+            "budget_ms": _budgets(text),
+            "headroom": options.headroom,
+            "predictor": options.predictor,
+            "force": options.force,
+        }
+        for device, text in zip(devices, budgets, strict=True)
+    ]
 
 
 def _target_of(table: Path, device: str | None) -> dict[str, Any]:

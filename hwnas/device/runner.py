@@ -72,7 +72,7 @@ def open_runner(target: Target) -> Runner:
         raise UsageError(
             f"device {target.device.name} is reached by {target.device.transport}, which this "
             f"version cannot do; it measures devices with transport: {known}",
-            next_step="run hwnas on the device itself with --device host, or use a table measured "
+            next_step="run hwnas on the device itself (--device host), or use a table measured "
             "there",
         )
     runner: Runner = resolved(opener)(target)

@@ -12,6 +12,7 @@ from hwnas.arch import Arch
 from hwnas.artifacts.networks import ArchPart
 from hwnas.data import Dataset
 from hwnas.errors import UsageError
+from hwnas.io.suggest import command
 from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space, with_params
@@ -38,7 +39,7 @@ class RunData:
         if self.name is None:
             raise UsageError(
                 f"{self.run} was begun without images, which training and parity need",
-                next_step=f"hwnas retrain --run {self.run} --data with a data set",
+                next_step=command("retrain", run=str(self.run), data="DATA"),
             )
         return self.name
 

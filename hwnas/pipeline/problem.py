@@ -12,6 +12,7 @@ from hwnas.device.device import load_device
 from hwnas.device.runner import Target, make_target
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.export.formats import Precision
+from hwnas.io.suggest import command
 from hwnas.latency.drift.conformal import (
     ConformalMargin,
     conformal_margin,
@@ -176,12 +177,29 @@ class Problem:
                 raise UsageError(
                     f"--confidence {confidence:g} needs measured networks of {self.space.name}, "
                     f"and {self.names[number]} has none",
-                    next_step="hwnas profile --resume --calibrate 16 --validate "
-                    f"{2 * min_networks(confidence)}, or --headroom",
+                    next_step=self._measure_networks(number, 2 * min_networks(confidence))
+                    + "; or give a --headroom instead",
                 )
             logger.info(f"{self.names[number]}: {margin}")
             margins.append(margin)
         return tuple(margins)
+
+    def _measure_networks(self, number: int, validate: int) -> str:
+        """Return the command that measures networks of the space into a target's table."""
+        target = self.targets[number]
+        return command(
+            "profile",
+            device=target.device,
+            runtime=target.runtime,
+            precision=target.precision,
+            threads=target.threads,
+            affinity=target.affinity,
+            space=self.space.name,
+            calibrate=16,
+            validate=validate,
+            out=target.table or "TABLE",
+            resume=True,
+        )
 
     def headroom(self, number: int) -> float:
         """Return the share of a target's budget left free for errors of prediction.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.latency.drift.conformal import append_validation, read_validation
+from hwnas.latency.lut.reliability import require_reliable
 from hwnas.latency.profile.missing_heads import MissingHeads
 from hwnas.latency.profile.plan import ProfilePlan
 from hwnas.latency.profile.profiler import profile
@@ -24,6 +25,7 @@ def prepare_tables(problem: Problem, cache: ConversionCache, *, seed: int) -> No
     """Put every target's table into the run folder; profile the targets that have none."""
     folder = problem.folder
     if all(folder.table(number).exists() for number in range(len(problem.targets))):
+        _require_reliable(problem)
         return
     start = time.perf_counter()
     for number, target in enumerate(problem.targets):
@@ -42,6 +44,18 @@ def prepare_tables(problem: Problem, cache: ConversionCache, *, seed: int) -> No
     wall_s = time.perf_counter() - start
     with folder.journal() as journal:
         journal.append(stage_event("profile", wall_s, {"device_s": round(wall_s, 3)}).to_json())
+    _require_reliable(problem)
+
+
+def _require_reliable(problem: Problem) -> None:
+    """Raise InputError where a target's table errs by too much for a search (unless forced)."""
+    for number, target in enumerate(problem.targets):
+        if target.force or target.predictor != "lut":
+            continue
+        path = Path(target.table) if target.table else problem.folder.table(number)
+        require_reliable(
+            load_table(problem.folder.table(number)), problem.space.name, f"table {path}"
+        )
 
 
 def missing_heads(problem: Problem, number: int) -> MissingHeads | None:

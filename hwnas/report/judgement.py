@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -108,11 +107,6 @@ def judge(winner: WinnerFile | None, *, is_random: bool = False) -> Judgement:
     else:
         level = Level.GOOD
     return Judgement(level, holds, guess, chance, majority, above, is_random, random, baseline)
-
-
-def undecided_below(num_images: int, share: float = 0.5) -> float:
-    """Return the half width of the 95 % interval of an accuracy of ``share``, as a fraction."""
-    return 1.96 * math.sqrt(share * (1 - share) / num_images)
 
 
 def _guesses(winner: WinnerFile) -> tuple[float | None, float | None]:

@@ -171,7 +171,7 @@ def read_run(run: Path) -> RunFacts:
         raise InputError(
             str(run),
             ["is not a folder"],
-            "give the folder that 'hwnas run' or 'hwnas search --out' wrote",
+            "give the folder that hwnas run or hwnas search wrote (their --out)",
         )
     config_path, journal = run / "config.yaml", run / JOURNAL
     records = [cleaned(record) for record in Journal(journal).records()]
@@ -207,7 +207,7 @@ def read_run(run: Path) -> RunFacts:
         raise InputError(
             str(run),
             ["holds no file of a run (config.yaml, journal.jsonl, ...)"],
-            "give the folder that 'hwnas run' or 'hwnas search --out' wrote",
+            "give the folder that hwnas run or hwnas search wrote (their --out)",
         )
     return facts
 

@@ -162,8 +162,8 @@ def _random_search(facts: RunFacts) -> Practice:
             COMPARE,
             question,
             "yes",
-            f"{drawn.num_networks} random networks of the same window were trained by "
-            f"the finalists' recipe; the best has {percent(drawn.test_top1)} on test.",
+            f"Random networks of the same window ({drawn.num_networks}) were trained by the "
+            f"finalists' recipe; the best on val has {percent(drawn.test_top1)} on test.",
         )
     return Practice(
         COMPARE,

@@ -50,3 +50,8 @@ def paired_difference_interval(only_first: int, only_second: int, num_images: in
     difference = first - second
     half = _Z95 * math.sqrt((first + second - difference**2) / (num_images + 2))
     return max(-1.0, difference - half), min(1.0, difference + half)
+
+
+def half_width(num_images: int, share: float = 0.5) -> float:
+    """Return half of the 95 % interval of an accuracy near ``share``, as a fraction."""
+    return _Z95 * math.sqrt(share * (1 - share) / num_images)

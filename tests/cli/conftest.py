@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from hwnas.cli import app
@@ -124,6 +126,16 @@ def write_table(path: Path, *, sentinels: int = 0, factor: float = 1.0, **header
     return path
 
 
+def write_photos(folder: Path) -> None:
+    """Write two classes of ten noisy images of 32 pixels, one class darker."""
+    rng = np.random.default_rng(0)
+    for name, most in (("dark", 128), ("light", 255)):
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(0, most, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+
+
 def published_rows(resolution: int) -> str:
     """Spell a made-up table of a very small network as Once-for-All's are spelt."""
     size = resolution // 2
@@ -159,6 +171,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """t.json, archs.jsonl, published tables and a finished run r; for copying only."""
     folder = tmp_path_factory.mktemp("stock")
     write_table(folder / "t.json", sentinels=2)
+    write_photos(folder / "photos")
     lines = [json.dumps(arch.to_json()) for arch in archs_of(NUM_ARCHS)]
     (folder / "archs.jsonl").write_text("\n".join(lines) + "\n")
     for resolution in (160, 224):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.answer import print_verdict, print_winner
+from hwnas.cli.answer import print_verdict, print_winner, verdict_json
 from hwnas.cli.display import Display
 from hwnas.cli.options import TARGET, Affinity, AsJson, Device, Spread, Threads, option
 from hwnas.cli.output import print_json, print_table
@@ -71,7 +71,8 @@ def bench(
                 lut=lut,
             )
     if as_json:
-        print_json(found.to_json())
+        is_run = len(models) == 1 and Path(models[0]).is_dir()
+        print_json({**found.to_json(), **(verdict_json(Path(models[0])) if is_run else {})})
         return
     print_table(
         ["model", "latency_ms", "p50_ms", "p95_ms", "runs", "repeats to", "predicted_ms"],

@@ -44,8 +44,13 @@ def profile(
     affinity: Affinity = None,
     calibrate: Annotated[
         int,
-        option("--calibrate", panel=WHAT, min=0, help="Networks to fit the sum of operations to."),
-    ] = 0,
+        option(
+            "--calibrate",
+            panel=WHAT,
+            min=0,
+            help="Networks to fit the sum of operations to; 0 leaves the sum as it is.",
+        ),
+    ] = 16,
     validate: Annotated[
         int, option("--validate", panel=WHAT, min=0, help="Networks to check predictions on.")
     ] = 0,
@@ -78,8 +83,8 @@ def profile(
 ) -> None:
     """Measure the operations of a space; write a latency table.
 
-    Each distinct operation is measured once for all networks of the space. With --calibrate, whole
-    networks are measured as well, and a correction of the sum is fitted to them.
+    Each distinct operation is measured once for all networks of the space. Whole networks are
+    measured as well (--calibrate), and a correction of the sum of operations is fitted to them.
     """
     from hwnas.device.device import load_device
     from hwnas.device.measurement import disturbance
@@ -105,6 +110,10 @@ def profile(
         raise UsageError(
             "--augment-ops needs all operations of the space: leave --ops out, or raise it"
         )
+    logger.info(
+        f"measures {len(plan.ops)} operations, {calibrate} networks to calibrate and {validate} to "
+        "check predictions"
+    )
     cache = ConversionCache()
     with Display():
         table = measure(plan, out, resume=resume, cache=cache)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from hwnas.cli.display import Display
+from hwnas.cli.formatting import percent_text
 from hwnas.cli.options import DATA, TRAINING, AsJson, DataRoot, Init, InitArch, RunPath, option
 from hwnas.cli.output import print_json, print_table
 from hwnas.cli.verbs import verb
@@ -72,13 +73,13 @@ def retrain(
         print_json(found.to_json())
         return
     print_table(
-        ["finalist", "predicted_ms", "search top-1", "val top-1"],
+        ["finalist", "predicted (ms)", "search top-1", "val top-1"],
         [
             [
                 one.arch_id,
                 f"{one.latency_ms:.4g}",
-                f"{one.search_top1:.4f}",
-                f"{one.val.top1:.4f}",
+                percent_text(one.search_top1),
+                percent_text(one.val.top1),
             ]
             for one in found.finalists
         ],

@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.answer import print_verdict, print_winner
-from hwnas.cli.display import Display
+from hwnas.cli.answer import print_verdict, print_winner, verdict_json
+from hwnas.cli.display import Display, duration
 from hwnas.cli.formatting import parity_text
-from hwnas.cli.options import AsJson, Confidence, Resume, option
+from hwnas.cli.options import AsJson, Confidence, Resume, any_of, option
 from hwnas.cli.output import print_json, print_table, print_text
 from hwnas.cli.verbs import verb
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.artifacts.winner import WinnerFile
+    from hwnas.pipeline.commands.first_run import FirstRun
     from hwnas.pipeline.config.run import RunConfig
+
+
+IMAGES = "A run from a folder of images"
+CONFIG = "config.yaml"
 
 
 @verb("hwnas run --preset demo --out runs/demo")
 def run(
-    config: Annotated[Path | None, typer.Argument(help="A run's YAML file.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="A run's YAML file, or a folder of images by class.")
+    ] = None,
     preset: Annotated[
         str | None, option("--preset", help="A configuration of hwnas's own: demo.")
     ] = None,
     out: Annotated[
         Path | None, option("--out", help="The run folder; by default runs/<name>.")
     ] = None,
+    budget_ms: Annotated[
+        float | None, option("--budget-ms", panel=IMAGES, help="Latency budget in ms.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        option("--device", panel=IMAGES, help="A device's name or .yaml file; by default host."),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        option("--runtime", panel=IMAGES, help=f"{any_of(RUNTIMES)}; by default litert."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        option(
+            "--epochs",
+            panel=IMAGES,
+            min=1,
+            help="Epochs of each training; by default by the number of images.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        option("--dry-run", panel=IMAGES, help="Print the plan with estimated times, and stop."),
+    ] = False,
     confidence: Confidence = None,
     resume: Resume = False,
     schema: Annotated[
@@ -39,28 +72,90 @@ def run(
     """Run all stages, from profile to report.
 
     The stages are profile, search, retrain, export, bench, select and report. The run folder holds
-    what every stage wrote; --resume continues after the last whole step.
+    what every stage wrote; --resume continues after the last whole step. Of a folder of images and
+    a budget hwnas makes the configuration itself, and prints the plan first.
     """
-    from hwnas.pipeline.config.run import RunConfig, load_config, with_confidence
-    from hwnas.pipeline.config.run import preset as load_preset
+    from hwnas.pipeline.config.run import RunConfig, with_confidence
 
     if schema:
         print_json(RunConfig.model_json_schema())
         return
-    if (config is None) == (preset is None):
-        raise UsageError("hwnas run needs either a YAML file or --preset")
-    wanted: RunConfig = load_config(config) if config is not None else load_preset(str(preset))
+    of_images = {
+        "--budget-ms": budget_ms,
+        "--device": device,
+        "--runtime": runtime,
+        "--epochs": epochs,
+        "--dry-run": dry_run or None,
+    }
+    name = preset or (config.resolve().stem if config is not None else None)
+    folder = out or (Path("runs") / name if name is not None else None)
+    if resume and folder is not None and (folder / CONFIG).is_file() and _is_images(config):
+        wanted: RunConfig = _of_file(folder / CONFIG)
+    elif config is not None and config.is_dir() and preset is None:
+        first = _planned(config, budget_ms, device or "host", runtime or "litert", epochs)
+        _print_plan(first)
+        if dry_run:
+            return
+        wanted = first.config
+    else:
+        given = [option for option, value in of_images.items() if value is not None]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)} belong to a run from a folder of images; a YAML file and a "
+                "preset hold their own. Next: change the file, or leave them out"
+            )
+        wanted = _configured(config, preset)
     if confidence is not None:
         wanted = with_confidence(wanted, confidence)
-    folder = out or Path("runs") / (config.stem if config is not None else str(preset))
+    assert folder is not None  # a configuration has a name
     from hwnas.pipeline.commands.runs import whole_run
 
     with Display():
         found = whole_run(wanted, folder, resume=resume)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), **verdict_json(folder)})
         return
     _print_run(folder, found.winner)
+
+
+def _is_images(config: Path | None) -> bool:
+    """Whether a run is continued from its folder alone: no file is given, or images are."""
+    return config is None or config.is_dir()
+
+
+def _of_file(path: Path) -> RunConfig:
+    from hwnas.pipeline.config.run import load_config
+
+    return load_config(path)
+
+
+def _configured(config: Path | None, preset: str | None) -> RunConfig:
+    from hwnas.pipeline.config.run import preset as load_preset
+
+    if (config is None) == (preset is None):
+        raise UsageError(
+            "hwnas run needs a YAML file, a folder of images with --budget-ms, or --preset; "
+            "--resume needs the run's folder (--out)"
+        )
+    return _of_file(config) if config is not None else load_preset(str(preset))
+
+
+def _planned(
+    folder: Path, budget_ms: float | None, device: str, runtime: str, epochs: int | None
+) -> FirstRun:
+    if budget_ms is not None and not 0 < budget_ms < math.inf:
+        raise UsageError(f"--budget-ms must be a number of ms above 0, got {budget_ms:g}")
+    from hwnas.pipeline.commands.first_run import plan_run
+
+    with Display():
+        return plan_run(folder, budget_ms, device=device, runtime=runtime, epochs=epochs)
+
+
+def _print_plan(first: FirstRun) -> None:
+    """Print what each stage will do and how long it takes, roughly."""
+    rows = [[one.stage, duration(one.seconds), one.what] for one in first.times]
+    print_table(["stage", "about", "what"], rows)
+    print_text(f"in all about {duration(first.seconds)}, within a factor of 2")
 
 
 def _print_run(folder: Path, winner: WinnerFile) -> None:

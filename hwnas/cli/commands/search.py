@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.display import Display
+from hwnas.cli.formatting import percent_text
 from hwnas.cli.options import (
     DATA,
     LIMITS,
@@ -31,6 +32,7 @@ from hwnas.cli.options import (
 )
 from hwnas.cli.output import print_json, print_text
 from hwnas.cli.verbs import COMMON, verb
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import UsageError
 from hwnas.export.formats import PRECISIONS
 from hwnas.search.evaluators.registry import EVALUATORS
@@ -60,8 +62,8 @@ Devices = Annotated[
         "--device",
         panel=TARGET,
         metavar="FILE",
-        help="The .yaml file of the device of the --lut in the same place, if it is your own; by "
-        "default the device that the table names (repeatable).",
+        help="Without --lut: a device's name or .yaml file, which is profiled first. With it: the "
+        "file of the device of the --lut in the same place, if it is your own (repeatable).",
     ),
 ]
 TablePrecision = Annotated[
@@ -72,8 +74,21 @@ TablePrecision = Annotated[
         help=f"Refuse tables of another precision: {any_of(PRECISIONS)}.",
     ),
 ]
+ProfiledRuntime = Annotated[
+    str | None,
+    option(
+        "--runtime",
+        panel=TARGET,
+        help=f"Of a --device without --lut: {any_of(RUNTIMES)}; by default litert.",
+    ),
+]
 Force = Annotated[
-    bool, option("--force", panel=TARGET, help="Accept tables whose latencies do not look like ms.")
+    bool,
+    option(
+        "--force",
+        panel=TARGET,
+        help="Accept tables that do not look like ms, or err by more than 10 %.",
+    ),
 ]
 BudgetsMs = Annotated[
     list[str] | None,
@@ -184,6 +199,7 @@ def search(
     space: Space = None,
     lut: Luts = None,
     device: Devices = None,
+    runtime: ProfiledRuntime = None,
     precision: TablePrecision = None,
     predictor: PredictorOption = "lut",
     force: Force = False,
@@ -218,9 +234,12 @@ def search(
     from hwnas.cli.search_config import SearchOptions, run_config
     from hwnas.pipeline.config.run import load_config
 
+    begun = out / "config.yaml"
     if config is not None:
         _require_none_beside_config(context, config)
         wanted = load_config(config)
+    elif resume and begun.is_file() and not _given_options(context):
+        wanted = load_config(begun)  # the run's own settings, and its copies of tables
     else:
         names = [field.name for field in fields(SearchOptions)]
         wanted = run_config(SearchOptions(**{name: context.params[name] for name in names}))
@@ -229,18 +248,23 @@ def search(
 
 def _require_none_beside_config(context: typer.Context, config: Path) -> None:
     """Raise UsageError that names the options which the file of --config decides."""
-    given = [
+    given = _given_options(context)
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} cannot be given with --config: the file holds all settings of "
+            f"the search. Next: set them in {config}, or leave --config out"
+        )
+
+
+def _given_options(context: typer.Context) -> list[str]:
+    """Return the options given that describe a search."""
+    return [
         parameter.opts[0]
         for parameter in context.command.params
         if parameter.name not in BESIDE_CONFIG
         and getattr(parameter, "rich_help_panel", None) != COMMON
         and _is_given(context, parameter.name)
     ]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)} cannot be given with --config: the file holds all settings of "
-            f"the search. Next: set them in {config}, or leave --config out"
-        )
 
 
 def _is_given(context: typer.Context, name: str | None) -> bool:
@@ -271,7 +295,7 @@ def _print_search(out: Path, found: ResultFile) -> None:
             f"{limits_text}: "
             + (
                 f"{best.arch_id} predicted {best.latency_ms:.4g} ms, "
-                f"top-1 {best.top1.value:.4f} ({best.top1.source})"
+                f"top-1 {percent_text(best.top1.value)} ({best.top1.source})"
                 if best
                 else "no evaluated network meets it"
             )
@@ -286,7 +310,7 @@ def _price_text(price: ShadowPricePart) -> str:
     changes = [f"{c.choice} {c.before} -> {c.after}" for c in price.changes]
     more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
     return (
-        f"  {price.more_ms:.3g} ms more buy {100 * price.more_top1:.2f} points "
+        f"  {price.more_ms:.3g} ms more buy {100 * price.more_top1:.1f} points "
         f"({100 * price.top1_per_ms:.3g} per ms) with {price.arch_id}: "
         f"{', '.join(changes[:4])}{more}"
     )

@@ -80,8 +80,8 @@ class ConformalMargin:
         return (
             f"{what}: too few for this confidence, which takes "
             f"{min_networks(self.confidence)}; the largest error with a margin is used, "
-            "which guarantees nothing. Next: hwnas profile --resume --validate "
-            f"{2 * min_networks(self.confidence)}, or bench more winners"
+            f"which guarantees nothing. Next: measure {2 * min_networks(self.confidence)} more "
+            "networks (--validate of hwnas profile, with --resume), or bench more winners"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from hwnas.errors import InputError
+from hwnas.io.suggest import command
 from hwnas.latency.few_shot.feature_space import Measured
 from hwnas.latency.few_shot.process import MAX_NETWORKS, MIN_NETWORKS
 from hwnas.protocols import SearchSpace
@@ -46,8 +47,9 @@ def read_measured(path: Path, space: SearchSpace, *, least: int = MIN_NETWORKS) 
         raise InputError(
             str(path),
             problems,
-            f"a line is like {LINE}; 'hwnas predict --space "
-            f"{space.name} --suggest 10' says which networks to time",
+            f"a line is like {LINE}; "
+            + command("predict", space=space.name, archs="ARCHS", suggest=10)
+            + " says which networks to time",
         )
     return next(iter(found.values()))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hwnas.arch import Arch
 from hwnas.errors import InputError
+from hwnas.io.suggest import command
 from hwnas.latency.few_shot.feature_space import FeatureSpace, Measured
 from hwnas.latency.few_shot.process import MAX_NETWORKS, MIN_NETWORKS, FewShotProcess
 from hwnas.protocols import Codes, SearchSpace
@@ -47,7 +48,8 @@ class FewShotPredictor:
             raise InputError(
                 f"networks timed on {timed.device}",
                 [f"{MIN_NETWORKS} to {MAX_NETWORKS} networks are needed, got {len(timed.codes)}"],
-                f"'hwnas predict --space {space.name} --suggest 10' chooses networks to time",
+                command("predict", space=space.name, archs="ARCHS", suggest=10)
+                + " chooses networks to time",
             )
         self.space = space
         self.features = FeatureSpace(space, sources or {})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.arch import Arch
 from hwnas.errors import MissingRowError
+from hwnas.io.suggest import command
 from hwnas.latency.lut.calibration import row_value
 from hwnas.latency.lut.coverage import restrictions
 from hwnas.latency.table.scope import scope_places, scope_text
@@ -80,8 +81,8 @@ class LutPredictor:
         of = f" ({scopes})" if self.table.is_scoped else ""
         warnings.warn(
             f"the table of {self.table.header.device}{of} is not calibrated for {self.space.name}: "
-            "predictions are plain sums of rows (lut-uncalibrated). Next: hwnas profile "
-            f"--space {self.space.name} --calibrate 16 --resume --out TABLE",
+            "predictions are plain sums of rows (lut-uncalibrated). Next: "
+            + _remedy(self.table, self.space.name),
             stacklevel=3,
         )
 
@@ -205,3 +206,24 @@ def over(factor: Factor, choices: Sequence[int], sizes: Sequence[int]) -> Factor
     if possible is not None:
         possible = np.broadcast_to(np.expand_dims(possible, added), shape)
     return Factor(every, ops, possible)
+
+
+def _remedy(table: LatencyTable, space: str) -> str:
+    """Return what gives better predictions than sums of a table's rows."""
+    header = table.header
+    if header.provenance.get("format") or header.provenance.get("source"):
+        return (
+            "the rows were measured by others, and only on their device can they be calibrated; "
+            "leave headroom below the budget, or profile a device of your own ('hwnas devices')"
+        )
+    return command(
+        "profile",
+        device=header.device,
+        runtime=header.runtime,
+        precision=header.precision,
+        threads=header.threads,
+        space=space,
+        calibrate=16,
+        out="TABLE",
+        resume=True,
+    )

@@ -106,7 +106,7 @@ class MissingHeads:
             f"the table of {self.tables.header.device} has no row for the head of "
             f"{self.space.num_classes} classes, and it cannot be measured now: {reason}. "
             f"Next: search without --data (latencies are then those of {self.like}) and give the "
-            "images to hwnas retrain --data; or profile the space on the device itself"
+            "images to hwnas retrain; or profile the space on the device itself"
         )
 
 

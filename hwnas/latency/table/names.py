@@ -10,12 +10,12 @@ import difflib
 from pathlib import Path
 
 from hwnas.errors import InputError
+from hwnas.io.bundled import bundled_folder
 
 
 def library_folder() -> Path:
     """Return the folder of the tables that come with hwnas."""
-    packaged = Path(__file__).parents[2] / "_lut"
-    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "lut"
+    return bundled_folder("lut")
 
 
 def bundled_names() -> dict[str, Path]:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from hwnas.arch import Option
 from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError, MissingRowError, UsageError
+from hwnas.io.suggest import command
 from hwnas.latency.table.schemas import Calibration, NetworkRecord, TableHeader
 from hwnas.latency.table.scope import Scope, scope_problems, scope_text
 from hwnas.ops import OpSpec
@@ -172,9 +173,16 @@ class LatencyTable:
         if len(ops) > 5:
             lines.append(f"  - and {len(ops) - 5} more")
         lines.append(
-            f"Next: hwnas profile --device {self.header.device} --runtime {self.header.runtime} "
-            f"--precision {self.header.precision} --space {space} --out FILE --resume measures "
-            "what FILE lacks"
+            "Next: measure what a table of this target lacks: "
+            + command(
+                "profile",
+                device=self.header.device,
+                runtime=self.header.runtime,
+                precision=self.header.precision,
+                space=space,
+                out="TABLE",
+                resume=True,
+            )
         )
         return MissingRowError("\n".join(lines))
 

@@ -34,7 +34,8 @@ class TargetConfig(FileSchema):
     The budget is ``budget_ms`` (several: one answer each), or ``budget_percentile`` of the space's
     latencies. Without ``table`` the device is profiled. ``headroom`` is the share of the budget
     that search leaves free for errors of prediction; null derives it from the table's errors.
-    ``force`` takes a table whose latencies look as if they were not in ms.
+    ``force`` takes a table whose latencies look as if they were not in ms, or whose predictions err
+    by more than 10 %.
     ``predictor`` op-predictor predicts operations without a row from those with one.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -15,11 +16,15 @@ from hwnas.errors import StorageError
 from hwnas.io.journal import write_json, write_whole
 from hwnas.pipeline.context import Context
 
+logger = logging.getLogger(__name__)
+
 FOLDER = "winner"
 
 
-def hand_over(context: Context) -> Path:
+def hand_over(context: Context) -> Path | None:
     """Copy the winner's files to ``winner/`` of the run; return that folder.
+
+    None, with a warning, where files of the export are missing: a run that was thinned out.
 
     It holds the model files, ``labels.txt`` (a class a line, in the order of the logits),
     ``preprocessing.json``, ``arch.json``, ``weights.safetensors`` and ``README.txt``. It is written
@@ -35,18 +40,20 @@ def hand_over(context: Context) -> Path:
     network = NetworkFile.read(source / NetworkFile.FILE)
     formats = ExportFile.read(source / ExportFile.FILE).formats
     out = context.folder.file(FOLDER)
+    models = [context.folder.exported(winner.arch_id, entry.file) for entry in formats.values()]
+    weights = context.folder.weights(winner.network_id)
+    missing = [str(path) for path in (*models, weights) if not path.is_file()]
+    if missing:
+        logger.warning(f"{out} is not written: {', '.join(missing)} is missing")
+        return None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", dir=out.parent))
         os.chmod(scratch, 0o755)
         try:
-            for entry in formats.values():
-                shutil.copyfile(
-                    context.folder.exported(winner.arch_id, entry.file), scratch / entry.file
-                )
+            for model in models:
+                shutil.copyfile(model, scratch / model.name)
             shutil.copyfile(source / NetworkFile.FILE, scratch / NetworkFile.FILE)
-            shutil.copyfile(
-                context.folder.weights(winner.network_id), scratch / "weights.safetensors"
-            )
+            shutil.copyfile(weights, scratch / "weights.safetensors")
             labels = [" ".join(name.splitlines()) for name in network.preprocessing.class_names]
             write_whole(scratch / "labels.txt", "".join(f"{label}\n" for label in labels))
             write_json(scratch / "preprocessing.json", network.preprocessing.to_json())

@@ -80,12 +80,12 @@ def space_distribution(
         linewidth=1.6,
         marker="o",
         markersize=4,
-        label="codes of the space",
+        label="architectures of the space",
     )
     axes.fill_between(values, levels, color=light("sky"), alpha=0.18, linewidth=0)
     budget_lines(axes, budgets_ms)
     axes.set_ylim(0, 103)
-    label(axes, "predicted latency (ms, batch 1)", "codes at most this slow (%)")
+    label(axes, "predicted latency (ms, batch 1)", "architectures at most this slow (%)")
     legend(figure, form)
     return figure
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from hwnas.io.suggest import command
 from hwnas.report.figures.svg import Drawing
 from hwnas.report.model import RunFacts
-from hwnas.report.text import plain
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,11 @@ def no_table(facts: RunFacts) -> Missing:
     """Return what stands where there is no latency table yet."""
     return Missing(
         "table.json",
-        f"hwnas profile --device {plain(facts.target.device)} --space "
-        f"{plain(facts.setting('space'))} --out {facts.run}/table.json",
+        command(
+            "profile",
+            device=facts.target.device or "DEVICE",
+            runtime=facts.target.runtime,
+            space=str(facts.setting("space") or "SPACE"),
+            out=f"{facts.run}/table.json",
+        ),
     )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hwnas.artifacts.search import AuditPart
 from hwnas.io.schemas import parse_model
+from hwnas.io.suggest import command
 from hwnas.latency.lut.calibration import describe
 from hwnas.latency.table.scope import scope_text
 from hwnas.latency.table.table import LatencyTable
@@ -68,7 +69,16 @@ def prediction_blocks(facts: RunFacts) -> tuple[Block, ...]:
         blocks.append(
             Text(
                 "The table was not validated on whole networks. Next: ",
-                code="hwnas profile --validate 32",
+                code=command(
+                    "profile",
+                    device=facts.table.header.device,
+                    runtime=facts.table.header.runtime,
+                    precision=facts.table.header.precision,
+                    space=str(facts.setting("space") or "SPACE"),
+                    validate=32,
+                    out=f"{facts.run}/table.json",
+                    resume=True,
+                ),
             )
         )
     return (*blocks, *(_errors(one) for one in validated))
@@ -168,7 +178,7 @@ def space_blocks(facts: RunFacts) -> tuple[Block, ...]:
         for one in result.restricted
     ]
     pairs = [
-        ("codes in the space", large(audit.num_codes)),
+        ("architectures in the space", large(audit.num_codes)),
         (
             "of these within the first latency limit",
             large(low) if low == high else f"{large(low)} to {large(high)}",
@@ -182,7 +192,7 @@ def space_blocks(facts: RunFacts) -> tuple[Block, ...]:
 
 
 def distribution(audit: AuditPart, budgets_ms: Sequence[float]) -> Drawing | None:
-    """Draw the cumulative distribution of predicted latency over the space's codes.
+    """Draw the cumulative distribution of predicted latency over the space's architectures.
 
     The curve joins the audit's percentiles; None if it holds fewer than two.
     """
@@ -194,7 +204,7 @@ def distribution(audit: AuditPart, budgets_ms: Sequence[float]) -> Drawing | Non
     if len(points) < 2:
         return None
     budgets = ", ".join(ms(budget) for budget in budgets_ms) or "none"
-    known = "" if audit.num_codes is None else f" of {large(audit.num_codes)} codes"
+    known = "" if audit.num_codes is None else f" of {large(audit.num_codes)} architectures"
     return draw(
         "space-distribution",
         "Latency of the space",

@@ -284,7 +284,9 @@ def _rivals(winner: WinnerFile, test: float | None) -> Table:
     if drawn is not None:
         rows.append(
             [
-                f"best of {drawn.num_networks} random networks",
+                "a random network"
+                if drawn.num_networks == 1
+                else f"best of {drawn.num_networks} random networks",
                 ms(drawn.predicted_ms),
                 "predicted",
                 percent(drawn.val_top1),

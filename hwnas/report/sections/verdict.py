@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwnas.artifacts.base import JsonObject
 from hwnas.artifacts.training import InitPart
 from hwnas.artifacts.winner import WinnerFile
-from hwnas.report.judgement import Comparison, Judgement, Level, judge, undecided_below
+from hwnas.report.judgement import Comparison, Judgement, Level, judge
 from hwnas.report.model import RunFacts, limits_text
 from hwnas.report.text import integer, ms, percent, plain
+from hwnas.stats.shares import half_width
 
 FEW_IMAGES = 100
 """Images of ``val`` below which accuracies that differ by up to 10 points cannot be told apart."""
@@ -26,6 +28,24 @@ class Verdict:
     headline: str
     sentences: tuple[str, ...]
     help: tuple[str, ...] = ()
+
+    def to_json(self) -> JsonObject:
+        """Return the object that ``--json`` prints."""
+        return {
+            "level": self.level.value,
+            "headline": _spaced(self.headline),
+            "sentences": [_spaced(sentence) for sentence in self.sentences],
+            "help": list(self.help),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the lines that a terminal shows."""
+        helps = [f"What would help: {'; '.join(self.help)}."] if self.help else []
+        return [_spaced(line) for line in (self.headline, *self.sentences)] + helps
+
+
+def _spaced(text: str) -> str:
+    return text.replace("\u00a0", " ")
 
 
 def init_words(init: InitPart | None) -> str:
@@ -146,7 +166,7 @@ def _few_images(facts: RunFacts) -> list[str]:
     if not number or number >= FEW_IMAGES:
         return []
     best = max(one.val.top1 for one in trained)
-    below = 100 * undecided_below(number, min(max(best, 0.05), 0.95))
+    below = 100 * half_width(number, min(max(best, 0.05), 0.95))
     return [
         f"Finalists were ranked on {number} images of val, which decides nothing between "
         f"accuracies less than about {below:.0f} points apart."

@@ -324,7 +324,7 @@ def test_an_audit_counts_what_enumeration_counts(shop, hwnas):
 def test_an_audit_of_a_budget_nothing_meets_still_says_what_the_space_reaches(shop, hwnas):
     answer = hwnas("spaces", "audit", "tiny", "--lut", "t.json", "--budget-ms", "0.001")
     assert answer.code == 1
-    assert "0 of 1,024 codes" in answer.out
+    assert "0 of 1,024 architectures" in answer.out
     assert "no network of tiny meets latency_ms <= 0.001" in answer.err
 
 

@@ -74,6 +74,13 @@ def test_a_missing_file_leaves_the_older_folder(copied, open_run, make_config):
     assert (copied / "winner" / "labels.txt").is_file()
 
 
+def test_a_run_that_was_thinned_out_is_said_to_be_incomplete(copied, open_run, make_config, said):
+    winner = WinnerFile.load(copied)
+    (copied / "export" / winner.arch_id / "model.onnx").unlink()
+    assert hand_over(open_run(make_config(), copied)) is None
+    assert any("model.onnx is missing" in line for line in said)
+
+
 def test_bench_hands_over_what_a_run_of_an_older_version_did_not(copied):
     for path in (copied / "winner").iterdir():
         path.unlink()

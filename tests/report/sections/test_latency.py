@@ -49,7 +49,7 @@ def test_the_distribution_runs_from_the_fastest_to_the_slowest() -> None:
     drawing = distribution(audit, [5.0])
     assert drawing is not None
     assert "2.00\u00a0ms to 9.00\u00a0ms" in drawing.description
-    assert "1,024 codes" in drawing.caption
+    assert "1,024 architectures" in drawing.caption
     assert distribution(AuditPart(fastest_ms=2.0), [5.0]) is None
 
 

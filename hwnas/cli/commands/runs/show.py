@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.answer import print_verdict, verdict_json
 from hwnas.cli.display import duration
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_text
@@ -25,10 +26,12 @@ def show(
 
     found = summarise_run(run)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), **verdict_json(run)})
         return
     for name, text in _lines(found):
         print_text(f"{name + ':':<11} {text}")
+    if found.winner is not None:
+        print_verdict(run)
 
 
 def _lines(run: RunSummary) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from hwnas.cli.formatting import count_text
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_table, reported_errors
 from hwnas.cli.verbs import Entry, group_of
@@ -45,7 +46,7 @@ def _list_spaces(as_json: bool) -> None:
         [
             f["name"],
             str(f["num_choices"]),
-            f"{f['num_codes']:.3g}",
+            count_text(f["num_codes"]),
             str(f["num_ops"]),
             "x".join(map(str, f["input_shape"])),
             f"{f['macs'][0] / 1e6:.1f}..{f['macs'][1] / 1e6:.1f}",
@@ -54,4 +55,6 @@ def _list_spaces(as_json: bool) -> None:
         ]
         for f in found
     ]
-    print_table(["space", "choices", "codes", "ops", "input", "M MACs", "M params", "what"], rows)
+    print_table(
+        ["space", "choices", "architectures", "ops", "input", "M MACs", "M params", "what"], rows
+    )

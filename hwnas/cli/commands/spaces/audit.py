@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.formatting import count_text, small_share_text
 from hwnas.cli.options import AsJson, LutPath, PredictorOption, option
 from hwnas.cli.output import print_json, print_table, print_text
 from hwnas.cli.verbs import verb
@@ -22,12 +23,16 @@ def audit(
     lut: LutPath,
     budget_ms: Annotated[float, option("--budget-ms", help="Latency budget in ms.")],
     predictor: PredictorOption = "lut",
+    force: Annotated[
+        bool, option("--force", help="Accept a table whose predictions err by more than 10 %.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a latency budget leaves of a space.
 
     It prints the feasible share, the range of latencies, and the choices that do not matter.
     """
+    from hwnas.latency.lut.reliability import require_reliable
     from hwnas.latency.models import model_name
     from hwnas.latency.table.files import load_table
     from hwnas.pipeline.prediction import predictor_of
@@ -38,7 +43,10 @@ def audit(
     if not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
     name = model_name(predictor, needs="table")
-    model = predictor_of(load_space(space), load_table(lut), name)
+    searched, table = load_space(space), load_table(lut)
+    if not force and name == "lut":
+        require_reliable(table, searched.name, f"table {lut}")
+    model = predictor_of(searched, table, name)
     limit = Limit("latency_ms", budget_ms, str(lut))
     limited = LimitedSpace(model.space, (limit,), {str(lut): model})
     found = audit_space(limited)
@@ -54,18 +62,16 @@ def audit(
 
 def _print_audit(found: Audit) -> None:
     exact = found.num_feasible_low == found.num_feasible_high
-    between = (
-        f"{found.num_feasible_low:,}"
-        if exact
-        else f"{found.num_feasible_low:.6g} to {found.num_feasible_high:.6g}"
-    )
+    between = count_text(found.num_feasible_low)
+    if not exact and count_text(found.num_feasible_high) != between:
+        between += f" to {count_text(found.num_feasible_high)}"
     print_text(
-        f"{between} of {found.num_codes:,} codes ({found.share:.2%}) are within "
-        f"{found.budget_ms:g} ms; the space reaches from {found.fastest_ms:.4g} to "
-        f"{found.slowest_ms:.4g} ms"
+        f"{between} of {count_text(found.num_codes)} architectures "
+        f"({small_share_text(found.share)}) are within {found.budget_ms:g} ms; "
+        f"the space reaches from {found.fastest_ms:.4g} to {found.slowest_ms:.4g} ms"
     )
     print_table(
-        ["percent of codes", "latency_ms"],
+        ["share of architectures (%)", "at most (ms)"],
         [[share, f"{ms:.4g}"] for share, ms in found.percentiles.items()],
     )
     rows = []

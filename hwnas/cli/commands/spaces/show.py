@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.formatting import count_text
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_table, print_text
 from hwnas.cli.verbs import verb
@@ -28,8 +29,9 @@ def show(
         print_json(found)
         return
     print_text(
-        f"{found['name']}: {found['num_codes']:,} codes, {found['num_ops']} distinct "
-        f"operations, input {found['input_shape']}, {found['num_classes']} classes"
+        f"{found['name']}: {count_text(found['num_codes'])} architectures, "
+        f"{found['num_ops']} distinct operations, input {found['input_shape']}, "
+        f"{found['num_classes']} classes"
     )
     print_table(
         ["choice", "options"],
