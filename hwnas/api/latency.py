@@ -20,6 +20,7 @@ from hwnas.latency.few_shot.data import NEW_DEVICE, read_measured, read_sources
 from hwnas.latency.few_shot.feature_space import Measured
 from hwnas.latency.few_shot.predictor import FewShotPredictor
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.lut.reliability import require_reliable
 from hwnas.latency.models import LatencyData, build_model, model_name
 from hwnas.latency.table.units import require_plausible
 from hwnas.protocols import AdditiveLatencyModel
@@ -185,7 +186,8 @@ def latency_model(
     are predicted from those it has), or a model that a plugin added. Without a table (``few-shot``)
     ``measured`` are 5 to 400 networks timed on the device, and ``sources`` networks timed on other
     devices, by device: pairs of architecture and milliseconds, or files of JSON lines. ``force``
-    takes a table whose latencies look as if they were not in milliseconds.
+    takes a table whose latencies look as if they were not in milliseconds, or whose predictions of
+    measured networks err by more than 10 %.
 
     Raises:
         UsageError: neither or both of ``table`` and ``measured`` are given; no such predictor.
@@ -221,6 +223,7 @@ def latency_model(
     used = as_table(table)
     if not force:
         require_plausible(used.tables, f"table of {used.name}")
+        require_reliable(used.tables, found.name, f"table of {used.name}")
     name = model_name(predictor or "lut", needs="table")
     model = build_model(name, found.definition, LatencyData(used.tables))
     notes = model.statements() if isinstance(model, LutPredictor) else ()

@@ -19,6 +19,7 @@ from hwnas.search.evaluators.registry import EvaluatorSpec
 from hwnas.search.problem.limits import parse_limit
 from hwnas.search.strategies.registry import STRATEGIES
 from hwnas.space.catalogue import load_space
+from hwnas.space.slots import slots_of
 
 logger = logging.getLogger(__name__)
 
@@ -155,10 +156,8 @@ def _trains_gates(options: SearchOptions) -> bool:
     evaluator = options.given_evaluator()
     if evaluator is not None and evaluator.entry.trains != "supernet":
         return False
-    from hwnas.nn.supernet import check_supernet  # imports torch, which such a search needs
-
     try:
-        check_supernet(load_space(str(options.space)), by_gates=True)
+        slots_of(load_space(str(options.space)))
     except UsageError:
         return False
     return True

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hwnas.errors import UsageError
-from hwnas.latency.few_shot.feature_space import Measured
 from hwnas.latency.table.table import LatencyTable
 from hwnas.plugins.registry import Entry, Registry, load_object
 from hwnas.protocols import LatencyModel, SearchSpace
+
+if TYPE_CHECKING:
+    from hwnas.latency.few_shot.feature_space import Measured
 
 logger = logging.getLogger(__name__)
 

@@ -23,13 +23,12 @@ from torch import Tensor, nn
 
 from hwnas.arch import Arch
 from hwnas.data import Dataset
-from hwnas.errors import UsageError
 from hwnas.nn.build import build_layers, init_weights, make_module
 from hwnas.nn.elastic_supernet import ElasticSupernet, places_of
 from hwnas.nn.weight_sharing import NestedConv2d, Whole, alike, replace_module
-from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 from hwnas.rng import derived_seed, stream
+from hwnas.space.slots import slots_of
 
 Path = tuple[int, ...]
 """One option's index per choice of the space."""
@@ -37,46 +36,6 @@ Path = tuple[int, ...]
 Sharing = Literal["own", "nested"]
 
 CALIBRATION_BATCH = 250
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place of the chain: the choice that decides it (None: no choice) and its candidates.
-
-    ``None`` among the candidates is an operation that does nothing.
-    """
-
-    choice: int | None
-    ops: tuple[OpSpec | None, ...]
-
-
-def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
-    """Return the places of a chain space in order of execution.
-
-    Raises:
-        UsageError: a part of the space is decided by several choices, or its parts are not a chain.
-    """
-    factors = space.factors()
-    first = space.decode(space.repair(np.zeros((1, len(space.choices)), dtype=np.int16)))[0]
-    if any(len(factor.choices) > 1 for factor in factors):
-        shared = "supernet, " if space.wiring(first) is None else ""
-        raise UsageError(
-            f"space {space.name} has parts that several choices decide; gates "
-            "(proxyless, proxyless-rl) need a chain of layers with a choice each: "
-            "tiny, macro-cifar, proxyless, fbnet, or a chain of your own. Next: "
-            f"--strategy evolution with --evaluator {shared}scratch, table:FILE or "
-            "predictor:FILE, or one of these spaces"
-        )
-    slots = tuple(
-        Slot(f.choices[0] if f.choices else None, tuple(np.atleast_1d(f.ops))) for f in factors
-    )
-    chain = tuple(op for op in (slot.ops[0] for slot in slots) if op is not None)
-    if chain != space.layers(first):
-        raise UsageError(
-            f"space {space.name}: its parts are not executed one after the other, as "
-            "those of a supernet are. Next: --evaluator scratch"
-        )
-    return slots
 
 
 class Supernet(nn.Module):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from hwnas.device.device import load_device
 from hwnas.device.runner import make_target, open_runner
 from hwnas.errors import InputError, UsageError
@@ -57,6 +55,10 @@ def check_target(target: TargetConfig) -> None:
 
 def check_torch_device(name: str) -> None:
     """Raise UsageError unless torch can compute on the device called ``name``."""
+    if name == "cpu":
+        return  # every torch has it
+    import torch
+
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:  # torch raises either

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.arch import Arch
 from hwnas.artifacts.networks import ArchPart
-from hwnas.data import Dataset
 from hwnas.errors import UsageError
 from hwnas.io.suggest import command
 from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space, with_params
-from hwnas.train.task import DataSource
+
+if TYPE_CHECKING:
+    from hwnas.data import Dataset
+    from hwnas.train.task import DataSource
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class RunData:
     @cached_property
     def source(self) -> DataSource:
         """What a worker process loads the data set from."""
+        from hwnas.train.task import DataSource  # loads torch
+
         size = load_space(self.space_name).input_shape[1]
         return DataSource(self.require(), Path(self.root) if self.root else None, size)
 

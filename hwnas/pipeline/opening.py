@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwnas.artifacts.training import RetrainedFile
-from hwnas.nn.supernet import check_supernet
 from hwnas.pipeline.checks import check_measurable, check_target, check_torch_device
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Context, build_context
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.stages.search.evaluators import code_evaluator, kept_seed_archs
-from hwnas.pipeline.tables import missing_heads, prepare_tables
-from hwnas.search.problem.warm_start import seed_archs
 from hwnas.space.catalogue import load_space
-from hwnas.train.checkpoint import read_tensors
 
 
 def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Context:
@@ -26,9 +21,16 @@ def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Conte
     folder.require_free(config, resume=resume)
     context = build_context(folder, config)
     load_space(config.space)
-    check_torch_device(config.torch_device)
     for target in config.targets:
         check_target(target)
+    # what loads torch or scipy comes after the checks that need neither
+    from hwnas.nn.supernet import check_supernet
+    from hwnas.pipeline.stages.search.evaluators import code_evaluator, kept_seed_archs
+    from hwnas.pipeline.tables import missing_heads, prepare_tables
+    from hwnas.search.problem.warm_start import seed_archs
+    from hwnas.train.checkpoint import read_tensors
+
+    check_torch_device(config.torch_device)
     if config.data is not None:
         context.data.dataset  # noqa: B018 - read now
     if config.search.evaluator.entry.trains == "supernet":

@@ -50,7 +50,7 @@ def prepare_tables(problem: Problem, cache: ConversionCache, *, seed: int) -> No
 def _require_reliable(problem: Problem) -> None:
     """Raise InputError where a target's table errs by too much for a search (unless forced)."""
     for number, target in enumerate(problem.targets):
-        if target.force or target.predictor != "lut":
+        if target.force:
             continue
         path = Path(target.table) if target.table else problem.folder.table(number)
         require_reliable(

@@ -91,7 +91,6 @@ def profile(
     from hwnas.device.runner import make_target
     from hwnas.export.convert.cache import ConversionCache
     from hwnas.latency.profile.plan import ProfilePlan
-    from hwnas.latency.profile.profiler import profile as measure
     from hwnas.latency.table.scope import parse_scope
     from hwnas.space.catalogue import load_space
 
@@ -110,6 +109,8 @@ def profile(
         raise UsageError(
             "--augment-ops needs all operations of the space: leave --ops out, or raise it"
         )
+    from hwnas.latency.profile.profiler import profile as measure  # loads scipy
+
     logger.info(
         f"measures {len(plan.ops)} operations, {calibrate} networks to calibrate and {validate} to "
         "check predictions"

@@ -39,22 +39,25 @@ def report(
         _report_comparison(runs, out, as_json)
         return
     from hwnas.pipeline.folder import RunFolder
-    from hwnas.report.page import write_report
 
     if out is not None or as_json:
         raise UsageError(
             "--out and --json are for several run folders, got one: its report is written to "
             "report.html in it. Next: hwnas report RUN, or hwnas report RUN RUN --out FILE"
         )
-    print_text(str(write_report(RunFolder.existing(runs[0]).path)))
+    path = RunFolder.existing(runs[0]).path
+    from hwnas.report.page import write_report  # loads matplotlib
+
+    print_text(str(write_report(path)))
 
 
 def _report_comparison(runs: list[Path], out: Path | None, as_json: bool) -> None:
     from hwnas.io.journal import write_whole
     from hwnas.pipeline.commands.runs import compare_runs
-    from hwnas.report.compare import comparison_page, comparison_rows
 
     comparison = compare_runs(runs)
+    from hwnas.report.compare import comparison_page, comparison_rows
+
     if out is not None:
         write_whole(out, comparison_page(comparison))
         logger.info(f"written: {out}")
@@ -67,10 +70,11 @@ def _report_comparison(runs: list[Path], out: Path | None, as_json: bool) -> Non
 def _report_cross(runs: list[Path], out: Path | None, as_json: bool) -> None:
     from hwnas.io.journal import write_whole
     from hwnas.pipeline.commands.runs import cross_runs
+
+    matrix = cross_runs(runs)
     from hwnas.report.compare import matrix_page
     from hwnas.report.cross import rows_of
 
-    matrix = cross_runs(runs)
     if out is not None:
         write_whole(out, matrix_page(matrix))
         logger.info(f"written: {out}")

@@ -35,6 +35,7 @@ from hwnas.cli.verbs import COMMON, verb
 from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import UsageError
 from hwnas.export.formats import PRECISIONS
+from hwnas.io.suggest import command
 from hwnas.search.evaluators.registry import EVALUATORS
 from hwnas.search.strategies.registry import STRATEGIES
 
@@ -302,7 +303,9 @@ def _print_search(out: Path, found: ResultFile) -> None:
         )
         if answer.shadow_price is not None:
             print_text(_price_text(answer.shadow_price))
-    print_text(f"Finalists are in {out / 'finalists.json'}. Next: hwnas retrain --run {out}")
+    print_text(
+        f"Finalists are in {out / 'finalists.json'}. Next: {command('retrain', run=str(out))}"
+    )
 
 
 def _price_text(price: ShadowPricePart) -> str:

@@ -211,10 +211,11 @@ def over(factor: Factor, choices: Sequence[int], sizes: Sequence[int]) -> Factor
 def _remedy(table: LatencyTable, space: str) -> str:
     """Return what gives better predictions than sums of a table's rows."""
     header = table.header
-    if header.provenance.get("format") or header.provenance.get("source"):
+    if header.provenance.get("format"):  # imported
         return (
             "the rows were measured by others, and only on their device can they be calibrated; "
-            "leave headroom below the budget, or profile a device of your own ('hwnas devices')"
+            "leave headroom below the budget; with such a device at hand, time five networks or "
+            "more on it and predict by them (hwnas predict: --suggest, --measured)"
         )
     return command(
         "profile",
@@ -222,7 +223,9 @@ def _remedy(table: LatencyTable, space: str) -> str:
         runtime=header.runtime,
         precision=header.precision,
         threads=header.threads,
+        affinity=header.affinity,
         space=space,
+        scope=scope_text(header.scope) if header.scope else None,
         calibrate=16,
         out="TABLE",
         resume=True,

@@ -40,7 +40,7 @@ def unreliable(table: LatencyTable, space: str) -> str | None:
     of = f" ({scope_text(table.header.scope)})" if table.header.scope else ""
     return (
         f"its predictions{of} of {space} are off by {error:.0%} on average, and at most "
-        f"{MAX_ERROR:.0%} is allowed: something disturbed the device while it was measured"
+        f"{MAX_ERROR:.0%} is allowed; usually something else ran on the device meanwhile"
     )
 
 
@@ -62,6 +62,7 @@ def require_reliable(tables: LatencyTable, space: str, what: str) -> None:
         threads=header.threads,
         affinity=header.affinity,
         space=space,
+        scope=scope_text(header.scope) if header.scope else None,
         out="NEW_TABLE",
     )
     raise InputError(

@@ -179,6 +179,8 @@ class LatencyTable:
                 device=self.header.device,
                 runtime=self.header.runtime,
                 precision=self.header.precision,
+                threads=self.header.threads,
+                affinity=self.header.affinity,
                 space=space,
                 out="TABLE",
                 resume=True,

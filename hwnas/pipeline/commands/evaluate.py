@@ -14,13 +14,12 @@ from hwnas.artifacts.search import ResultFile
 from hwnas.errors import InputError, UsageError
 from hwnas.executor.local import TaskError
 from hwnas.io.progress import report
+from hwnas.io.suggest import command
 from hwnas.pipeline.opening import reopen
 from hwnas.pipeline.problem import Problem
-from hwnas.pipeline.stages.search.evaluators import saved_evaluator
 from hwnas.protocols import Evaluation, Evaluator
 from hwnas.space.archfile import read_archs
 from hwnas.space.catalogue import load_space
-from hwnas.train.engine import DivergedError
 
 
 def evaluate_run(path: Path, archs: Path) -> list[LineScore]:
@@ -39,12 +38,14 @@ def evaluate_run(path: Path, archs: Path) -> list[LineScore]:
     if by_supernet and not ResultFile.path(path).is_file():
         raise UsageError(
             f"{path} has no finished search yet",
-            next_step=f"hwnas search (as the run was begun) --resume --out {path}",
+            next_step=command("search", resume=True, out=str(path)),
         )
     scores = {row: LineScore(error=problem) for row, problem in listed.errors.items()}
     if len(listed.codes):
         # (num_archs,) line numbers of the architectures, and their ids at their own width
         rows: list[int] = listed.rows.tolist()
+        from hwnas.pipeline.stages.search.evaluators import saved_evaluator  # loads torch
+
         evaluator = saved_evaluator(context, settings)
         decoded = dict(zip(rows, space.decode(listed.codes), strict=True))
         untrained = _untrained(context.problem) if settings.trains_gates else frozenset()
@@ -76,6 +77,8 @@ def _scored(
     evaluator: Evaluator, wanted: Mapping[int, Arch], ids: Mapping[int, str]
 ) -> dict[int, LineScore]:
     """Return the scores of ``wanted`` by line; those that an error leaves out hold its text."""
+    from hwnas.train.engine import DivergedError  # loads torch
+
     rows, found = list(wanted), dict[int, LineScore]()
     try:
         for place, evaluation in evaluator.evaluate(list(wanted.values())):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 
+from hwnas.latency.lut.reliability import unreliable
 from hwnas.latency.models import model_name
 from hwnas.latency.table.files import load_table
 from hwnas.latency.table.units import require_plausible
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.space.archfile import arch_ids, read_archs
 from hwnas.space.catalogue import load_space
+
+logger = logging.getLogger(__name__)
 
 
 class Lines(NamedTuple):
@@ -40,6 +44,9 @@ def predict_file(
     if not force:
         require_plausible(tables, str(lut))
     predictor = predictor_of(load_space(space), tables, name)
+    for part in tables.scopes:
+        if (found := unreliable(part, predictor.space.name)) is not None:
+            logger.warning(f"{lut}: {found}")
     listed = read_archs(archs, predictor.space)
     predicted = predictor.predict_ms(listed.codes)
     ids = arch_ids(predictor.space, listed.codes)

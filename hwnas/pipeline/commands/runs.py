@@ -28,13 +28,7 @@ from hwnas.pipeline.opening import (
     with_training_data,
 )
 from hwnas.pipeline.prediction import predictor_of
-from hwnas.pipeline.stages.bench import bench_finalists, bench_path
-from hwnas.pipeline.stages.export import export
-from hwnas.pipeline.stages.handover import hand_over
 from hwnas.pipeline.stages.outline import stages_of
-from hwnas.pipeline.stages.retrain import retrain
-from hwnas.pipeline.stages.search.results import search
-from hwnas.pipeline.stages.select import select_winner
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 
@@ -58,6 +52,8 @@ def search_run(
 
 
 def _search(context: Context, config: RunConfig) -> None:
+    from hwnas.pipeline.stages.search.results import search  # loads torch, as all stages do
+
     retrain = config.retrain
     search(context, config.search, top=retrain.top, random_baseline=retrain.random_baseline)
 
@@ -102,6 +98,8 @@ def retrain_run(
 
 def _retrain(context: Context, settings: RetrainConfig, searched: SearchConfig) -> bool:
     """Train the finalists of a search; report where they have other classes than in the search."""
+    from hwnas.pipeline.stages.retrain import retrain
+
     context.data.require()
     if context.space.name != context.problem.space.name:
         logger.info(
@@ -163,6 +161,8 @@ def export_run(
         if precisions is None
         else tuple(precision_of(name) for name in precisions)
     )
+    from hwnas.pipeline.stages.export import export
+
     context = with_trained_data(context)
     if not export(context, formats=formats_of(formats), precisions=wanted):
         logger.info(f"{path} holds export/index.json already: nothing to do")
@@ -179,6 +179,10 @@ def export_run(
 def bench_run(path: Path) -> BenchFile:
     """Measure a run's finalists and baselines, select the winner; return the bench file."""
     context, config = reopen(path)
+    from hwnas.pipeline.stages.bench import bench_path
+    from hwnas.pipeline.stages.handover import hand_over
+    from hwnas.pipeline.stages.select import select_winner
+
     context = with_trained_data(context)
     if not _bench(context, config):
         logger.info(f"{path} holds its bench file already: nothing to measure")
@@ -188,6 +192,8 @@ def bench_run(path: Path) -> BenchFile:
 
 
 def _bench(context: Context, config: RunConfig) -> bool:
+    from hwnas.pipeline.stages.bench import bench_finalists
+
     return bench_finalists(context, config.bench.baselines, config.retrain.recipe.recipe())
 
 
@@ -198,9 +204,8 @@ def cross_runs(paths: Sequence[Path]) -> Matrix:
         UsageError: fewer than two runs, or one is no run folder.
         InputError: a run has no answer, or they cannot be compared.
     """
-    from hwnas.report.cross import cross
-
     folders = {path: RunFolder.existing(path) for path in paths}
+    from hwnas.report.cross import cross
 
     def load(path: Path, name: str) -> SearchSpace:
         # a user's own space is named by its file, which the configuration holds
@@ -218,10 +223,10 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         UsageError: fewer than two runs, or one is no run folder.
         InputError: a file of a run is broken.
     """
-    from hwnas.report.compare import compare  # loads matplotlib
-
     for path in paths:
         RunFolder.existing(path)
+    from hwnas.report.compare import compare  # loads matplotlib
+
     try:
         matrix = cross_runs(paths)
     except (InputError, MissingRowError):  # other spaces, no answer yet, or a table without rows
@@ -236,11 +241,15 @@ def whole_run(
     resume: bool = False,
 ) -> RunAnswer:
     """Carry out every stage that is missing; return the winner and the report's path."""
-    from hwnas.report.page import write_report  # loads matplotlib
-
     outline = stages_of(config)
     begin_stage(outline, 0)
     context = begin(config, out, resume=resume, benches=True)
+    # loaded after the checks of ``begin``, so that their errors come at once
+    from hwnas.pipeline.stages.export import export
+    from hwnas.pipeline.stages.handover import hand_over
+    from hwnas.pipeline.stages.select import select_winner
+    from hwnas.report.page import write_report
+
     begin_stage(outline, 1)
     _search(context, config)
     context = with_trained_data(with_training_data(context, config.retrain))

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
 from hwnas.artifacts.answers import ExportedModel, ExportedModels, TimedModel, TimedModels
 from hwnas.artifacts.benched import MeasurementPart
@@ -19,21 +18,18 @@ from hwnas.device.device import load_device
 from hwnas.device.runner import Target, make_target, open_runner
 from hwnas.device.runtimes import usual_runtimes
 from hwnas.errors import InputError, UsageError
-from hwnas.export.bundle import write_bundle
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.formats import formats_of, precision_of
-from hwnas.export.quantize.calibration import NormalData
-from hwnas.export.verify.parity import PARITY_IMAGES
 from hwnas.export.verify.session import file_precision
 from hwnas.latency.table.files import load_table
-from hwnas.nn.build import build
-from hwnas.nn.pretrained import load_reference
 from hwnas.ops import OpSpec
 from hwnas.pipeline.prediction import predictor_of
 from hwnas.rng import stream
 from hwnas.space.archfile import read_arch
 from hwnas.space.catalogue import load_space
-from hwnas.train.checkpoint import load_weights, read_tensors, save_weights
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +67,14 @@ def export_arch(
     if loaded.name != value["space"]:
         raise InputError(str(path), [f"is of space {value['space']}, not of {loaded.name}"])
     arch = loaded.arch(value["choices"])
+    # what loads torch comes after the checks that need none
+    import torch
+
+    from hwnas.export.bundle import write_bundle
+    from hwnas.export.quantize.calibration import NormalData
+    from hwnas.export.verify.parity import PARITY_IMAGES
+    from hwnas.nn.build import build
+
     layers, network = loaded.layers(arch), build(loaded, arch)
     own = out / arch.arch_id / "weights.safetensors"
     used = _load_given(network, weights, weights_of, own)
@@ -115,6 +119,9 @@ def _load_given(
 
     That is ``own``, which is written, unless ``weights`` is such a file already.
     """
+    from hwnas.nn.pretrained import load_reference
+    from hwnas.train.checkpoint import load_weights, read_tensors, save_weights
+
     if weights is not None and weights_of is None:
         load_weights(network, weights)
         return weights

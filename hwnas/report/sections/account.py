@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwnas.artifacts.base import Cost
+from hwnas.io.suggest import command
 from hwnas.latency.table.files import header_json
 from hwnas.report.model import RunFacts, cleaned, ledger, total_cost
 from hwnas.report.practices import practices
@@ -29,7 +30,7 @@ def cost_blocks(facts: RunFacts) -> tuple[Block, ...]:
     """What the run cost: the time of each stage as bars, all counts as a table."""
     costs = ledger(facts.stages)
     if not costs:
-        return (Missing("journal.jsonl", f"hwnas search --out {facts.run}"),)
+        return (Missing("journal.jsonl", command("search", resume=True, out=str(facts.run))),)
     total_s = sum(one.wall_s for one in costs)
     longest = max(one.wall_s for one in costs) or 1.0
     bars = tuple(
@@ -121,7 +122,7 @@ def measuring_blocks(facts: RunFacts) -> tuple[Block, ...]:
             _state(bench.state_before or {}, bench.state_after or {}),
         ]
     if facts.bench is None:
-        blocks.append(Missing("bench/", f"hwnas bench {facts.run}"))
+        blocks.append(Missing("bench/", command("bench", facts.run)))
     return tuple(blocks)
 
 
@@ -160,12 +161,12 @@ def practices_blocks(facts: RunFacts) -> tuple[Block, ...]:
 
 def configuration_blocks(facts: RunFacts) -> tuple[Block, ...]:
     """The resolved configuration and the environment, folded away."""
-    config: Block = Missing("config.yaml", f"hwnas search --out {facts.run}")
+    config: Block = Missing("config.yaml", command("search", resume=True, out=str(facts.run)))
     if facts.config_text:
         config = Folded("Configuration (config.yaml)", (Pre(facts.config_text),))
     env = facts.env
     if env is None:
-        return (config, Missing("env.json", f"hwnas search --out {facts.run}"))
+        return (config, Missing("env.json", command("search", resume=True, out=str(facts.run))))
     pairs = (
         ("hwnas", env.hwnas),
         ("python", env.python),

@@ -9,6 +9,7 @@ from hwnas.artifacts.events import EvaluationEvent
 from hwnas.artifacts.networks import ArchPart
 from hwnas.artifacts.training import TrainedNetwork
 from hwnas.artifacts.winner import WinnerFile
+from hwnas.io.suggest import command
 from hwnas.report.figures.pareto import pareto
 from hwnas.report.figures.svg import Drawing, draw
 from hwnas.report.figures.values import FrontLine, Point, Series
@@ -35,12 +36,12 @@ MAX_ROWS = 300
 def accuracy_blocks(facts: RunFacts) -> tuple[Block, ...]:
     """Return the figure of everything the run evaluated, trained or measured, and its rows."""
     if not (facts.evaluations or facts.retrained or facts.winner):
-        return (Missing("journal.jsonl", f"hwnas search --out {facts.run}"),)
+        return (Missing("journal.jsonl", command("search", resume=True, out=str(facts.run))),)
     blocks: list[Block] = [Figure(accuracy_latency(facts))]
     if facts.front is None:
-        blocks.append(Missing("front.json", f"hwnas search --resume --out {facts.run}"))
+        blocks.append(Missing("front.json", command("search", resume=True, out=str(facts.run))))
     if facts.retrained is None:
-        blocks.append(Missing("retrained.json", f"hwnas retrain --run {facts.run}"))
+        blocks.append(Missing("retrained.json", command("retrain", run=str(facts.run))))
     blocks += _supernet_start(facts)
     if facts.retrained and facts.retrained.random:
         blocks.append(Folded("Random networks, trained like the finalists", (_random(facts),)))

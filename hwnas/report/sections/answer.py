@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from hwnas.artifacts.exported import ParityPart
 from hwnas.artifacts.winner import BaselinePart, WinnerFile
+from hwnas.io.suggest import command
 from hwnas.report.model import RunFacts
 from hwnas.report.sections.blocks import (
     Bar,
@@ -118,7 +119,7 @@ def _files(facts: RunFacts, winner: WinnerFile) -> list[Block]:
         return [
             Missing(
                 f"export/{winner.arch_id}/export.json",
-                f"hwnas export --run {facts.run} --format onnx,tflite",
+                command("export", run=str(facts.run), format="onnx,tflite"),
             )
         ]
     int8 = any(made.parity.sqnr_db is not None for made in export.formats.values()) or any(

@@ -198,7 +198,7 @@ def table(
 
 def no_winner(facts: RunFacts) -> Missing:
     """Return what stands where there is no winner yet."""
-    return Missing("winner.json", f"hwnas bench {facts.run}")
+    return Missing("winner.json", command("bench", facts.run))
 
 
 def no_table(facts: RunFacts) -> Missing:

@@ -171,7 +171,7 @@ def space_blocks(facts: RunFacts) -> tuple[Block, ...]:
     audit = result.audit if result else None
     drawing = distribution(audit, facts.budgets_ms) if audit else None
     if result is None or audit is None or drawing is None:
-        return (Missing("result.json, audit", f"hwnas search --resume --out {facts.run}"),)
+        return (Missing("result.json, audit", command("search", resume=True, out=str(facts.run))),)
     low, high = audit.num_feasible_low, audit.num_feasible_high
     restricted = [
         f"{one.choice} = {plain(one.option)}" + (" (with some options)" if one.beside else "")

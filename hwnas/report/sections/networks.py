@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hwnas.artifacts.search import FinalistAnswer
 from hwnas.artifacts.training import RetrainedFile, TrainedNetwork
 from hwnas.artifacts.winner import WinnerFile
+from hwnas.io.suggest import command
 from hwnas.report.figures.network import network
 from hwnas.report.figures.svg import Drawing, draw_wide
 from hwnas.report.figures.values import Slot
@@ -166,14 +167,14 @@ def _trained_of(facts: RunFacts) -> dict[str, TrainedNetwork]:
 def finalists_blocks(facts: RunFacts) -> tuple[Block, ...]:
     """The finalists of each budget: predicted, searched, trained, measured, drawn."""
     if facts.finalists is None:
-        return (Missing("finalists.json", f"hwnas search --resume --out {facts.run}"),)
+        return (Missing("finalists.json", command("search", resume=True, out=str(facts.run))),)
     drawn = _drawn(facts)
     anchored: set[str] = set()
     blocks: list[Block] = [
         _finalist_table(facts, answer, drawn, anchored) for answer in facts.finalists.answers
     ]
     if facts.retrained is None:
-        blocks.append(Missing("retrained.json", f"hwnas retrain --run {facts.run}"))
+        blocks.append(Missing("retrained.json", command("retrain", run=str(facts.run))))
     else:
         blocks.append(Text(_training(facts.retrained)))
     return (*blocks, *drawn.values())

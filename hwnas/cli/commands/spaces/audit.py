@@ -44,7 +44,7 @@ def audit(
         raise UsageError(f"--budget-ms must be a number above 0, got {budget_ms:g}")
     name = model_name(predictor, needs="table")
     searched, table = load_space(space), load_table(lut)
-    if not force and name == "lut":
+    if not force:
         require_reliable(table, searched.name, f"table {lut}")
     model = predictor_of(searched, table, name)
     limit = Limit("latency_ms", budget_ms, str(lut))
