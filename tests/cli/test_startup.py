@@ -28,7 +28,7 @@ ERRORS = {
         (("search",), 2),
         ((*SEARCH, "--strategy", "nosuch", "--out", "new"), 2),
         ((*SEARCH, "--space", "nosuch", "--out", "new"), 1),
-        ((*SEARCH, "--lut", "absent.json", "--out", "new"), 1),
+        ((*SEARCH[:3], "--lut", "absent.json", *SEARCH[5:], "--out", "new"), 1),
         ((*SEARCH, "--out", "r"), 2),
     ],
     "other": [

@@ -199,7 +199,7 @@ def test_every_drawing_in_the_page_is_well_formed_xml(whole_page: str) -> None:
             "profile",
             {"predicted-measured"},
             {
-                "journal.jsonl": "hwnas search --out {run}",
+                "journal.jsonl": "hwnas search --resume --out {run}",
                 "finalists.json": "hwnas search",
                 "winner.json": "hwnas bench {run}",
                 "config.yaml": "hwnas search",
@@ -238,7 +238,7 @@ def test_a_run_that_stopped_early_says_which_command_comes_next(
 @pytest.mark.parametrize(
     ("file", "command"),
     [
-        ("table.json", "hwnas profile --device host --space tiny --out"),
+        ("table.json", "hwnas profile --device host --runtime litert --space tiny --out"),
         ("export/", "hwnas export --run"),
         ("front.json", "hwnas search --resume"),
     ],
