@@ -5,13 +5,16 @@ Exit codes: 0 done, 1 failed, 2 a wrong use, 130 interrupted.
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from hwnas import __version__
-from hwnas.cli.output import reported_errors
+from hwnas.cli.output import INTERRUPTED, reported_errors
 from hwnas.cli.verbs import (
     Entry,
     Quiet,
@@ -120,5 +123,22 @@ def root(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    Ctrl-C and SIGTERM interrupt the command, which ends what it has started; a second one ends it
+    at once.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGTERM, _interrupt)
     app(prog_name="hwnas")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, _end_at_once)
+    signal.signal(signal.SIGTERM, _end_at_once)
+    raise KeyboardInterrupt
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)  # workers end with this process, device agents with its pipe

@@ -47,8 +47,8 @@ def reported_errors(*, can_resume: bool = False) -> Iterator[None]:
     except KeyboardInterrupt:
         how = " with --resume" if can_resume else ""
         typer.echo(
-            "interrupted: what was measured and trained so far is kept. "
-            f"Next: repeat the command{how}",
+            "interrupted: kept are complete measurements and evaluations, and trainings of "
+            f"finalists up to their last whole epoch. Next: repeat the command{how}",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None

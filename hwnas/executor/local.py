@@ -19,6 +19,8 @@ from hwnas.errors import HwnasError
 from hwnas.plugins.loading import load_plugins, loaded_files
 
 Result = TypeVar("Result")
+GRACE_S = 1.0
+"""How long a worker has to end when it is asked to."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -41,7 +43,12 @@ def available_cores() -> int:
 
 
 def _begin_worker(plugins: tuple[str, ...]) -> None:
-    """Load the plugin files of the parent, which tasks may hold objects of."""
+    """Load the plugin files of the parent, which tasks may hold objects of.
+
+    Ctrl-C in a terminal reaches every process of a command; this one leaves it to its parent, which
+    ends it. It would else give its task up and begin the next one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
     load_plugins(plugins)
 
@@ -56,6 +63,18 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _end_now(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool amid their tasks, which are idempotent, and wait for that."""
+    processes = list((pool._processes or {}).values())  # public from Python 3.14 on
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(GRACE_S)
+        if process.is_alive():
+            process.kill()
+
+
 def run_tasks(
     function: Callable[..., Result],
     tasks: Mapping[str, tuple[Any, ...]],
@@ -68,7 +87,8 @@ def run_tasks(
     With one worker or one task the calls run in this process, in order, unless ``isolate`` asks
     for processes all the same (a task that changes its process, say its number of threads).
     Otherwise they run in fresh processes and come in the order of completion. ``function`` must
-    be importable.
+    be importable. When the caller takes no more results, or is interrupted, running tasks are ended
+    at once.
 
     Raises:
         TaskError: after all other results were yielded, naming every task that failed.
@@ -90,24 +110,26 @@ def run_tasks(
         return
     context = multiprocessing.get_context("spawn")
     plugins = tuple(origin.place for origin in loaded_files())
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         max_workers=workers, mp_context=context, initializer=_begin_worker, initargs=(plugins,)
-    ) as pool:
+    )
+    try:
         pending: dict[Future[Result], str] = {
             pool.submit(function, *arguments): key for key, arguments in tasks.items()
         }
-        try:
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    key = pending.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        yield key, future.result()
-                    else:
-                        failures[key] = error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while pending:
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                key = pending.pop(future)
+                error = future.exception()
+                if error is None:
+                    yield key, future.result()
+                else:
+                    failures[key] = error
+    except BaseException:  # also of who takes the results: an interruption, or enough of them
+        _end_now(pool)
+        raise
+    pool.shutdown()
     if failures:
         raise TaskError(_failure_text(failures), failures)
 

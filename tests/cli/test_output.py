@@ -70,7 +70,8 @@ def test_a_reader_that_had_enough_is_no_error_of_ours(capsys):
 def test_an_interruption_says_how_to_go_on(capsys, kwargs, next_step):
     assert outcome(KeyboardInterrupt(), **kwargs) == 130
     assert capsys.readouterr().err == (
-        "interrupted: what was measured and trained so far is kept. Next: " + next_step + "\n"
+        "interrupted: kept are complete measurements and evaluations, and trainings of finalists "
+        "up to their last whole epoch. Next: " + next_step + "\n"
     )
 
 

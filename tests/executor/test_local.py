@@ -4,10 +4,13 @@ which every fresh process can import."""
 from __future__ import annotations
 
 import math
+import multiprocessing
 import operator
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +131,32 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
             return  # dead, and not yet collected by whoever adopted it
         time.sleep(0.05)
     pytest.fail(f"worker {worker} outlived its parent")
+
+
+def test_an_interrupted_caller_ends_running_tasks_at_once() -> None:
+    results = run_tasks(time.sleep, dict.fromkeys("abcd", (60.0,)), workers=2)
+
+    def interrupt() -> None:
+        while len(multiprocessing.active_children()) < 2:
+            time.sleep(0.02)
+        time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    thread.join()
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - begin < 30
+
+
+def test_a_caller_that_has_enough_ends_the_other_tasks() -> None:
+    tasks = {"quick": (0.0,), "slow": (60.0,), "never": (60.0,)}
+    results = run_tasks(time.sleep, tasks, workers=2)
+    assert next(results)[0] == "quick"
+    begin = time.monotonic()
+    results.close()
+    assert time.monotonic() - begin < 10
+    assert multiprocessing.active_children() == []

@@ -362,7 +362,7 @@ def test_a_run_says_when_its_winner_is_over_the_budget(shop, hwnas):
     answer = hwnas("run", "r/config.yaml", "--out", "r", "--resume")
     assert answer.code == 0
     assert "OVER the budget of 0.1 ms" in answer.out
-    assert f"rejected {'0' * 16}: measured 0.3 ms" in answer.out
+    assert f"rejected after measuring: {'0' * 16} (0.300 ms: measured over" in answer.out
     assert hwnas("run", "r/config.yaml", "--out", "r", "--resume", "--json").json["winner"]
 
 
