@@ -52,9 +52,17 @@ def _require_reliable(problem: Problem) -> None:
     for number, target in enumerate(problem.targets):
         if target.force:
             continue
-        path = Path(target.table) if target.table else problem.folder.table(number)
+        own = problem.folder.table(number)
+        again = (
+            f"stop what else runs on the device, remove {own}, {own.name}.samples.jsonl and "
+            f"{own.name}.validation.jsonl, and repeat the command with --resume; or set force: "
+            "true for the target"
+        )
         require_reliable(
-            load_table(problem.folder.table(number)), problem.space.name, f"table {path}"
+            load_table(own),
+            problem.space.name,
+            f"table {target.table or own}",
+            next_step=None if target.table else again,
         )
 
 
