@@ -64,12 +64,12 @@ COMMANDS = {
         "Run all stages, from profile to report.",
     ),
     "init": Entry(
-        f"{_COMMANDS}.init:init",
+        f"{_COMMANDS}.starting.init:init",
         "Write the YAML file of a run on a folder of images, with comments.",
     ),
     "runs": Entry(f"{_COMMANDS}.runs:app", "List, show and compare run folders."),
     "examples": Entry(
-        f"{_COMMANDS}.examples:examples",
+        f"{_COMMANDS}.starting.examples:examples",
         "List the examples that come with hwnas, or copy them into a folder.",
     ),
     "cache": Entry(f"{_COMMANDS}.cache:app", "Show or clear the cache of converted models."),

@@ -45,8 +45,9 @@ def bench(
     All models are measured in the same rounds, in a random order in each round.
     """
     found: BenchFile | TimedModels
+    run = Path(models[0]) if len(models) == 1 and Path(models[0]).is_dir() else None
     with Display():
-        if len(models) == 1 and Path(models[0]).is_dir():
+        if run is not None:
             given = (device, runtime, threads, affinity, rounds, spread, lut)
             if any(option is not None for option in given):
                 raise UsageError(
@@ -56,7 +57,7 @@ def bench(
                 )
             from hwnas.pipeline.commands.runs import bench_run
 
-            found = bench_run(Path(models[0]))
+            found = bench_run(run)
         else:
             from hwnas.pipeline.commands.single import bench_models
 
@@ -71,8 +72,7 @@ def bench(
                 lut=lut,
             )
     if as_json:
-        is_run = len(models) == 1 and Path(models[0]).is_dir()
-        print_json({**found.to_json(), **(verdict_json(Path(models[0])) if is_run else {})})
+        print_json({**found.to_json(), **({} if run is None else verdict_json(run))})
         return
     print_table(
         ["model", "latency_ms", "p50_ms", "p95_ms", "runs", "repeats to", "predicted_ms"],
@@ -89,6 +89,6 @@ def bench(
             for row in found.rows
         ],
     )
-    if len(models) == 1 and Path(models[0]).is_dir():
-        print_verdict(Path(models[0]))
-        print_winner(Path(models[0]))
+    if run is not None:
+        print_verdict(run)
+        print_winner(run)

@@ -235,24 +235,31 @@ def _baselines(winner: WinnerFile) -> list[Block]:
         )
         for number, model in enumerate(sorted_baselines(winner))
     ]
-    if (drawn := winner.random_baseline) is not None:
-        rows.append(
-            Row(
-                (
-                    "random search",
-                    ABSENT,
-                    ABSENT,
-                    percent(drawn.val_top1),
-                    percent(drawn.test_top1),
-                    ABSENT,
-                    ABSENT,
-                    f"best of {drawn.num_networks} on val, predicted {ms(drawn.predicted_ms)}",
-                )
-            )
-        )
+    rows += _random_row(winner)
     return [
         Heading("With random search, and with published networks, scaled by width"),
         table(columns, rows),
+    ]
+
+
+def _random_row(winner: WinnerFile) -> list[Row]:
+    """Return the row of what random search found, if random networks were trained."""
+    drawn = winner.random_baseline
+    if drawn is None:
+        return []
+    return [
+        Row(
+            (
+                "random search",
+                ABSENT,
+                ABSENT,
+                percent(drawn.val_top1),
+                percent(drawn.test_top1),
+                ABSENT,
+                ABSENT,
+                f"best of {drawn.num_networks} on val, predicted {ms(drawn.predicted_ms)}",
+            )
+        )
     ]
 
 

@@ -1,0 +1,1 @@
+"""What a first hour begins with: ``hwnas init``, ``hwnas examples``."""
