@@ -122,15 +122,17 @@ def _random(winner: WinnerFile, test: ScorePart) -> Comparison | None:
         return None
     plural = "s" if drawn.num_networks != 1 else ""
     name = f"the best of {drawn.num_networks} random network{plural}"
+    if drawn.arch_id == winner.arch_id:
+        name += ", which is the same network"
     return _compared(name, test, drawn.test_top1, drawn.paired)
 
 
 def _best_baseline(winner: WinnerFile, test: ScorePart) -> Comparison | None:
-    """Compare with the baseline within the budget that is best on ``test``, the strongest rival."""
+    """Compare with the baseline within the budget that is best on ``val``, as the winner is."""
     rivals = [model for model in winner.baselines if model.measured_ms <= winner.budget_ms]
     if not rivals:
         return None
-    best = max(rivals, key=lambda model: model.test_top1)
+    best = max(rivals, key=lambda model: model.val_top1)
     return _compared(best.name, test, best.test_top1, best.paired)
 
 
