@@ -23,7 +23,7 @@ from hwnas.report.sections.blocks import (
     no_winner,
     table,
 )
-from hwnas.report.sections.verdict import init_words, verdict
+from hwnas.report.sections.verdict import init_words
 from hwnas.report.text import (
     ABSENT,
     count,
@@ -40,17 +40,12 @@ from hwnas.report.text import (
 
 def answer_blocks(facts: RunFacts) -> tuple[Block, ...]:
     """Return the blocks of the section, with whatever is known so far."""
-    judged = verdict(facts)
-    sentences = [Text(sentence) for sentence in judged.sentences]
-    if judged.help:
-        sentences.append(Text(f"What would help: {'; '.join(judged.help)}."))
     winner = facts.winner
     if winner is None:
-        return (*sentences, no_winner(facts), _target(facts))
+        return (no_winner(facts), _target(facts))
     return (
         _cards(facts, winner),
         _bars(winner),
-        *sentences,
         _target(facts),
         *_files(facts, winner),
         *_baselines(winner),
