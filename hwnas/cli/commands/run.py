@@ -58,10 +58,6 @@ def run(
             help="Epochs of each training; by default by the number of images.",
         ),
     ] = None,
-    force: Annotated[
-        bool,
-        option("--force", panel=IMAGES, help="Go on where predictions err by more than 10 %."),
-    ] = False,
     dry_run: Annotated[
         bool,
         option("--dry-run", panel=IMAGES, help="Print the plan with estimated times, and stop."),
@@ -89,7 +85,6 @@ def run(
         "--device": device,
         "--runtime": runtime,
         "--epochs": epochs,
-        "--force": force or None,
         "--dry-run": dry_run or None,
     }
     name = preset or (config.resolve().stem if config is not None else None)
@@ -97,7 +92,7 @@ def run(
     if resume and folder is not None and (folder / CONFIG).is_file() and _is_images(config):
         wanted: RunConfig = _of_file(folder / CONFIG)
     elif config is not None and config.is_dir() and preset is None:
-        first = _planned(config, budget_ms, device or "host", runtime or "litert", epochs, force)
+        first = _planned(config, budget_ms, device or "host", runtime or "litert", epochs)
         _print_plan(first)
         if dry_run:
             return
@@ -151,16 +146,13 @@ def _planned(
     device: str,
     runtime: str,
     epochs: int | None,
-    force: bool,
 ) -> FirstRun:
     if budget_ms is not None and not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number of ms above 0, got {budget_ms:g}")
     from hwnas.pipeline.commands.first_run import plan_run
 
     with Display():
-        return plan_run(
-            folder, budget_ms, device=device, runtime=runtime, epochs=epochs, force=force
-        )
+        return plan_run(folder, budget_ms, device=device, runtime=runtime, epochs=epochs)
 
 
 def _print_plan(first: FirstRun) -> None:

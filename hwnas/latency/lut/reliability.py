@@ -44,12 +44,8 @@ def unreliable(table: LatencyTable, space: str) -> str | None:
     )
 
 
-def require_reliable(
-    tables: LatencyTable, space: str, what: str, *, next_step: str | None = None
-) -> None:
+def require_reliable(tables: LatencyTable, space: str, what: str) -> None:
     """Raise unless the tables predict ``space`` well enough to search by.
-
-    ``next_step`` says how to measure again, None: by ``hwnas profile`` into another file.
 
     Raises:
         InputError: names each table that does not, its error, and how to measure again.
@@ -72,7 +68,6 @@ def require_reliable(
     raise InputError(
         what,
         problems,
-        next_step
-        or f"stop what else runs on the device and measure again: {again}; or take the table as it "
+        f"stop what else runs on the device and measure again: {again}; or take the table as it "
         "is with --force (in a file: force: true)",
     )

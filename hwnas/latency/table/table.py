@@ -173,7 +173,7 @@ class LatencyTable:
         if len(ops) > 5:
             lines.append(f"  - and {len(ops) - 5} more")
         lines.append(
-            "Next: measure what a table of this target lacks: "
+            "Next: "
             + command(
                 "profile",
                 device=self.header.device,
@@ -185,6 +185,7 @@ class LatencyTable:
                 out="TABLE",
                 resume=True,
             )
+            + " measures what TABLE lacks"
         )
         return MissingRowError("\n".join(lines))
 

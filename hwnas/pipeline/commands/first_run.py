@@ -55,7 +55,6 @@ def plan_run(
     runtime: str = "litert",
     epochs: int | None = None,
     seed: int = 0,
-    force: bool = False,
 ) -> FirstRun:
     """Look at the images, choose a space by timing its ends on the device, and plan the run.
 
@@ -80,7 +79,6 @@ def plan_run(
         runtime=runtime,
         epochs=epochs,
         seed=seed,
-        force=force,
     )
     if budget_ms > choice.reach.high_ms:
         logger.warning(

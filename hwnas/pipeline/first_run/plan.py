@@ -131,10 +131,9 @@ def config_for(
     runtime: str,
     epochs: int | None = None,
     seed: int = 0,
-    force: bool = False,
 ) -> RunConfig:
     """Return the run on a folder of images: a search by gates, then trainings from scratch."""
-    content = content_for(facts, space, budget_ms, device, runtime, epochs, seed, force)
+    content = content_for(facts, space, budget_ms, device, runtime, epochs, seed)
     return RunConfig.model_validate_json(json.dumps(content))
 
 
@@ -146,7 +145,6 @@ def content_for(
     runtime: str,
     epochs: int | None,
     seed: int,
-    force: bool,
 ) -> dict[str, Any]:
     """Return the content of the run's YAML file: what differs from the defaults."""
     amount = amount_of(facts.splits["train"])
@@ -165,7 +163,6 @@ def content_for(
                 "budget_ms": budget_ms,
                 "calibrate": 16,
                 "validate": 8,
-                **({"force": True} if force else {}),
             }
         ],
         "search": {

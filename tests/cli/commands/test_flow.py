@@ -174,7 +174,7 @@ def test_search_takes_a_run_file_instead_of_its_options(shop, hwnas):
     assert "Next: set them in my.yaml, or leave --config out" in both.err
     none = hwnas("search", "--out", "other")
     assert none.code == 2
-    assert "needs --space, --lut, --data, --budget-ms" in none.err
+    assert "needs --space, --lut or --device, --data, --budget-ms" in none.err
 
 
 @pytest.mark.parametrize(
@@ -325,8 +325,11 @@ def test_verbs_out_of_order_name_the_one_that_is_missing(shop, hwnas):
         (("export", "--run", "r", "--precision", "int4"), "allowed: fp32, int8"),
         (("bench", "r", "--rounds", "3"), "measured on its own device"),
         (("bench", "r", "r"), "cannot tell the runtime"),
-        (("run",), "either a YAML file or --preset"),
-        (("run", "c.yaml", "--preset", "demo"), "either a YAML file or --preset"),
+        (("run",), "needs a YAML file, a folder of images with --budget-ms, or --preset"),
+        (
+            ("run", "c.yaml", "--preset", "demo"),
+            "needs a YAML file, a folder of images with --budget-ms, or --preset",
+        ),
         (("run", "--preset", "dmo"), "did you mean 'demo'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -127,7 +127,8 @@ def test_a_row_that_is_missing_is_told_for_each_line_that_needs_it(shop, hwnas):
         if needs:
             assert "kernel=5" in line
             assert (
-                "hwnas profile --device host --runtime onnxruntime --precision fp32 --space tiny"
+                "hwnas profile --device host --runtime onnxruntime --precision fp32 --threads 1 "
+                "--space tiny --out TABLE --resume measures what TABLE lacks"
             ) in line
 
 

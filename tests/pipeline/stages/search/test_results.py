@@ -189,7 +189,7 @@ def test_a_finished_run_is_not_worked_on_again(copied, make_config, content, mon
     monkeypatch.setattr(retrain, "train_all", forbidden)
     monkeypatch.setattr(export, "write_bundle", forbidden)
     monkeypatch.setattr(bench, "open_runner", forbidden)
-    monkeypatch.setattr(select, "evaluate", forbidden)
+    monkeypatch.setattr(select, "score_images", forbidden)
     before = content(copied, "winner.json")
     assert whole_run(make_config(), copied, resume=True).winner.to_json() == before
 
