@@ -129,8 +129,8 @@ def export(
         >>> space = hwnas.load_space("tiny")
         >>> network = hwnas.build(space, space.sample(1, seed=0)[0])
         >>> bundle = hwnas.export(network, "out", formats=["onnx"])
-        >>> [path.name for path in bundle.files.values()]
-        ['model.onnx']
+        >>> bundle.files["onnx"].name
+        'model.onnx'
     """
     from hwnas.api.networks import Network
 

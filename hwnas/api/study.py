@@ -223,8 +223,8 @@ class Study:
             >>> study = hwnas.Study("tiny", {"params": 20_000}, strategy="random")
             >>> study.tell(study.ask(), {"score": 0.71, "loss": 0.9})
             >>> study.tell(study.ask(), None, error="out of memory")
-            >>> [trial.score for trial in study.trials]
-            [0.71, None]
+            >>> study.trials[0].score
+            0.71
         """
         self.tell_evaluation(evaluation_of(arch, score, error=error, cost=cost or {}))
 
