@@ -23,6 +23,7 @@ from hwnas.cli import app
 UsageError: Any = typer.BadParameter.__base__  # of the click that typer brings
 PACKAGE = Path(hwnas.__file__).parent
 VALUE = "7"  # a number and a word
+SWITCHES = {"resume"}  # where the call passes on whether they are given
 WRITTEN = re.compile(r"hwnas ((?:[a-z]+ ?)+[^`'\";:()\n]*)")
 PROSE = re.compile(r"(,|\.) | (and|or|needs|trains|says) ")
 
@@ -58,7 +59,8 @@ def _calls() -> list[tuple[str, list[str]]]:
                 assert option.arg is not None
                 words.append("--" + option.arg.replace("_", "-"))
                 given = option.value
-                if not (isinstance(given, ast.Constant) and given.value is True):
+                is_true = isinstance(given, ast.Constant) and given.value is True
+                if not is_true and option.arg not in SWITCHES:
                     words.append(VALUE)
             found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", words))
     return found

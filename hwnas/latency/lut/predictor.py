@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.arch import Arch
 from hwnas.errors import MissingRowError
-from hwnas.io.suggest import command
 from hwnas.latency.lut.calibration import row_value
 from hwnas.latency.lut.coverage import restrictions
 from hwnas.latency.table.scope import scope_places, scope_text
@@ -217,16 +216,4 @@ def _remedy(table: LatencyTable, space: str) -> str:
             "leave headroom below the budget; with such a device at hand, time five networks or "
             "more on it and predict by them (hwnas predict: --suggest, --measured)"
         )
-    return command(
-        "profile",
-        device=header.device,
-        runtime=header.runtime,
-        precision=header.precision,
-        threads=header.threads,
-        affinity=header.affinity,
-        space=space,
-        scope=scope_text(header.scope) if header.scope else None,
-        calibrate=16,
-        out="TABLE",
-        resume=True,
-    )
+    return header.profile_command(space, "TABLE", calibrate=16, resume=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hwnas.errors import InputError
-from hwnas.io.suggest import command
 from hwnas.latency.table.scope import scope_text
 from hwnas.latency.table.table import LatencyTable
 
@@ -53,18 +52,7 @@ def require_reliable(tables: LatencyTable, space: str, what: str) -> None:
     problems = [found for one in tables.scopes if (found := unreliable(one, space)) is not None]
     if not problems:
         return
-    header = tables.header
-    again = command(
-        "profile",
-        device=header.device,
-        runtime=header.runtime,
-        precision=header.precision,
-        threads=header.threads,
-        affinity=header.affinity,
-        space=space,
-        scope=scope_text(header.scope) if header.scope else None,
-        out="NEW_TABLE",
-    )
+    again = tables.header.profile_command(space, "NEW_TABLE")
     raise InputError(
         what,
         problems,

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hwnas.device.device import TimingProtocol
 from hwnas.device.measurement import Measurement
 from hwnas.io.schemas import FileSchema
+from hwnas.io.suggest import command
+from hwnas.latency.table.scope import scope_text
 
 KEYS = ("schema", "header", "calibration", "validation", "networks", "entries")
 STATISTICS = ("p5_ms", "p50_ms", "p90_ms", "p95_ms", "repeatability")
@@ -44,6 +46,28 @@ class TableHeader(FileSchema):
         """Return all that must agree for two tables to describe the same target."""
         content: dict[str, Any] = self.model_dump(exclude={"date", "provenance"})
         return content
+
+    def profile_command(
+        self, space: str, out: str, *, calibrate: int | None = None, resume: bool = False
+    ) -> str:
+        """Return the command that measures ``space`` on this target, into the table ``out``.
+
+        With ``resume`` it has all that a table must agree in to be continued.
+        """
+        return command(
+            "profile",
+            device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=self.threads,
+            affinity=self.affinity,
+            space=space,
+            scope=scope_text(self.scope) if self.scope else None,
+            seed=self.seed or None,
+            calibrate=calibrate,
+            out=out,
+            resume=resume,
+        )
 
     def differences(self, other: TableHeader, ignore: Collection[str] = ()) -> list[str]:
         """Return in which keys the target differs from ``other``'s, but for ``ignore``."""

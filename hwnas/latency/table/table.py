@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 from hwnas.arch import Option
 from hwnas.device.measurement import Measurement
 from hwnas.errors import InputError, MissingRowError, UsageError
-from hwnas.io.suggest import command
 from hwnas.latency.table.schemas import Calibration, NetworkRecord, TableHeader
 from hwnas.latency.table.scope import Scope, scope_problems, scope_text
 from hwnas.ops import OpSpec
@@ -174,17 +173,7 @@ class LatencyTable:
             lines.append(f"  - and {len(ops) - 5} more")
         lines.append(
             "Next: "
-            + command(
-                "profile",
-                device=self.header.device,
-                runtime=self.header.runtime,
-                precision=self.header.precision,
-                threads=self.header.threads,
-                affinity=self.header.affinity,
-                space=space,
-                out="TABLE",
-                resume=True,
-            )
+            + self.header.profile_command(space, "TABLE", resume=True)
             + " measures what TABLE lacks"
         )
         return MissingRowError("\n".join(lines))
