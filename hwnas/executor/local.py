@@ -66,6 +66,7 @@ def _end_with_parent() -> None:
 def _end_now(pool: ProcessPoolExecutor) -> None:
     """End the processes of a pool amid their tasks, which are idempotent, and wait for that."""
     processes = list((pool._processes or {}).values())  # public from Python 3.14 on
+    manager = pool._executor_manager_thread
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
@@ -73,6 +74,9 @@ def _end_now(pool: ProcessPoolExecutor) -> None:
         process.join(GRACE_S)
         if process.is_alive():
             process.kill()
+    if manager is not None:
+        # The interpreter's exit writes to this thread's pipe, which the thread closes when it ends.
+        manager.join(GRACE_S)
 
 
 def run_tasks(

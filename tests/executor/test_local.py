@@ -160,3 +160,12 @@ def test_a_caller_that_has_enough_ends_the_other_tasks() -> None:
     results.close()
     assert time.monotonic() - begin < 10
     assert multiprocessing.active_children() == []
+
+
+def test_nothing_of_an_ended_pool_is_left_for_the_interpreters_exit() -> None:
+    """Its thread closes a pipe when it ends, which the exit of the interpreter writes to."""
+    before = threading.active_count()
+    results = run_tasks(time.sleep, {"quick": (0.0,), "slow": (60.0,)}, workers=2)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
