@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from hwnas.errors import HwnasError as HwnasError
     from hwnas.errors import InfeasibleError as InfeasibleError
     from hwnas.errors import InputError as InputError
+    from hwnas.errors import MissingPackageError as MissingPackageError
     from hwnas.errors import MissingRowError as MissingRowError
     from hwnas.errors import StorageError as StorageError
     from hwnas.errors import UsageError as UsageError
@@ -79,6 +80,7 @@ _HOMES = {
     "InputError": "hwnas.errors",
     "LatencyModel": "hwnas.api.latency",
     "Limits": "hwnas.api.problem",
+    "MissingPackageError": "hwnas.errors",
     "MissingRowError": "hwnas.errors",
     "Network": "hwnas.api.networks",
     "ParityError": "hwnas.export.verify.parity",
@@ -125,6 +127,7 @@ __all__ = [
     "InputError",
     "LatencyModel",
     "Limits",
+    "MissingPackageError",
     "MissingRowError",
     "Network",
     "ParityError",
@@ -193,7 +196,15 @@ if not TYPE_CHECKING:  # type checkers read the imports above, and so report nam
             return importlib.import_module(f"{__name__}.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        try:
+            value = getattr(importlib.import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            from hwnas.io.installed import missing_package
+
+            told = missing_package(error)
+            if told is None:
+                raise
+            raise told from error
         globals()[name] = value
         return value
 

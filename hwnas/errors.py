@@ -43,6 +43,10 @@ class InputError(HwnasError):
         return type(self), (self.what, self.problems, self.next_step)
 
 
+class MissingPackageError(HwnasError, ImportError):
+    """A package of an extra is not installed; names the extra that brings it."""
+
+
 class InfeasibleError(HwnasError):
     """No network of the space meets the limits; raised before any work is done."""
 

@@ -17,6 +17,7 @@ from hwnas.device.runtimes import RUNTIMES, usual_runtimes
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import formats_of, precision_of
 from hwnas.io.html import rows_html
+from hwnas.io.installed import names_missing_packages
 from hwnas.io.schemas import parse_model
 from hwnas.rng import stream
 
@@ -97,6 +98,7 @@ class Benchmark:
         return rows_html(f"Measured on {self.device}", header, rows)
 
 
+@names_missing_packages
 def export(
     network: Network,
     out: str | Path,
@@ -225,6 +227,7 @@ def _calibration(images: Images | Literal["noise"] | None) -> CalibrationData:
     return ImageData.of(_float_images(images, "calibration"))
 
 
+@names_missing_packages
 def load_bundle(path: str | Path) -> Bundle:
     """Return the bundle in a folder that ``hwnas.export`` or a run wrote.
 
@@ -253,6 +256,7 @@ def load_bundle(path: str | Path) -> Bundle:
     )
 
 
+@names_missing_packages
 def bench(
     models: Bundle | str | Path | Sequence[str | Path],
     device: str = "host",

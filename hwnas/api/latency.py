@@ -16,6 +16,7 @@ from hwnas.arch import Arch
 from hwnas.errors import UsageError
 from hwnas.export.formats import Precision, precision_of
 from hwnas.io.html import facts_html
+from hwnas.io.installed import names_missing_packages
 from hwnas.latency.few_shot.data import NEW_DEVICE, read_measured, read_sources
 from hwnas.latency.few_shot.feature_space import Measured
 from hwnas.latency.few_shot.predictor import FewShotPredictor
@@ -171,6 +172,7 @@ class LatencyModel:
         return audit(make_problem(self.space, {"latency_ms": (self, max_ms)}).limited)
 
 
+@names_missing_packages
 def latency_model(
     space: SpaceLike,
     table: TableLike | None = None,

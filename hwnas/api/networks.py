@@ -7,6 +7,7 @@ from pathlib import Path
 from hwnas.api.spaces import Space, SpaceLike, as_space
 from hwnas.arch import Arch
 from hwnas.io.html import rows_html
+from hwnas.io.installed import names_missing_packages
 from hwnas.nn.build import build_network
 from hwnas.nn.cells import WiredNetwork
 from hwnas.ops import OpSpec
@@ -72,6 +73,7 @@ class Network(WiredNetwork):
         return rows_html(title, ["", "operation", "input", "channels", "MACs", "params"], rows)
 
 
+@names_missing_packages
 def build(space: SpaceLike, arch: Arch, *, seed: int = 0) -> Network:
     """Return the network of ``arch`` with initial weights drawn from ``seed``.
 

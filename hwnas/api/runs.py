@@ -22,6 +22,7 @@ from hwnas.artifacts.training import RetrainedFile
 from hwnas.artifacts.winner import WinnerFile
 from hwnas.errors import UsageError
 from hwnas.io.html import facts_html
+from hwnas.io.installed import names_missing_packages
 from hwnas.pipeline.config.run import RunConfig, load_config, parse_config, preset
 from hwnas.pipeline.folder import RunFolder
 
@@ -212,6 +213,7 @@ class Run:
         return facts_html(f"Run {self.path}", self._facts())
 
 
+@names_missing_packages
 def open_run(path: str | Path) -> Run:
     """Return the run in a folder.
 
@@ -243,6 +245,7 @@ def as_config(config: RunConfig | Mapping[str, object] | str | Path) -> RunConfi
     return load_config(Path(config))
 
 
+@names_missing_packages
 def run(
     config: RunConfig | Mapping[str, object] | str | Path,
     *,

@@ -15,6 +15,7 @@ from hwnas.api.strategies import Prior, StrategyOptions, search_problem, usual_b
 from hwnas.api.study import Study
 from hwnas.arch import Arch
 from hwnas.errors import HwnasError, UsageError
+from hwnas.io.installed import names_missing_packages
 from hwnas.io.progress import report
 from hwnas.protocols import CodeEvaluator, Evaluation, Evaluator
 from hwnas.search.evaluators.predictor import PredictorEvaluator
@@ -66,6 +67,7 @@ class FunctionEvaluator:
             yield place, evaluation_of(arch, score, error=error, cost=cost)
 
 
+@names_missing_packages
 def search(
     space: SpaceLike,
     limits: Limits,

@@ -11,6 +11,7 @@ from hwnas.api.spaces import SpaceLike, as_space
 from hwnas.arch import Arch
 from hwnas.errors import UsageError
 from hwnas.io.html import facts_html
+from hwnas.io.installed import names_missing_packages
 from hwnas.latency.table.files import load_table as read_table
 from hwnas.latency.table.files import store
 from hwnas.latency.table.names import find_table
@@ -167,6 +168,7 @@ def load_table(table: str | Path) -> Table:
     return Table(read_table(path), path)
 
 
+@names_missing_packages
 def profile(
     space: SpaceLike,
     device: str = "host",

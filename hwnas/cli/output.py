@@ -17,6 +17,7 @@ from typing import Any
 import typer
 
 from hwnas.errors import HwnasError
+from hwnas.io.installed import missing_package
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ def reported_errors(*, can_resume: bool = False) -> Iterator[None]:
         logger.debug("", exc_info=True)
         _print_error(str(error))
         raise typer.Exit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        told = missing_package(error)
+        if told is None:
+            raise
+        logger.debug("", exc_info=True)
+        _print_error(str(told))
+        raise typer.Exit(told.exit_code) from None
     except BrokenPipeError:
         raise  # the reader of standard output has enough; the framework ends quietly
     except OSError as error:

@@ -161,10 +161,21 @@ def litert() -> tuple[Any, str]:
 
         return Interpreter, "ai-edge-litert " + package_version("ai-edge-litert", ai_edge_litert)
     except ImportError:
-        import tflite_runtime
-        from tflite_runtime.interpreter import Interpreter
+        try:
+            import tflite_runtime
+            from tflite_runtime.interpreter import Interpreter
+        except ImportError:
+            raise absent("LiteRT (ai-edge-litert or tflite-runtime)", "ai-edge-litert") from None
 
         return Interpreter, "tflite-runtime " + package_version("tflite-runtime", tflite_runtime)
+
+
+def absent(runtime: str, package: str) -> ImportError:
+    """Return the error for a runtime that this Python does not have."""
+    return ImportError(
+        f"{runtime} is not installed for {sys.executable} on the device. "
+        f"Next: there, {sys.executable} -m pip install {package}"
+    )
 
 
 def package_version(name: str, module: Any) -> str:
@@ -183,7 +194,10 @@ def runtime_version(runtime: str) -> str:
         return VERSIONS[runtime]()
     if runtime == "litert":
         return litert()[1]
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError:
+        raise absent("ONNX Runtime", "onnxruntime") from None
 
     return "onnxruntime " + str(onnxruntime.__version__)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hwnas.device.host_facts import FACTS, readable
 from hwnas.errors import HwnasError
+from hwnas.io.installed import missing_package
 
 MIN_DISK_BYTES = 2 * 10**9
 
@@ -50,7 +51,9 @@ def _carried_out(checks: Iterable[tuple[str, Callable[[], str]]]) -> list[Check]
     for name, check in checks:
         try:
             found.append(Check(name, True, check()))
-        except (ImportError, OSError, HwnasError) as error:
+        except ImportError as error:
+            found.append(Check(name, False, str(missing_package(error) or error)))
+        except (OSError, HwnasError) as error:
             found.append(Check(name, False, f"{type(error).__name__}: {error}"))
     return found
 
@@ -144,7 +147,7 @@ def _converter() -> str:
     from importlib.util import find_spec
 
     if find_spec("litert_torch") is None:
-        raise ImportError("litert-torch is not installed. Next: pip install litert-torch")
+        raise ModuleNotFoundError(name="litert_torch")
     return f"litert-torch {version('litert-torch')}"
 
 
