@@ -47,6 +47,10 @@ class MissingPackageError(HwnasError, ImportError):
     """A package of an extra is not installed; names the extra that brings it."""
 
 
+class HwnasWarning(UserWarning):
+    """Base of every warning of hwnas; the command line shows these, and libraries' on --verbose."""
+
+
 class InfeasibleError(HwnasError):
     """No network of the space meets the limits; raised before any work is done."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+
+from hwnas.plugins import REGISTRIES, loading
+from hwnas.plugins.registry import load_object
 
 Published = Callable[[str, float], nn.Module]
 CountMacs = Callable[..., int]
@@ -35,6 +38,23 @@ def count_macs() -> CountMacs:
         return int(by_operator["conv"] + by_operator["linear"] + by_operator["matmul"])
 
     return count
+
+
+@pytest.fixture(autouse=True)
+def forget_plugins() -> Iterator[None]:
+    """What a test loads is forgotten after it: worker processes of later tests load what is known.
+
+    A plugin file of another test may be gone by then, or give a name that a later one gives too.
+    """
+    before = dict(loading._STATE.files)
+    yield
+    if loading._STATE.files == before:
+        return
+    for registry in map(load_object, REGISTRIES.values()):
+        for name, origin in list(registry._origins.items()):
+            if origin is not None and Path(origin.place) not in before:
+                del registry._entries[name], registry._origins[name]
+    loading._STATE.files = before
 
 
 SHARED_DATA = Path(os.environ.get("HWNAS_TEST_DATA", Path(__file__).parents[2] / "shared/data"))

@@ -10,13 +10,14 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, HwnasWarning
 from hwnas.io.installed import missing_package
 
 logger = logging.getLogger(__name__)
@@ -123,12 +124,28 @@ class _StderrHandler(logging.Handler):
             typer.echo(text, err=True)
 
 
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Take the place of ``warnings.showwarning``."""
+    if issubclass(category, HwnasWarning):
+        logger.warning("%s", message)
+    else:
+        logger.debug("%s:%d: %s: %s", filename, lineno, category.__name__, message)
+
+
 @contextmanager
 def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
     """Print the package's log messages of ``level`` and above to standard error inside the block.
 
-    The logger is as it was afterwards: a program that calls the command line in its own process
-    keeps its own handlers and levels.
+    Warnings of hwnas become log messages; those of libraries, which tell a developer of hwnas
+    something, do so at the level of debugging. The logger is as it was afterwards: a program that
+    calls the command line in its own process keeps its own handlers and levels.
     """
     log, handler = logging.getLogger("hwnas"), _StderrHandler()
     before, passed_on = log.level, log.propagate
@@ -136,9 +153,12 @@ def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
     log.setLevel(level)
     # converters set handlers of their own on the root logger, which would print a message again
     log.propagate = False
+    shown = warnings.showwarning
+    warnings.showwarning = _log_warning
     try:
         yield
     finally:
+        warnings.showwarning = shown
         log.removeHandler(handler)
         log.setLevel(before)
         log.propagate = passed_on

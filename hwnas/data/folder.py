@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from hwnas.data.augment import PHOTOGRAPHS
 from hwnas.data.sources import Source
 from hwnas.data.splits import POOL, listed
-from hwnas.errors import InputError
+from hwnas.errors import HwnasWarning, InputError
 
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PARTS = (POOL, "val", "test")
@@ -186,6 +186,7 @@ def read_folder(folder: Path) -> Source:
         warnings.warn(
             f"{folder}: {len(scan.others)} files are not images by their ending and were "
             f"left out: {listed(scan.others)}",
+            HwnasWarning,
             stacklevel=2,
         )
     return _source(folder, scan, class_names, problems)

@@ -10,12 +10,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, HwnasWarning
 from hwnas.plugins.loading import load_plugins, loaded_files
 
 Result = TypeVar("Result")
@@ -49,6 +51,10 @@ def _begin_worker(plugins: tuple[str, ...]) -> None:
     ends it. It would else give its task up and begin the next one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # what libraries warn a developer of is not for the terminal; hwnas' own warnings are
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("default", HwnasWarning)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     _end_with_parent()
     load_plugins(plugins)
 
@@ -66,7 +72,8 @@ def _end_with_parent() -> None:
 def _end_now(pool: ProcessPoolExecutor) -> None:
     """End the processes of a pool amid their tasks, which are idempotent, and wait for that."""
     processes = list((pool._processes or {}).values())  # public from Python 3.14 on
-    manager = pool._executor_manager_thread
+    # typeshed gives it another type
+    manager: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()

@@ -16,7 +16,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from hwnas.arch import short_hash
-from hwnas.errors import InputError
+from hwnas.errors import HwnasWarning, InputError
 from hwnas.io.journal import canonical_json, write_whole
 
 SCHEMA = 2
@@ -187,6 +187,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, 
             f"{path} was made with {state['machine']}, this is "
             f"{asdict(Machine.here())}: the result can differ in the last digits from "
             "an unbroken run",
+            HwnasWarning,
             stacklevel=3,
         )
     try:

@@ -65,11 +65,11 @@ READING = [
     ("runs", "list", "."),
     ("runs", "show", "r"),
 ]
+BUDGET = ("--budget-ms", "80", "--out", "new2")
 HEAVY = [
     (("profile", "--space", "tiny", "--device", "host", "--out", "t.json"), "hwnas["),
     (
-        ("search", "--space", "proxyless", "--data", "digits", "--lut", "pixel-1")
-        + ("--budget-ms", "80", "--out", "new2"),
+        ("search", "--space", "proxyless", "--data", "digits", "--lut", "pixel-1", *BUDGET),
         "hwnas[",
     ),
     (("retrain", "--run", "r"), "hwnas["),

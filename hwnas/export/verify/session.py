@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, RootModel, ValidationError
 
 from hwnas.errors import InputError
+from hwnas.export.convert.quiet import held_back_output
 from hwnas.export.formats import FORMATS, QUANTIZATION_KEY, Precision, format_of
 from hwnas.io.schemas import FileSchema
 from hwnas.plugins.registry import resolved
@@ -172,8 +173,9 @@ def open_tflite(model: Path) -> Session:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(model), num_threads=1)
-        interpreter.allocate_tensors()
+        with held_back_output():  # its C++ part announces its delegate on standard error
+            interpreter = Interpreter(model_path=str(model), num_threads=1)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(str(model), [f"LiteRT cannot load it: {error}"]) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hwnas.additive.graph import Term, sum_of_terms
 from hwnas.arch import Arch
-from hwnas.errors import MissingRowError
+from hwnas.errors import HwnasWarning, MissingRowError
 from hwnas.latency.lut.calibration import row_value
 from hwnas.latency.lut.coverage import restrictions
 from hwnas.latency.table.scope import scope_places, scope_text
@@ -82,6 +82,7 @@ class LutPredictor:
             f"the table of {self.table.header.device}{of} is not calibrated for {self.space.name}: "
             "predictions are plain sums of rows (lut-uncalibrated). Next: "
             + _remedy(self.table, self.space.name),
+            HwnasWarning,
             stacklevel=3,
         )
 
