@@ -22,10 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwnas.data import Dataset
-from hwnas.errors import HwnasError, UsageError
+from hwnas.errors import HwnasError, InputError, UsageError
 from hwnas.train import ranks
 from hwnas.train.average import WeightAverage
-from hwnas.train.checkpoint import Progress, load_checkpoint, network_digest, save_checkpoint
+from hwnas.train.checkpoint import (
+    Progress,
+    load_checkpoint,
+    load_weights,
+    network_digest,
+    save_checkpoint,
+    save_weights,
+)
 from hwnas.train.mixing import mixer
 from hwnas.train.recipe import Recipe
 
@@ -154,19 +161,21 @@ def fit(
     seed: int,
     torch_device: str | torch.device = "cpu",
     checkpoint: Path | None = None,
+    weights: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     companion: TrainingStrategy | None = None,
 ) -> TrainResult:
-    """Train ``network`` in place on ``splits`` by ``recipe``.
+    """Train ``network`` in place on ``splits`` by ``recipe``, and write ``weights``.
 
     With ``checkpoint`` the state is written there after each epoch, and a file that is there
     already is resumed: at equal threads and instruction set the result equals an unbroken run's bit
-    for bit. ``on_epoch`` hears of the last epoch on record again when a training is resumed, so
-    that nothing it was about to write down is lost.
+    for bit. Once ``weights`` are written, the checkpoint of a finished training holds none, nor the
+    optimiser's state, which take several times as much space. ``on_epoch`` hears of the last epoch
+    on record again when a training is resumed, so that nothing it was about to write down is lost.
 
     Raises:
         DivergedError: the loss or gradients are not finite.
-        InputError: the checkpoint is broken, or of another training.
+        InputError: the checkpoint is broken, or of another training; or ``weights`` are gone.
         UsageError: a split the data set does not have, or too few images.
     """
     device = torch.device(torch_device)
@@ -181,7 +190,7 @@ def fit(
         checkpoint,
         companion or SingleNetwork(network),
     )
-    progress = run.resume()
+    progress, is_finished = run.resume(weights)
 
     def report() -> None:
         if on_epoch is not None:
@@ -204,7 +213,12 @@ def fit(
         if checkpoint is not None and ranks.rank() == 0:
             save_checkpoint(checkpoint, run.identity, run.parts(), progress)
         report()
-    run.finish()
+    if not is_finished:
+        run.finish()
+        if weights is not None and ranks.rank() == 0:
+            save_weights(network, weights)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, run.identity, run.finished_parts(), progress)
     return TrainResult(
         progress.epochs,
         progress.steps,
@@ -271,17 +285,39 @@ class Training:
             "companion": dict(self.companion.state()),
         }
 
-    def resume(self) -> Progress:
-        """Return where to go on: the checkpoint's state, or the start."""
+    def finished_parts(self) -> dict[str, Any]:
+        """Return what is left to keep when the weights are in a file of their own."""
+        return {
+            "network": {},
+            "optimiser": {},
+            "average": {},
+            "companion": dict(self.companion.state()),
+        }
+
+    def resume(self, weights: Path | None) -> tuple[Progress, bool]:
+        """Return where to go on, the checkpoint's state or the start, and whether that is the end.
+
+        The weights of a training that has ended come from ``weights``.
+        """
         if self.checkpoint is None or not self.checkpoint.exists():
-            return Progress()
+            return Progress(), False
         parts, progress = load_checkpoint(self.checkpoint, self.identity)
+        if not parts["network"]:
+            if weights is None or not weights.is_file():
+                raise InputError(
+                    f"checkpoint {self.checkpoint}",
+                    [f"the training has ended, and its weights {weights} are gone"],
+                    "put them back, or remove the checkpoint to train anew",
+                )
+            load_weights(self.network, weights)
+            self.companion.restore(parts["companion"])
+            return progress, True
         self.network.load_state_dict(parts["network"])
         self.optimiser.load_state_dict(parts["optimiser"])
         if self.average:
             self.average.restore(parts["average"])
         self.companion.restore(parts["companion"])
-        return progress
+        return progress, False
 
     def epoch(self, before: Progress) -> Progress:
         """Train one epoch."""

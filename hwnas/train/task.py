@@ -114,13 +114,14 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
             seed=task.seed,
             torch_device=task.torch_device,
             checkpoint=task.checkpoint,
+            weights=task.weights,
         ).images_trained
     else:
         network.to(torch.device(task.torch_device))
         calibrate(network, dataset, num_images=task.calibration)
+        if task.weights is not None:
+            save_weights(network, task.weights)
     score = evaluate(network, dataset, "val", torch_device=task.torch_device)
-    if task.weights is not None:
-        save_weights(network, task.weights)
     return TrainOutcome(
         val=score,
         images_trained=images_trained,

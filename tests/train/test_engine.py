@@ -407,3 +407,40 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert not path.exists()
     path.write_bytes(before)
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]  # and nothing half-written
+
+
+def test_a_finished_training_keeps_its_weights_once_and_is_read_back(
+    digits: Dataset, make_network: MakeNetwork, tmp_path: Path
+) -> None:
+    files = {"checkpoint": tmp_path / "c.state", "weights": tmp_path / "w.safetensors"}
+    recipe = replace(SHORT, ema=0.9)  # so that the weights are an average
+    first, again = make_network(), make_network()
+    result = fit(first, digits, ("arch",), recipe, seed=5, **files)
+    assert files["checkpoint"].stat().st_size < 8_000 < files["weights"].stat().st_size
+    reports: list[EpochReport] = []
+    read = fit(again, digits, ("arch",), recipe, seed=5, on_epoch=reports.append, **files)
+    assert read == result
+    assert [report.epoch for report in reports] == [SHORT.epochs]
+    assert _equal(first, again)
+    files["weights"].unlink()
+    with pytest.raises(InputError, match=r"its weights .* are gone"):
+        fit(make_network(), digits, ("arch",), recipe, seed=5, **files)
+
+
+def test_a_training_killed_before_its_checkpoint_shrinks_ends_the_same(
+    digits: Dataset, make_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"checkpoint": tmp_path / "c.state", "weights": tmp_path / "w.safetensors"}
+
+    def dying(network: nn.Module, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    first, again = make_network(), make_network()
+    with monkeypatch.context() as patch:
+        patch.setattr("hwnas.train.engine.save_weights", dying)
+        with pytest.raises(KeyboardInterrupt):
+            fit(first, digits, ("arch",), SHORT, seed=5, **files)
+    assert not files["weights"].exists()
+    fit(again, digits, ("arch",), SHORT, seed=5, **files)
+    assert _equal(first, again)
+    assert files["weights"].exists()

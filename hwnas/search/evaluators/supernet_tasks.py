@@ -22,7 +22,7 @@ from hwnas.nn.supernet import (
     supernet_of,
 )
 from hwnas.protocols import SearchSpace
-from hwnas.train.checkpoint import load_weights, save_weights
+from hwnas.train.checkpoint import load_weights
 from hwnas.train.engine import Score, TrainResult, evaluate, fit
 from hwnas.train.recipe import Recipe
 from hwnas.train.task import DataSource
@@ -76,10 +76,9 @@ def train_supernet(task: SupernetTask, num_threads: int | None = None) -> Supern
         seed=task.seed,
         torch_device=task.torch_device,
         checkpoint=task.checkpoint,
+        weights=task.weights,
         companion=sampler,
     )
-    if not task.weights.is_file():
-        save_weights(supernet, task.weights)
     return SupernetOutcome(result, sampler.macs)
 
 

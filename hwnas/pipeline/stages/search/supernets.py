@@ -16,7 +16,6 @@ from hwnas.search.gates.gate_search import GateSearch, GateSettings
 from hwnas.search.gates.supernet_problem import SupernetProblem
 from hwnas.search.problem.limits import LimitedSpace
 from hwnas.search.strategies.registry import GateStrategy
-from hwnas.train.checkpoint import save_weights
 from hwnas.train.engine import EpochReport, TrainResult, fit
 from hwnas.train.recipe import Recipe
 
@@ -144,11 +143,10 @@ def _fit(
             seed=seed,
             torch_device=context.execution.torch_device,
             checkpoint=state,
+            weights=weights,
             on_epoch=note,
             companion=companion,
         )
-    if not weights.is_file():
-        save_weights(supernet, weights)
     return result
 
 
