@@ -8,9 +8,12 @@ when something is missing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -18,13 +21,17 @@ from typing import Annotated, Literal, NamedTuple
 from platformdirs import user_cache_path
 from pydantic import Field, ValidationError
 
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, UsageError
 from hwnas.executor.local import TaskError, available_cores, run_tasks
 from hwnas.export.convert.conversion import Conversion
 from hwnas.export.convert.convert import model_bytes, settle_worker
 from hwnas.export.formats import FORMATS, PRECISIONS, ConversionError, Format, Precision
 from hwnas.io.journal import write_json, write_whole
 from hwnas.io.schemas import FileSchema
+
+DEFAULT_LIMIT_GB = 5.0
+IN_USE_S = 24 * 3600.0
+"""A command that lasts longer reads its files again through the cache, which converts them anew."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\.")
 
@@ -51,6 +58,25 @@ def default_root() -> Path:
     shared = os.environ.get("XDG_CACHE_HOME")
     earlier = (Path(shared) if shared else Path.home() / ".cache") / "hwnas"
     return earlier if earlier.is_dir() and not root.is_dir() else root
+
+
+def limit_bytes() -> int:
+    """Return how much a cache may hold: $HWNAS_CACHE_GB, or DEFAULT_LIMIT_GB.
+
+    Raises:
+        UsageError: the variable is not a number of at least 0.
+    """
+    text = os.environ.get("HWNAS_CACHE_GB", "")
+    try:
+        gigabytes = float(text or DEFAULT_LIMIT_GB)
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 <= gigabytes < math.inf:
+        raise UsageError(
+            f"HWNAS_CACHE_GB is {text!r}: a number of GB of at least 0 is allowed",
+            next_step=f"set another one, or unset it for {DEFAULT_LIMIT_GB:g}",
+        )
+    return int(gigabytes * 1e9)
 
 
 class CacheSize(NamedTuple):
@@ -85,6 +111,29 @@ class ConversionCache:
             file.unlink(missing_ok=True)
         return size
 
+    def trim(self, max_bytes: int, *, in_use_s: float = IN_USE_S) -> CacheSize:
+        """Delete the models used longest ago until ``max_bytes`` are left; return what is deleted.
+
+        Those used within ``in_use_s`` seconds stay, since a command may be reading them.
+        """
+        entries, blobs = self._files()
+        used = {blob: stat for blob in blobs if (stat := _stat(blob)) is not None}
+        excess = sum(stat.st_size for stat in used.values()) - max_bytes
+        deleted: dict[str, int] = {}
+        oldest = time.time() - in_use_s
+        for blob, stat in sorted(used.items(), key=lambda item: item[1].st_mtime):
+            if excess <= 0 or stat.st_mtime > oldest:
+                break
+            deleted[blob.name.partition(".")[0]] = stat.st_size
+            excess -= stat.st_size
+        if not deleted:
+            return CacheSize(0, 0, 0)
+        stale = [path for path in entries if _named_blob(path) in deleted]
+        gone = [blob for blob in used if blob.name.partition(".")[0] in deleted]
+        for file in (*stale, *gone):  # entries first: an entry never names a deleted file
+            file.unlink(missing_ok=True)
+        return CacheSize(len(stale), len(gone), sum(deleted.values()))
+
     def _files(self) -> tuple[list[Path], list[Path]]:
         """Return the files of entries and of models, by their names."""
         entries = (self.root / "conversions").glob("*.json")
@@ -102,7 +151,11 @@ class ConversionCache:
             digest = hashlib.sha256(blob.read_bytes()).hexdigest()
         except (OSError, ValidationError):  # what hinders reading stops the writing, with a message
             return None
-        return blob if digest == entry.sha256 else None
+        if digest != entry.sha256:
+            return None
+        with contextlib.suppress(OSError):  # the cache may be another user's
+            os.utime(blob)  # used now: trim() keeps it
+        return blob
 
     def fill(
         self,
@@ -118,7 +171,9 @@ class ConversionCache:
 
         Raises:
             ConversionError: names every conversion that failed; all others are kept.
+            UsageError: HWNAS_CACHE_GB is no size.
         """
+        limit = limit_bytes()
         wanted = list(dict.fromkeys(conversions))
         found: dict[Conversion, Path] = {}
         failures: list[str] = []
@@ -134,6 +189,9 @@ class ConversionCache:
             failures.append(str(error))
         if failures:
             raise ConversionError(_failure_text(failures, len(found), len(wanted), self.root))
+        if any(self.made.values()):
+            with contextlib.suppress(OSError):
+                self.trim(limit)
         return {conversion: found[conversion] for conversion in wanted}
 
     def _outcomes(
@@ -234,6 +292,20 @@ def _convert(root: Path, conversion: Conversion) -> Path | str:
     except HwnasError as error:
         return str(error)
     return blob
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # another process has deleted it
+        return None
+
+
+def _named_blob(entry: Path) -> str | None:
+    try:
+        return EntrySchema.model_validate_json(entry.read_bytes()).sha256
+    except (OSError, ValidationError):
+        return None
 
 
 def _entry_path(root: Path, conversion: Conversion) -> Path:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.errors import InputError
+from hwnas.errors import InputError, UsageError
 from hwnas.export.convert import cache as cache_module
 from hwnas.export.convert import conversion as conversion_module
-from hwnas.export.convert.cache import ConversionCache, default_root
+from hwnas.export.convert.cache import ConversionCache, default_root, limit_bytes
 from hwnas.export.convert.conversion import Conversion, FileWeights, InitWeights
 from hwnas.export.formats import ConversionError, converter_versions
 from hwnas.export.verify.parity import check_parity, parity
@@ -69,11 +69,11 @@ def test_what_is_cached_is_not_converted_again(tmp_path):
     done = []
     assert cache.path(_onnx()) is None
     first = cache.fill([_onnx()], on_done=done.append)
-    stamp = first[_onnx()].stat().st_mtime_ns
+    file = first[_onnx()].stat().st_ino
     again = cache.fill([_onnx(5), _onnx(), _onnx(5)], on_done=done.append)
     assert list(again) == [_onnx(5), _onnx()]
     assert again[_onnx()] == first[_onnx()] == cache.path(_onnx())
-    assert first[_onnx()].stat().st_mtime_ns == stamp
+    assert first[_onnx()].stat().st_ino == file
     assert done == [_onnx(), _onnx(), _onnx(5)]
 
 
@@ -287,3 +287,44 @@ def test_the_folder_of_version_0_1_is_used_where_it_is_the_only_one(monkeypatch,
     assert default_root() == tmp_path / ".cache/hwnas"
     own.mkdir(parents=True)
     assert default_root() == own
+
+
+def _used(root, conversion, days_ago):
+    """Make a conversion that was used so long ago."""
+    path = ConversionCache(root).fill([conversion])[conversion]
+    os.utime(path, (time.time() - 86400 * days_ago,) * 2)
+    return path
+
+
+def test_the_models_used_longest_ago_are_deleted_above_the_limit(tmp_path):
+    cache = ConversionCache(tmp_path)
+    old, older = _used(tmp_path, _onnx(4), 2), _used(tmp_path, _onnx(5), 3)
+    assert cache.path(_onnx(5)) == older  # used again now
+    size = older.stat().st_size
+    assert cache.trim(10**9) == (0, 0, 0)
+    deleted = cache.trim(size)
+    assert deleted.num_files == deleted.num_conversions == 1
+    assert not old.exists()
+    assert cache.path(_onnx(4)) is None
+    assert cache.path(_onnx(5)) == older
+    assert cache.trim(0) == (0, 0, 0)  # a command may be reading what was used today
+    assert cache.trim(0, in_use_s=0.0) == (1, 1, size)
+    assert cache.size() == (0, 0, 0)
+
+
+def test_a_cache_that_grows_above_its_limit_is_trimmed(tmp_path, monkeypatch):
+    old = _used(tmp_path, _onnx(4), 2)
+    monkeypatch.setenv("HWNAS_CACHE_GB", "0.000001")
+    new = ConversionCache(tmp_path).fill([_onnx(5)])[_onnx(5)]
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_limit_that_is_no_size_is_an_error_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.delenv("HWNAS_CACHE_GB", raising=False)
+    assert limit_bytes() == 5_000_000_000
+    for wrong in ("much", "-1", "nan", "inf"):
+        monkeypatch.setenv("HWNAS_CACHE_GB", wrong)
+        with pytest.raises(UsageError, match=f"HWNAS_CACHE_GB is '{wrong}'"):
+            ConversionCache(tmp_path).fill([_onnx()])
+    assert not list(tmp_path.iterdir())

@@ -10,14 +10,14 @@ from hwnas.cli.verbs import verb
 @verb("hwnas cache info --json")
 def info(as_json: AsJson = False) -> None:
     """Show where the cache is and how much it holds."""
-    from hwnas.export.convert.cache import ConversionCache
+    from hwnas.export.convert.cache import ConversionCache, limit_bytes
 
-    cache = ConversionCache()
+    cache, limit = ConversionCache(), limit_bytes()
     size = cache.size()
     if as_json:
-        print_json({"folder": str(cache.root), **size._asdict()})
+        print_json({"folder": str(cache.root), **size._asdict(), "limit_bytes": limit})
         return
     print_text(
         f"{cache.root}: {size.num_conversions} conversions in {size.num_files} files, "
-        f"{size.num_bytes / 1e6:.1f} MB"
+        f"{size.num_bytes / 1e6:.1f} MB of at most {limit / 1e9:g} GB (HWNAS_CACHE_GB)"
     )
