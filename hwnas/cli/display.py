@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PLAIN_INTERVAL_S = 5.0
+FEW_UNITS = 20
+WINDOW_S = 60.0
 
 
 class Display:
@@ -26,7 +29,7 @@ class Display:
     def __init__(self) -> None:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._begun: dict[str, tuple[float, int]] = {}  # when, and how much was done then
+        self._rates: dict[str, Rate] = {}
         self._last_line = 0.0
         self._stack = ExitStack()
         self._run = RunEstimate()
@@ -62,16 +65,15 @@ class Display:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` units of a stage are done."""
         now = time.monotonic()
-        first = stage not in self._begun
-        begun, before = self._begun.setdefault(stage, (now, done))
-        # units that were there before this process (a resumed run) took it no time
-        left_s = (now - begun) / (done - before) * (total - done) if done > before else None
-        self._run.progress(stage, done - before, now - begun, left_s)
+        first = stage not in self._rates
+        rate = self._rates.setdefault(stage, Rate(now, done))
+        left_s = rate.left_s(now, done, total)
+        self._run.progress(stage, done - rate.before, now - rate.begun, left_s)
         if self._bars is not None:
             self._show_bar(stage, done, total)
         elif first or done == total or now - self._last_line >= PLAIN_INTERVAL_S:
             self._last_line = now
-            left = f", {left_s:.0f} s left" if left_s else ""
+            left = f", {duration(left_s)} left" if left_s else ""
             logger.info(f"{stage} {done}/{total}{left}{self._run.left_text()}")
 
     def _show_bar(self, stage: str, done: int, total: int) -> None:
@@ -82,6 +84,33 @@ class Display:
         if self._run_task is not None:
             text = self._run.text() + self._run.left_text()
             self._bars.update(self._run_task, description=text)
+
+
+class Rate:
+    """How long the rest of some units will take, by those done in this process lately.
+
+    The first unit takes what starting takes as well (imports, processes), which many units do not
+    repeat: of more than FEW_UNITS, it is left out.
+    """
+
+    def __init__(self, begun: float, before: int) -> None:
+        self.begun = begun
+        self.before = before  # units that were there before (a resumed run) took no time
+        self._seen: deque[tuple[float, int]] = deque([(begun, before)])
+
+    def left_s(self, now: float, done: int, total: int) -> float | None:
+        """Return the seconds left when ``done`` of ``total`` are done; None if not known yet."""
+        if done <= self._seen[-1][1]:
+            return None
+        self._seen.append((now, done))
+        if self._seen[0][1] == self.before and total - self.before > FEW_UNITS:
+            self._seen.popleft()
+        while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW_S:
+            self._seen.popleft()
+        (since, at_first), (_, at_last) = self._seen[0], self._seen[-1]
+        if at_last == at_first:
+            return None
+        return (now - since) / (at_last - at_first) * (total - done)
 
 
 class RunEstimate:

@@ -10,7 +10,7 @@ import typer
 
 from hwnas.cli import display as showing
 from hwnas.cli import output
-from hwnas.cli.display import Display
+from hwnas.cli.display import Display, Rate
 from hwnas.cli.output import log_to_stderr, print_json, print_table, reported_errors
 from hwnas.errors import (
     DeviceError,
@@ -211,3 +211,28 @@ def test_work_of_an_earlier_session_does_not_shorten_the_estimate(capsys, clock)
 )
 def test_durations_are_read_at_a_glance(seconds, text):
     assert showing.duration(seconds) == text
+
+
+def test_many_units_are_estimated_without_the_start() -> None:
+    rate = Rate(0.0, 0)
+    assert rate.left_s(10.0, 1, 1001) is None  # 10 s of imports do not come again
+    assert rate.left_s(10.1, 2, 1001) == pytest.approx(99.9)
+
+
+def test_few_units_are_estimated_from_the_first() -> None:
+    assert Rate(0.0, 2).left_s(60.0, 3, 6) == pytest.approx(180.0)
+
+
+def test_units_that_were_there_before_took_no_time() -> None:
+    rate = Rate(0.0, 900)
+    rate.left_s(1.0, 901, 1000)
+    assert rate.left_s(2.0, 902, 1000) == pytest.approx(98.0)
+
+
+def test_the_rate_is_that_of_the_last_minute() -> None:
+    rate = Rate(0.0, 0)
+    for done in range(1, 501):  # from the cache
+        rate.left_s(done / 1000, done, 1000)
+    for done in range(501, 601):  # converted
+        left_s = rate.left_s(float(done - 500), done, 1000)
+    assert left_s == pytest.approx(400.0, rel=0.05)

@@ -73,8 +73,9 @@ MEASURED = {
 }
 # lines of messages that come and go with the machine: progress, warnings of noise, libraries
 PASSING = re.compile(
-    r"^[a-z][\w ]* \d+/\d+(, \d+ s left)?( \(about .* left in the run\))?$|^models made: |"
-    r"^(warning: )?something else slowed|^the device is at x|^INFO: |^WARNING: |^[WIE]\d{4} |^$"
+    r"^[a-z][\w ]* \d+/\d+(, [\d.]+ (s|min|h) left)?( \(about .* left in the run\))?$|"
+    r"^models made: |^(warning: )?something else slowed|^the device is at x|"
+    r"^INFO: |^WARNING: |^[WIE]\d{4} |^$"
 )
 
 
