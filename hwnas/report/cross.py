@@ -191,7 +191,7 @@ def rows_of(matrix: Matrix) -> tuple[list[str], list[list[str]]]:
     ]
     rows = []
     for own, cells in zip(matrix.networks, matrix.cells, strict=True):
-        rows.append([own.target, f"{own.top1:.4f}", *(_text(cell) for cell in cells)])
+        rows.append([own.target, percent(own.top1), *(_text(cell) for cell in cells)])
     return titles, rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from hwnas.cli.display import Display
+from hwnas.cli.formatting import percent_text
 from hwnas.cli.options import Archs, AsJson, RunPath
 from hwnas.cli.output import print_text
 from hwnas.cli.verbs import verb
@@ -29,7 +30,9 @@ def evaluate(run: RunPath, archs: Archs, as_json: AsJson = False) -> None:
             print_text(f"error: {record.error}")
         else:
             loss = "" if record.loss is None else f"  loss {record.loss:.4f}"
-            print_text(f"{record.arch_id}  top-1 {record.top1:.4f}{loss}  {record.source}")
+            print_text(
+                f"{record.arch_id}  top-1 {percent_text(record.top1)}{loss}  {record.source}"
+            )
     num_bad = sum(record.error is not None for record in records)
     if num_bad:
         raise HwnasError(

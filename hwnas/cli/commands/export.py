@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from hwnas.cli.display import Display
-from hwnas.cli.formatting import parity_text
+from hwnas.cli.formatting import parity_text, percent_text
 from hwnas.cli.options import AsJson, any_of, option
 from hwnas.cli.output import print_json, print_table
 from hwnas.cli.verbs import verb
@@ -99,7 +99,7 @@ def export(
                 parity_text(model.file.parity),
                 f"{model.file.parity.top1_agreement:.1%}",
                 str(model.file.parity.num_images),
-                f"{model.file.val.top1:.4f}" if model.file.val else "",
+                percent_text(model.file.val.top1) if model.file.val else "",
             ]
             for model in found.models
         ],

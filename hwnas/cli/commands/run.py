@@ -10,7 +10,7 @@ import typer
 
 from hwnas.cli.answer import print_verdict, print_winner, verdict_json
 from hwnas.cli.display import Display, duration
-from hwnas.cli.formatting import parity_text
+from hwnas.cli.formatting import parity_text, percent_text
 from hwnas.cli.options import AsJson, Confidence, Resume, any_of, option
 from hwnas.cli.output import print_json, print_table, print_text
 from hwnas.cli.verbs import verb
@@ -178,7 +178,7 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
         [
             "winner",
             f"{winner.measured_ms:.4g}",
-            f"{winner.test.top1:.4f}",
+            percent_text(winner.test.top1),
             f"{winner.macs / 1e6:.3g}",
             f"{winner.params / 1e3:.3g}",
             "",
@@ -188,7 +188,7 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
         [
             one.name,
             f"{one.measured_ms:.4g}",
-            f"{one.test_top1:.4f}",
+            percent_text(one.test_top1),
             f"{one.macs / 1e6:.3g}",
             f"{one.params / 1e3:.3g}",
             one.note,
@@ -197,7 +197,7 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
     ]
     if (drawn := winner.random_baseline) is not None:
         rows.append(
-            ["best random network", "-", f"{drawn.test_top1:.4f}", "-", "-", "not measured"]
+            ["best random network", "-", percent_text(drawn.test_top1), "-", "-", "not measured"]
         )
     print_table(["same rounds", "measured_ms", "test top-1", "M MACs", "k params", "note"], rows)
     for name, parity in winner.parity.items():
@@ -207,8 +207,8 @@ def _print_run(folder: Path, winner: WinnerFile) -> None:
             f"measured {precision.measured_ms:.4g} ms" if precision.measured_ms else "not measured"
         )
         print_text(
-            f"{name}: {measured}, val top-1 {precision.val_top1:.4f}, test top-1 "
-            f"{precision.test.top1:.4f}"
+            f"{name}: {measured}, val top-1 {percent_text(precision.val_top1)}, test top-1 "
+            f"{percent_text(precision.test.top1)}"
         )
     print_winner(folder)
     print_text(str(folder / "report.html"))

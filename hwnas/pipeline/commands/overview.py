@@ -24,8 +24,8 @@ class RunSummary:
     """What a run is and how far it has come.
 
     ``stages`` maps each finished stage to its seconds. ``found``, ``predicted_ms`` and
-    ``search_top1`` are of the best network of the search under the first budget; ``winner``,
-    ``measured_ms``, ``val_top1`` and ``test_top1`` of the network that ``hwnas bench`` selected.
+    ``search_top1`` are of the best network of the search under the first budget; ``winner``
+    and what follows of the network that ``hwnas bench`` selected, which can be another one.
     Accuracies are fractions; values of stages that are not done are None.
     """
 
@@ -43,6 +43,8 @@ class RunSummary:
     predicted_ms: float | None = None
     search_top1: float | None = None
     winner: str | None = None
+    winner_predicted_ms: float | None = None
+    winner_search_top1: float | None = None
     measured_ms: float | None = None
     within_budget: bool | None = None
     val_top1: float | None = None
@@ -52,6 +54,16 @@ class RunSummary:
     def state(self) -> str:
         """The last stage that is done."""
         return "done" if self.winner else ["begun", *self.stages][-1]
+
+    @property
+    def chosen_predicted_ms(self) -> float | None:
+        """The predicted latency of the winner, or before there is one of the search's best."""
+        return self.winner_predicted_ms if self.winner else self.predicted_ms
+
+    @property
+    def chosen_search_top1(self) -> float | None:
+        """The search's score of the winner, or before there is one of the search's best."""
+        return self.winner_search_top1 if self.winner else self.search_top1
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``hwnas runs --json`` prints."""
@@ -121,6 +133,8 @@ def summarise_run(path: Path) -> RunSummary:
         predicted_ms=best.latency_ms if best else None,
         search_top1=best.top1.value if best else None,
         winner=winner.arch_id if winner else None,
+        winner_predicted_ms=winner.predicted_ms if winner else None,
+        winner_search_top1=winner.search_top1.value if winner and winner.search_top1 else None,
         measured_ms=winner.measured_ms if winner else None,
         within_budget=winner.within_budget if winner else None,
         val_top1=winner.val_top1 if winner else None,

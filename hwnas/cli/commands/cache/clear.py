@@ -17,7 +17,7 @@ def clear(
         typer.Option(help="Keep so many GB of the models used last.", min=0.0),
     ] = None,
 ) -> None:
-    """Delete all converted models of the cache, or those used longest ago.
+    """Delete converted models, all or those used longest ago.
 
     Later commands convert again what they need. The cache does this itself
     above HWNAS_CACHE_GB (5 GB unless set), to models not used for a day.

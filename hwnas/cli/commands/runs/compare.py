@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.display import duration
-from hwnas.cli.formatting import shown
+from hwnas.cli.formatting import percent_text, shown
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_table, print_text
 from hwnas.cli.verbs import verb
@@ -44,11 +44,12 @@ def compare(
         ["result", *names],
         [
             ["state", *(one.state for one in summaries)],
-            ["predicted_ms", *(shown(one.predicted_ms, ".4g") for one in summaries)],
-            ["search top-1", *(shown(one.search_top1, ".4f") for one in summaries)],
+            ["network", *(one.winner or one.found or "-" for one in summaries)],
+            ["search top-1", *(percent_text(one.chosen_search_top1) for one in summaries)],
+            ["predicted_ms", *(shown(one.chosen_predicted_ms, ".4g") for one in summaries)],
             ["measured_ms", *(shown(one.measured_ms, ".4g") for one in summaries)],
-            ["val top-1", *(shown(one.val_top1, ".4f") for one in summaries)],
-            ["test top-1", *(shown(one.test_top1, ".4f") for one in summaries)],
+            ["val top-1", *(percent_text(one.val_top1) for one in summaries)],
+            ["test top-1", *(percent_text(one.test_top1) for one in summaries)],
             ["time", *(duration(sum(one.stages.values())) for one in summaries)],
         ],
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.formatting import shown
+from hwnas.cli.formatting import percent_text, shown
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_table
 from hwnas.cli.verbs import verb
@@ -38,7 +38,7 @@ def list_(
             ",".join(f"{ms:.4g}" for ms in run.budgets_ms) or "-",
             shown(run.measured_ms or run.predicted_ms, ".4g")
             + (" predicted" if run.predicted_ms and not run.measured_ms else ""),
-            shown(run.test_top1, ".4f"),
+            percent_text(run.test_top1),
         ]
         for run in found
         if not isinstance(run, BrokenRun)

@@ -9,6 +9,7 @@ import typer
 
 from hwnas.cli.answer import print_verdict, verdict_json
 from hwnas.cli.display import duration
+from hwnas.cli.formatting import percent_text
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_text
 from hwnas.cli.verbs import verb
@@ -52,14 +53,14 @@ def _lines(run: RunSummary) -> list[tuple[str, str]]:
         lines.append(
             (
                 "found",
-                f"{run.found}, predicted {run.predicted_ms:.4g} ms, top-1 {run.search_top1:.4f} "
-                "in the search",
+                f"{run.found}, predicted {run.predicted_ms:.4g} ms, "
+                f"top-1 {percent_text(run.search_top1)} in the search",
             )
         )
     if run.winner is not None and run.measured_ms is not None:
         relation = "within" if run.within_budget else "OVER"
         accuracies = "".join(
-            f", {split} top-1 {value:.4f}"
+            f", {split} top-1 {percent_text(value)}"
             for split, value in (("val", run.val_top1), ("test", run.test_top1))
             if value is not None
         )
