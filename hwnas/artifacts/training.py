@@ -27,13 +27,15 @@ class InitPart(Part):
 class ValPart(Part):
     """Accuracy (a fraction) and loss (nats) on the split ``val``.
 
-    ``source`` says what the training began with: ``scratch`` or ``published`` weights.
+    ``source`` says what the training began with: ``scratch`` or ``published`` weights. With
+    ``folds`` they are of a cross-validation by so many folds of train, arch and val.
     """
 
     top1: float
     loss: float | None = None
     num_images: Count | None = None
     source: Literal["scratch", "published"] = "scratch"
+    folds: Count | None = None
 
 
 class SearchedIds(Part):

@@ -105,6 +105,33 @@ class Dataset:
         """Return the view that search code gets: asking it for ``test`` raises UsageError."""
         return replace(self, rows={s: rows for s, rows in self.rows.items() if s != "test"})
 
+    def fold(self, number: int, count: int) -> Dataset:
+        """Return fold ``number`` (from 0) of ``count`` for cross-validation, without ``test``.
+
+        The images of ``train``, ``arch`` and ``val`` are dealt to the folds class by class; ``val``
+        is this fold and ``train`` the others. Mean and std stay those of the whole ``train``.
+
+        Raises:
+            UsageError: a class has fewer images than there are folds.
+        """
+        pool = np.concatenate([self.rows[split] for split in ("train", "arch", "val")])
+        labels = self.labels[pool]
+        place = np.empty(len(pool), dtype=np.int64)  # of an image in its class
+        for label in range(self.num_classes):
+            mine = np.flatnonzero(labels == label)
+            if len(mine) < count:
+                raise UsageError(
+                    f"{count} folds need {count} images of each class besides test; "
+                    f"{self.class_names[label]} has {len(mine)}. Next: fewer folds, or more images"
+                )
+            place[mine] = np.arange(len(mine))
+        held_out = place % count == number
+        return replace(
+            self,
+            rows={"train": pool[~held_out], "val": pool[held_out]},
+            fingerprint=short_hash(canonical_json([self.fingerprint, "fold", number, count])),
+        )
+
     def batch_sizes(
         self, splits: Sequence[str], *, batch_size: int, training: bool
     ) -> tuple[int, ...]:

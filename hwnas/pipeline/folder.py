@@ -143,6 +143,10 @@ class RunFolder:
         """Return the path of an unfinished training's checkpoint."""
         return self.path / "checkpoints" / f"{checked_id(network_id)}.state"
 
+    def fold_states(self) -> list[Path]:
+        """Return the checkpoints of trainings without one fold that are there."""
+        return sorted((self.path / "checkpoints").glob("*.fold*of*.state"))
+
     def exported(self, arch_id: str, name: str) -> Path:
         """Return the path of a file in the export of a network."""
         return self.path / "export" / checked_id(arch_id) / name
@@ -196,6 +200,11 @@ class RunFolder:
             journal.append(stage_event(name, time.perf_counter() - start, cost).to_json())
         content.save(self.path)
         return True
+
+
+def fold_state(state: Path, number: int, folds: int) -> Path:
+    """Return the checkpoint of the training without fold ``number``, beside that of the whole."""
+    return state.with_name(f"{state.stem}.fold{number + 1}of{folds}.state")
 
 
 def environment() -> EnvironmentFile:

@@ -185,7 +185,11 @@ SPACE_KINDS = (
         "ofa-mbv3",
         "resolution 128..224, 5 stages of 2 to 4 blocks, kernel 3/5/7 x expansion 3/4/6 "
         "(Once-for-All, ICLR 2020)",
-        params={"num_classes": COMMON_PARAMS["num_classes"], "width_mult": _WIDTH},
+        params={
+            "num_classes": COMMON_PARAMS["num_classes"],
+            "width_mult": _WIDTH,
+            "resolution": Param(0, 0, 224),  # 0: all of them
+        },
         make="hwnas.space.elastic:ofa_mbv3",
     ),
     SpaceKind(

@@ -21,10 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.arch import Arch, Choice, Option
+from hwnas.errors import InputError
 from hwnas.ops import OpSpec, Shape, make_divisible
 from hwnas.protocols import Codes, Factor, Wiring
 from hwnas.space.chain import Block, network_id
 from hwnas.space.codes import checked_arch, decode, encode
+
+RESOLUTIONS = (128, 144, 160, 176, 192, 208, 224)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class ElasticSpace:
     stages: tuple[ElasticStage, ...]
     hidden: int
     features: int
-    resolutions: tuple[int, ...] = (128, 144, 160, 176, 192, 208, 224)
+    resolutions: tuple[int, ...] = RESOLUTIONS
     depths: tuple[int, ...] = (2, 3, 4)
     kernels: tuple[int, ...] = (3, 5, 7)
     expands: tuple[int, ...] = (3, 4, 6)
@@ -233,8 +236,19 @@ def _objects(ops: Sequence[OpSpec]) -> NDArray[np.object_]:
     return array
 
 
-def ofa_mbv3(name: str, width_mult: float, num_classes: int) -> ElasticSpace:
-    """Return the Once-for-All MobileNetV3 space; supernets are published at width 1.0 and 1.2."""
+def ofa_mbv3(name: str, width_mult: float, num_classes: int, resolution: int = 0) -> ElasticSpace:
+    """Return the Once-for-All MobileNetV3 space; supernets are published at width 1.0 and 1.2.
+
+    ``resolution`` leaves one of them, 0 all.
+
+    Raises:
+        InputError: the space has no such resolution.
+    """
+    if resolution and resolution not in RESOLUTIONS:
+        raise InputError(
+            f"space {name!r}",
+            [f"resolution must be one of {', '.join(map(str, RESOLUTIONS))}, or 0 for all"],
+        )
 
     def width(channels: int) -> int:
         return make_divisible(channels * width_mult)
@@ -252,4 +266,5 @@ def ofa_mbv3(name: str, width_mult: float, num_classes: int) -> ElasticSpace:
         ),
         hidden=width(960),
         features=width(1280),
+        resolutions=(resolution,) if resolution else RESOLUTIONS,
     )

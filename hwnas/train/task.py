@@ -55,7 +55,8 @@ class TrainTask:
     weights, order and augmentation; ``initial`` is a safetensors file of weights to begin with
     instead, in which the classifier (the last linear layer) may be absent. With ``calibration``
     these weights stay as they are: nothing is trained, but the batch norms get the statistics of
-    that many images of ``train``.
+    that many images of ``train``. With ``fold`` (number, count) ``train`` and ``val`` are those of
+    a fold of a cross-validation.
     """
 
     layers: tuple[OpSpec, ...]
@@ -69,17 +70,19 @@ class TrainTask:
     wiring: Wiring | None = None
     initial: Path | None = None
     calibration: int | None = None
+    fold: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """Score on ``val`` and cost of one training."""
+    """Score on ``val`` and cost of one training; with ``folds``, of a cross-validation."""
 
     val: Score
     images_trained: int
     macs_images: float
     core_s: float
     wall_s: float
+    folds: int | None = None
 
     @property
     def cost(self) -> dict[str, float]:
@@ -101,6 +104,8 @@ def train(task: TrainTask, num_threads: int | None = None) -> TrainOutcome:
         torch.set_num_threads(num_threads)
     wall, cores = time.perf_counter(), core_seconds()
     dataset = task.source.sized_for(task.layers).load().without_test()
+    if task.fold is not None:
+        dataset = dataset.fold(*task.fold)
     network = build_network(task.layers, task.wiring, seed=task.seed)
     if task.initial is not None:
         begin_with(network, task.initial)

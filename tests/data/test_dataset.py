@@ -212,3 +212,22 @@ def test_leaving_out_the_first_batches_leaves_the_others_as_they_are() -> None:
     rest = [images for images, _ in digits.batches(("val",), first=2, **options)]
     assert len(rest) == len(whole) - 2 > 1
     assert all(np.array_equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
+
+
+def test_folds_hold_out_every_image_but_those_of_test_once(digits: Dataset) -> None:
+    folds = [digits.fold(number, 5) for number in range(5)]
+    held_out = np.concatenate([fold.rows["val"] for fold in folds])
+    pool = np.concatenate([digits.rows[split] for split in ("train", "arch", "val")])
+    assert sorted(held_out) == sorted(pool)
+    for fold in folds:
+        assert set(fold.rows) == {"train", "val"}
+        assert sorted(np.concatenate(list(fold.rows.values()))) == sorted(pool)
+        counts = np.bincount(fold.labels[fold.rows["val"]], minlength=10)
+        assert counts.max() - counts.min() <= 6  # 1438 images: 138 to 146 a class, dealt singly
+    prints = {digits.fingerprint, *(fold.fingerprint for fold in folds)}
+    assert len(prints) == 6
+
+
+def test_more_folds_than_images_of_a_class_are_refused(digits: Dataset) -> None:
+    with pytest.raises(UsageError, match="200 folds need 200 images of each class besides test"):
+        digits.fold(0, 200)

@@ -33,6 +33,17 @@ def retrain(
         float | None,
         option("--lr", panel=TRAINING, help="Instead of the run's own learning rate."),
     ] = None,
+    folds: Annotated[
+        int | None,
+        option(
+            "--folds",
+            panel=TRAINING,
+            min=0,
+            max=20,
+            help="Score by cross-validation with so many folds, for so many times the training: "
+            "where val is small.",
+        ),
+    ] = None,
     init: Init = None,
     init_arch: InitArch = None,
     data: Annotated[
@@ -64,6 +75,7 @@ def retrain(
             top=top,
             epochs=epochs,
             lr=lr,
+            folds=folds,
             init=init,
             init_arch=init_arch,
             data=data,
@@ -72,8 +84,14 @@ def retrain(
     if as_json:
         print_json(found.to_json())
         return
+    by = found.finalists[0].val.folds
     print_table(
-        ["finalist", "predicted (ms)", "search top-1", "val top-1"],
+        [
+            "finalist",
+            "predicted (ms)",
+            "search top-1",
+            f"top-1 of {by} folds" if by else "val top-1",
+        ],
         [
             [
                 one.arch_id,

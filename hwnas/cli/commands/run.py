@@ -58,6 +58,26 @@ def run(
             help="Epochs of each training; by default by the number of images.",
         ),
     ] = None,
+    init: Annotated[
+        str | None,
+        option(
+            "--init",
+            panel=IMAGES,
+            help="Once-for-All's published supernet to start from, or none; "
+            "by default one that is at hand.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        option(
+            "--folds",
+            panel=IMAGES,
+            min=0,
+            max=20,
+            help="Choose among finalists by cross-validation with so many folds, for so many "
+            "times their training: where val is small.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         option("--dry-run", panel=IMAGES, help="Print the plan with estimated times, and stop."),
@@ -85,6 +105,8 @@ def run(
         "--device": device,
         "--runtime": runtime,
         "--epochs": epochs,
+        "--init": init,
+        "--folds": folds,
         "--dry-run": dry_run or None,
     }
     name = preset or (config.resolve().stem if config is not None else None)
@@ -92,7 +114,9 @@ def run(
     if resume and folder is not None and (folder / CONFIG).is_file() and _is_images(config):
         wanted: RunConfig = _of_file(folder / CONFIG)
     elif config is not None and config.is_dir() and preset is None:
-        first = _planned(config, budget_ms, device or "host", runtime or "litert", epochs)
+        first = _planned(
+            config, budget_ms, device or "host", runtime or "litert", epochs, init, folds
+        )
         _print_plan(first)
         if dry_run:
             return
@@ -146,13 +170,23 @@ def _planned(
     device: str,
     runtime: str,
     epochs: int | None,
+    init: str | None,
+    folds: int | None,
 ) -> FirstRun:
     if budget_ms is not None and not 0 < budget_ms < math.inf:
         raise UsageError(f"--budget-ms must be a number of ms above 0, got {budget_ms:g}")
     from hwnas.pipeline.commands.first_run import plan_run
 
     with Display():
-        return plan_run(folder, budget_ms, device=device, runtime=runtime, epochs=epochs)
+        return plan_run(
+            folder,
+            budget_ms,
+            device=device,
+            runtime=runtime,
+            epochs=epochs,
+            init=init,
+            folds=folds,
+        )
 
 
 def _print_plan(first: FirstRun) -> None:

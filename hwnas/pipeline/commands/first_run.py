@@ -9,37 +9,47 @@ from pathlib import Path
 
 from hwnas.device.device import load_device
 from hwnas.device.runner import Target, make_target
-from hwnas.errors import UsageError
+from hwnas.errors import InfeasibleError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.first_run.images import FolderFacts, look_at
 from hwnas.pipeline.first_run.plan import (
+    SMALL_SIDE,
     Choice,
     StageTime,
     candidates,
+    candidates_from,
     choose_space,
     config_for,
     times_of,
 )
 from hwnas.pipeline.first_run.reach import Reach, ends_of, measure_reach
+from hwnas.pipeline.first_run.template import commented
+from hwnas.pipeline.first_run.weights import NONE, PATTERN, PublishedWeights, weights_at_hand
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 from hwnas.stats.shares import half_width
 
 logger = logging.getLogger(__name__)
 
+FEW_FOR_SCRATCH = 10_000
+"""Training images up to which fine-tuning published weights usually pays."""
 FEW_VAL = 100
 """Images of val below which finalists are hardly ranked."""
 
 
 @dataclass(frozen=True)
 class FirstRun:
-    """A run on a folder of images: its configuration, and what was found out for it."""
+    """A run on a folder of images: its configuration, and what was found out for it.
+
+    ``weights`` are the published ones that its networks begin with; None: random ones.
+    """
 
     facts: FolderFacts
     choice: Choice
     config: RunConfig
     times: tuple[StageTime, ...]
+    weights: PublishedWeights | None = None
 
     @property
     def seconds(self) -> float:
@@ -55,17 +65,22 @@ def plan_run(
     runtime: str = "litert",
     epochs: int | None = None,
     seed: int = 0,
+    init: str | None = None,
+    folds: int | None = None,
 ) -> FirstRun:
     """Look at the images, choose a space by timing its ends on the device, and plan the run.
 
+    ``init`` is a file of published weights, ``none``, or None for those at hand.
+
     Raises:
-        InputError: the folder is none of images by class.
+        InputError: the folder is none of images by class, or ``init`` no such file.
         UsageError: no budget is given; says which ones the space reaches.
         InfeasibleError: the budget is too small for the spaces that suit the images.
     """
     facts, target = look_at(folder), make_target(load_device(device), runtime, "fp32", None, None)
-    log_facts(facts)
-    choice = choose(facts, target, budget_ms)
+    log_facts(facts, folds)
+    weights = usable_weights(facts, init)
+    choice, weights = choose(facts, target, budget_ms, weights)
     if budget_ms is None:
         raise UsageError(
             f"--budget-ms is needed: networks of {choice.space.name} take {choice.reach} on "
@@ -79,6 +94,8 @@ def plan_run(
         runtime=runtime,
         epochs=epochs,
         seed=seed,
+        weights=weights,
+        folds=folds or 0,
     )
     if budget_ms > choice.reach.high_ms:
         logger.warning(
@@ -94,11 +111,51 @@ def plan_run(
         num_ops=len(ops),
         protocol_rounds=target.device.protocol.rounds,
     )
-    return FirstRun(facts, choice, config, tuple(times))
+    return FirstRun(facts, choice, config, tuple(times), weights)
 
 
-def choose(facts: FolderFacts, target: Target, budget_ms: float | None) -> Choice:
-    """Return the space for a folder of images on a device, and log why it is this one."""
+def usable_weights(facts: FolderFacts, init: str | None) -> PublishedWeights | None:
+    """Return the published weights that suit the images, and log which these are, or why none.
+
+    Errors as in :func:`weights_at_hand`.
+    """
+    weights = weights_at_hand(init)
+    if weights is not None and facts.side <= SMALL_SIDE:
+        logger.info(f"published weights: not used, they are of photographs, not {facts.side} px")
+        return None
+    if weights is not None:
+        logger.info(f"published weights: {weights}")
+    elif init is None and facts.side > SMALL_SIDE and facts.splits["train"] < FEW_FOR_SCRATCH:
+        logger.warning(
+            f"no published weights are at hand: networks learn from {facts.splits['train']} "
+            "training images alone, where fine-tuned ones are usually far more accurate. Next: "
+            f"--init FILE with Once-for-All's supernet ({PATTERN}, docs/guides/published.md), "
+            f"or --init {NONE} to leave this out"
+        )
+    return weights
+
+
+def choose(
+    facts: FolderFacts,
+    target: Target,
+    budget_ms: float | None,
+    weights: PublishedWeights | None = None,
+) -> tuple[Choice, PublishedWeights | None]:
+    """Return the space for a folder of images on a device, and log why it is this one.
+
+    The weights that come back are None where their networks are all too slow for the budget.
+    """
+    if weights is not None:
+        try:
+            return _chosen(facts, target, budget_ms, candidates_from(weights, facts)), weights
+        except InfeasibleError as error:
+            logger.warning(f"published weights: not used; {error.reason}")
+    return _chosen(facts, target, budget_ms, candidates(facts)), None
+
+
+def _chosen(
+    facts: FolderFacts, target: Target, budget_ms: float | None, names: list[str]
+) -> Choice:
     cache = ConversionCache()
 
     def measure(space: SearchSpace) -> Reach:
@@ -106,11 +163,10 @@ def choose(facts: FolderFacts, target: Target, budget_ms: float | None) -> Choic
         logger.info(f"{space.name} reaches {reach} on {target.device.name} ({target.runtime})")
         return reach
 
-    names = candidates(facts)
     choice = choose_space(names, budget_ms, load_space, measure)
     why = (
         f"images of {facts.side} pixels"
-        if len(names) == 2
+        if facts.side <= SMALL_SIDE
         else f"{facts.splits['train']} training images of {facts.side} pixels"
     )
     slow = f", and larger ones are too slow ({len(choice.passed)})" if choice.passed else ""
@@ -118,19 +174,20 @@ def choose(facts: FolderFacts, target: Target, budget_ms: float | None) -> Choic
     return choice
 
 
-def log_facts(facts: FolderFacts) -> None:
-    """Log classes, images and splits, and what a small val cannot decide."""
+def log_facts(facts: FolderFacts, folds: int | None = None) -> None:
+    """Log classes, images and splits, and what a small val cannot decide; ``folds``: is wanted."""
     splits = ", ".join(f"{number} {name}" for name, number in facts.splits.items())
     logger.info(
         f"{facts.folder}: {len(facts.counts)} classes, {facts.num_images} images of about "
         f"{facts.side} pixels; {splits}; most frequent class {facts.majority:.0%}"
     )
     val = facts.splits["val"]
-    if val < FEW_VAL:
+    if val < FEW_VAL and folds is None:
         logger.warning(
             f"val has {val} images: accuracies less than about {100 * half_width(val, 0.8):.0f} "
-            "points apart cannot be told apart on it. Next: more images, or read the verdict, "
-            "which says what is decided"
+            "points apart cannot be told apart on it. Next: --folds 5, a cross-validation of "
+            f"{facts.num_images - facts.splits['test']} images for five times the training of "
+            "finalists, more images, or --folds 0 to leave this out"
         )
 
 
@@ -151,71 +208,15 @@ def seconds_an_image(space: SearchSpace, batch: int = 8) -> float:
     return min(steps) / batch
 
 
-COMMENTED = """\
-# A run of hwnas on {folder}: {classes} classes, {images} images.
-# Carry it out with: hwnas run {name}
-schema: 1
-
-# The space suits {side} pixels and {train} training images (hwnas spaces shows the others).
-space: {space}
-data: {data}
-
-targets:
-  - device: {device}            # hwnas devices lists them
-    runtime: {runtime}
-    # Networks of this space take {reach} on this device.
-    budget_ms: {budget}
-    calibrate: 16               # whole networks that correct the sums of operations
-    validate: 8                 # whole networks that predictions are checked on
-
-search:
-  strategy: proxyless           # one training of all paths; evolution scores networks singly
-  supernet:
-    recipe: {{epochs: {search_epochs}, batch_size: {batch_size}, lr: {lr}}}
-
-retrain:
-  top: 3                        # finalists; as many random networks are trained to compare with
-  recipe: {{epochs: {retrain_epochs}, batch_size: {batch_size}, lr: {lr}}}
-  # init: FILE                  # published weights to start from, with init_arch: MODEL
-
-formats: [onnx, tflite]
-# precisions: [fp32, int8]      # int8 files as well
-seed: 0
-"""
-
-
-def commented(first: FirstRun, name: str) -> str:
-    """Return a run file with comments that does what ``first`` plans."""
-    config = first.config
-    target, recipe = config.targets[0], config.search.supernet.recipe
-    return COMMENTED.format(
-        folder=first.facts.folder,
-        classes=len(first.facts.counts),
-        images=first.facts.num_images,
-        name=name,
-        side=first.facts.side,
-        train=first.facts.splits["train"],
-        space=_scalar(config.space),
-        data=_scalar(str(first.config.data)),
-        device=_scalar(target.device),
-        runtime=target.runtime,
-        reach=first.choice.reach,
-        budget=f"{target.budgets_ms[0]:.4g}",
-        search_epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        lr=recipe.lr,
-        retrain_epochs=config.retrain.recipe.epochs,
-    )
-
-
-def _scalar(text: str) -> str:
-    """Return ``text`` as YAML spells a scalar."""
-    import json
-
-    return json.dumps(text)
-
-
-def file_for(folder: Path, name: str, *, device: str, runtime: str, budget_ms: float | None) -> str:
+def file_for(
+    folder: Path,
+    name: str,
+    *,
+    device: str,
+    runtime: str,
+    budget_ms: float | None,
+    init: str | None = None,
+) -> str:
     """Return the run file for a folder of images; without a budget the middle of what is reached.
 
     Errors as in :func:`plan_run`.
@@ -223,7 +224,9 @@ def file_for(folder: Path, name: str, *, device: str, runtime: str, budget_ms: f
     if budget_ms is None:
         facts = look_at(folder)
         target = make_target(load_device(device), runtime, "fp32", None, None)
-        reach = choose(facts, target, None).reach
+        choice, _ = choose(facts, target, None, usable_weights(facts, init))
+        reach = choice.reach
         budget_ms = float(f"{(reach.low_ms * reach.high_ms) ** 0.5:.3g}")
         logger.info(f"budget {budget_ms:g} ms: the middle of what the space reaches; change it")
-    return commented(plan_run(folder, budget_ms, device=device, runtime=runtime), name)
+    first = plan_run(folder, budget_ms, device=device, runtime=runtime, init=init)
+    return commented(first.facts, first.choice, first.config, name)

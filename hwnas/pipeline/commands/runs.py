@@ -64,6 +64,7 @@ def retrain_run(
     top: int | None = None,
     epochs: int | None = None,
     lr: float | None = None,
+    folds: int | None = None,
     init: Path | None = None,
     init_arch: str | None = None,
     data: str | None = None,
@@ -85,6 +86,7 @@ def retrain_run(
         lr,
         {
             "top": top,
+            "folds": folds,
             "data": data,
             "data_root": data_root and str(data_root),
             "init": init and str(init),

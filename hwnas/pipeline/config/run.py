@@ -94,6 +94,10 @@ class RetrainConfig(FileSchema):
     ``init`` is a file that trainings begin with: Once-for-All's supernet, or the weights of the
     known model ``init_arch``, for finalists that are this network. With ``train`` false they stay
     as they are, but for the statistics of batch norms.
+
+    ``folds`` (0: none) scores the networks by cross-validation instead of on ``val``: each is also
+    trained so many times, without one fold of train, arch and val, and scored on it. Few images
+    decide more that way, for so many times the training.
     """
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -104,10 +108,15 @@ class RetrainConfig(FileSchema):
     init: str | None = None
     init_arch: str | None = None
     train: bool = True
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
 
     @model_validator(mode="after")
     def _possible(self) -> RetrainConfig:
         require_init("retrain", self.init, self.init_arch, train=self.train)
+        if self.folds == 1:
+            raise ValueError("retrain.folds must be 2 or more, or 0 for no cross-validation, got 1")
+        if self.folds and not self.train:
+            raise ValueError("retrain.folds trains networks, and retrain.train is false")
         if self.data_root is not None and self.data is None:
             raise ValueError(
                 "retrain.data_root is where the set of retrain.data lies: give retrain.data, too"

@@ -12,6 +12,7 @@ from hwnas.errors import InfeasibleError
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.first_run.images import FolderFacts
 from hwnas.pipeline.first_run.reach import Reach, ends_of, macs_of
+from hwnas.pipeline.first_run.weights import PublishedWeights
 from hwnas.protocols import SearchSpace
 
 SMALL_SIDE = 48
@@ -53,6 +54,22 @@ AMOUNTS = (
 def amount_of(num_images: int) -> Amount:
     """Return the trainings that suit ``num_images`` training images."""
     return next(one for one in AMOUNTS if num_images < one.below)
+
+
+OFA_SIZES = (224, 192, 160, 128)
+EVALUATIONS = 100
+"""Networks that a search scores by shared weights, each on a few hundred images."""
+
+
+def candidates_from(weights: PublishedWeights, facts: FolderFacts) -> list[str]:
+    """Return the spaces whose networks begin with ``weights``, from the largest to the smallest.
+
+    What the weights know of larger images serves few images, too: only the images' own size limits
+    the input's.
+    """
+    sizes = [size for size in OFA_SIZES if size <= facts.side] or [OFA_SIZES[-1]]
+    width = "" if weights.width_mult == 1.0 else f",width_mult={weights.width_mult:g}"
+    return [f"ofa-mbv3:num_classes={len(facts.counts)},resolution={size}{width}" for size in sizes]
 
 
 def candidates(facts: FolderFacts) -> list[str]:
@@ -131,9 +148,17 @@ def config_for(
     runtime: str,
     epochs: int | None = None,
     seed: int = 0,
+    weights: PublishedWeights | None = None,
+    folds: int = 0,
 ) -> RunConfig:
-    """Return the run on a folder of images: a search by gates, then trainings from scratch."""
-    content = content_for(facts, space, budget_ms, device, runtime, epochs, seed)
+    """Return the run on a folder of images.
+
+    From scratch: a search by gates, then trainings. With ``weights``: their supernet is fine-tuned,
+    evolution searches by it, and finalists are fine-tuned from their share of the weights.
+    """
+    content = content_for(facts, space, budget_ms, device, runtime, epochs, seed, weights)
+    if folds:
+        content["retrain"]["folds"] = folds
     return RunConfig.model_validate_json(json.dumps(content))
 
 
@@ -145,33 +170,78 @@ def content_for(
     runtime: str,
     epochs: int | None,
     seed: int,
+    weights: PublishedWeights | None,
 ) -> dict[str, Any]:
     """Return the content of the run's YAML file: what differs from the defaults."""
     amount = amount_of(facts.splits["train"])
-    trained = epochs or amount.retrain_epochs
-    recipe = {"batch_size": amount.batch_size, "lr": _lr(amount.batch_size)}
-    warmup = {"warmup_epochs": 0.0} if trained < 3 else {}
-    searched = min(amount.search_epochs, epochs or amount.search_epochs)
-    begin = {"warmup_epochs": 0.0} if searched < 3 else {}
+    target = {
+        "device": device,
+        "runtime": runtime,
+        "budget_ms": budget_ms,
+        "calibrate": 16,
+        "validate": 8,
+    }
     return {
         "space": space,
         "data": str(facts.folder.resolve()),
-        "targets": [
-            {
-                "device": device,
-                "runtime": runtime,
-                "budget_ms": budget_ms,
-                "calibrate": 16,
-                "validate": 8,
-            }
-        ],
-        "search": {
-            "strategy": "proxyless",
-            "supernet": {"recipe": {"epochs": searched, **begin, **recipe}},
-        },
-        "retrain": {"top": 3, "recipe": {"epochs": trained, **warmup, **recipe}},
+        "targets": [target],
+        **(
+            _from_scratch(amount, epochs)
+            if weights is None
+            else _fine_tuned(amount, epochs, weights, facts.splits["train"])
+        ),
         "formats": ["onnx", "tflite"],
         "seed": seed,
+    }
+
+
+def _from_scratch(amount: Amount, epochs: int | None) -> dict[str, Any]:
+    lr = _lr(amount.batch_size)
+    searched = min(amount.search_epochs, epochs or amount.search_epochs)
+    return {
+        "search": {
+            "strategy": "proxyless",
+            "supernet": {"recipe": _recipe(searched, amount, lr)},
+        },
+        "retrain": {
+            "top": 3,
+            "recipe": _recipe(epochs or amount.retrain_epochs, amount, lr),
+        },
+    }
+
+
+def _fine_tuned(
+    amount: Amount, epochs: int | None, weights: PublishedWeights, train: int
+) -> dict[str, Any]:
+    """Return a search and trainings that begin with weights: shorter, and with smaller steps."""
+    lr, init = _lr(amount.batch_size) / 4, str(weights.path.resolve())
+    searched = min(amount.search_epochs // 2, epochs or amount.search_epochs)
+    return {
+        "search": {
+            "strategy": "evolution",
+            "evaluator": "supernet",
+            "evaluations": EVALUATIONS,
+            "supernet": {
+                "init": init,
+                "sampling": "sandwich",
+                "calibration_images": max(32, min(2000, train)),
+                "recipe": _recipe(searched, amount, lr),
+            },
+        },
+        "retrain": {
+            "top": 3,
+            "init": init,
+            "recipe": _recipe(epochs or amount.retrain_epochs // 2, amount, lr),
+        },
+    }
+
+
+def _recipe(epochs: int, amount: Amount, lr: float) -> dict[str, Any]:
+    return {
+        "epochs": epochs,
+        "batch_size": amount.batch_size,
+        "lr": round(lr, 5),
+        **({"warmup_epochs": 0.0} if epochs < 3 else {}),
     }
 
 
@@ -211,8 +281,14 @@ def times_of(
     networks = target.calibrate + target.validate_
     visits_ms = num_ops * max(1.0, 2 * middle_ms / 20) + networks * max(1.0, 2 * middle_ms)
     profile_s = (num_ops + networks) * 2.0 / 2 + protocol_rounds * visits_ms / 1000
-    search_images = 3 * config.search.supernet.recipe.epochs * train
-    num_trained = 2 * config.retrain.top
+    search_images = 3.0 * config.search.supernet.recipe.epochs * train
+    scored = ""
+    if str(config.search.evaluator) == "supernet":  # a third of a training step: forward only
+        shown = min(config.search.supernet.calibration_images, train) + facts.splits["arch"]
+        search_images += config.search.evaluations * shown / 3
+        scored = f", {config.search.evaluations} networks scored"
+    num_trained = 2 * config.retrain.top * (1 + config.retrain.folds)
+    folded = f", {config.retrain.folds} folds" if config.retrain.folds else ""
     retrain_images = config.retrain.recipe.epochs * train
     budget_ms = target.budgets_ms[0]
     each = image_s * min(1.0, budget_ms / choice.reach.high_ms)
@@ -226,12 +302,13 @@ def times_of(
         StageTime(
             "search",
             search_images * image_s / 2,
-            f"{config.search.supernet.recipe.epochs} epochs of all paths on {train} images",
+            f"{config.search.supernet.recipe.epochs} epochs of all paths on {train} images{scored}",
         ),
         StageTime(
             "retrain",
             num_trained * (retrain_images * each + val * each / 3),
-            f"{num_trained} networks (half of them random), {config.retrain.recipe.epochs} epochs",
+            f"{2 * config.retrain.top} networks (half of them random), "
+            f"{config.retrain.recipe.epochs} epochs{folded}",
         ),
         StageTime("export", config.retrain.top * 12.0, "ONNX and TFLite, compared with torch"),
         StageTime(

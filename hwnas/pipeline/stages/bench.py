@@ -33,7 +33,7 @@ from hwnas.ops import OpSpec
 from hwnas.pipeline.context import Context
 from hwnas.pipeline.stages.baselines import Baseline, scale_to_budget
 from hwnas.pipeline.stages.quantised import calibration_data
-from hwnas.pipeline.stages.retrain import RETRAIN_SPLITS, train_networks
+from hwnas.pipeline.stages.retrain import RETRAIN_SPLITS, cross_validated, train_networks
 from hwnas.protocols import Runner, Wiring
 from hwnas.rng import derived_seed
 from hwnas.search.result import total_cost
@@ -96,7 +96,10 @@ def bench_finalists(context: Context, baselines: Sequence[str], recipe: Recipe) 
         content = _bench_file(target, chosen, sessions, listed)
         return content, {**cost, "device_s": round(device_s, 3)}
 
-    return context.folder.stage("bench", bench_path(context), work)
+    done = context.folder.stage("bench", bench_path(context), work)
+    for state in context.folder.fold_states():  # what they tell is in the file
+        state.unlink(missing_ok=True)
+    return done
 
 
 def _scale_baselines(
@@ -149,7 +152,9 @@ def _train_baselines(
         )
         for model in baselines
     }
-    return train_networks(context, tasks, "training baselines")
+    outcomes = train_networks(context, tasks, "training baselines")
+    folds = retrained.finalists[0].val.folds
+    return cross_validated(context, tasks, outcomes, folds) if folds and tasks else outcomes
 
 
 def _model_files(

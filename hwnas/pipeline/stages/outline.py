@@ -6,6 +6,7 @@ from hwnas.io.progress import Stage
 from hwnas.pipeline.config.run import RunConfig
 
 RETRAINING = "retraining finalists"
+CROSS_VALIDATION = "cross-validating finalists"
 
 
 def evaluating(place: int, num_budgets: int) -> str:
@@ -32,7 +33,11 @@ def stages_of(config: RunConfig) -> tuple[Stage, ...]:
             each * search.evaluations * num_budgets,
             {evaluating(place, num_budgets): each for place in range(num_budgets)},
         ),
-        Stage("retrain", retrain_each * num_retrained, {RETRAINING: retrain_each}),
+        Stage(
+            "retrain",
+            retrain_each * num_retrained * (1 + retrain.folds),
+            {RETRAINING: retrain_each, CROSS_VALIDATION: retrain_each},
+        ),
         Stage("export"),
         Stage("bench", len(config.bench.baselines) * float(retrain.recipe.epochs)),
         Stage("select"),

@@ -22,11 +22,13 @@ from hwnas.errors import UsageError
 from hwnas.io.progress import report
 from hwnas.pipeline.config.run import RetrainConfig
 from hwnas.pipeline.context import Context
-from hwnas.pipeline.stages.outline import RETRAINING
+from hwnas.pipeline.folder import fold_state
+from hwnas.pipeline.stages.outline import CROSS_VALIDATION, RETRAINING
 from hwnas.pipeline.stages.published import Init, published_weights
 from hwnas.rng import derived_seed
 from hwnas.search.ranking import RankAgreement, rank_agreement
 from hwnas.search.result import total_cost
+from hwnas.train.engine import Score
 from hwnas.train.recipe import Recipe
 from hwnas.train.task import TrainOutcome, TrainTask, train_all
 
@@ -98,6 +100,8 @@ def retrain(
             for network_id, one in every.items()
         }
         outcomes = train_networks(context, tasks, RETRAINING)
+        if settings.folds:
+            outcomes = cross_validated(context, tasks, outcomes, settings.folds)
         rows = _trained_rows({**drawn, **wanted}, outcomes, begin)
         ranked = [_comparable(_trained_rows(one, outcomes, begin), one) for one in compared]
         content = RetrainedFile(
@@ -112,7 +116,10 @@ def retrain(
         )
         return content, total_cost(row.cost for row in rows)
 
-    return context.folder.stage("retrain", RetrainedFile.path(context.folder.path), work)
+    done = context.folder.stage("retrain", RetrainedFile.path(context.folder.path), work)
+    for state in context.folder.fold_states():  # what they tell is in retrained.json
+        state.unlink(missing_ok=True)
+    return done
 
 
 def _initial_weights(
@@ -170,6 +177,7 @@ def _trained_row(one: Wanted, outcome: TrainOutcome, *, is_published: bool) -> T
             loss=outcome.val.loss,
             num_images=outcome.val.num_images,
             source="published" if is_published else "scratch",
+            **({} if outcome.folds is None else {"folds": outcome.folds}),
         ),
         checkpoint=f"checkpoints/{one.network_id}.safetensors",
         cost=dict(outcome.cost),
@@ -238,6 +246,59 @@ def check_beginning(context: Context, network_ids: Iterable[str], init: Init | N
             f"the retraining in {folder.path} was begun from scratch. Next: go on "
             "without --init, or search into another folder"
         )
+
+
+def cross_validated(
+    context: Context,
+    tasks: Mapping[str, TrainTask],
+    outcomes: Mapping[str, TrainOutcome],
+    folds: int,
+) -> dict[str, TrainOutcome]:
+    """Return the outcomes with the scores of a cross-validation, and what it cost in addition.
+
+    The trainings' checkpoints are ``RunFolder.fold_states()``, which the caller deletes.
+
+    Every image of train, arch and val is scored once, by a training that has not seen it.
+    """
+    every = {
+        f"{key} fold {number + 1}": replace(
+            task,
+            splits=("train",),
+            weights=None,
+            checkpoint=None
+            if task.checkpoint is None
+            else fold_state(task.checkpoint, number, folds),
+            fold=(number, folds),
+        )
+        for key, task in tasks.items()
+        for number in range(folds)
+    }
+    found = train_networks(context, every, CROSS_VALIDATION)
+    return {
+        key: pooled(outcome, [found[f"{key} fold {number + 1}"] for number in range(folds)])
+        for key, outcome in outcomes.items()
+    }
+
+
+def pooled(outcome: TrainOutcome, parts: Sequence[TrainOutcome]) -> TrainOutcome:
+    """Return ``outcome`` with the accuracy and loss over all images of the folds, costs summed."""
+    num_images = sum(part.val.num_images for part in parts)
+
+    def mean(values: Iterable[float]) -> float:
+        weights = (part.val.num_images for part in parts)
+        return sum(w * v for w, v in zip(weights, values, strict=True)) / num_images
+
+    return replace(
+        outcome,
+        val=Score(
+            mean(part.val.top1 for part in parts), mean(part.val.loss for part in parts), num_images
+        ),
+        images_trained=outcome.images_trained + sum(part.images_trained for part in parts),
+        macs_images=outcome.macs_images + sum(part.macs_images for part in parts),
+        core_s=outcome.core_s + sum(part.core_s for part in parts),
+        wall_s=outcome.wall_s + sum(part.wall_s for part in parts),
+        folds=len(parts),
+    )
 
 
 def train_networks(

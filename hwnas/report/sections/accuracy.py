@@ -203,7 +203,7 @@ def _trained_point(facts: RunFacts, one: TrainedNetwork, kind: str, anchor: str)
             f"{kind}: {one.arch_id}",
             one.arch,
             f"predicted {ms(one.latency_ms)}{measured}",
-            f"{_with_interval(one.val.top1, interval)} on val, {one.val.source}",
+            f"{_with_interval(one.val.top1, interval)} on val, {one.val.source}{_folds(one)}",
         ),
         anchor=anchor if has_row else "",
     )
@@ -254,6 +254,10 @@ def _measured(facts: RunFacts) -> list[Series]:
     source = "scratch" if winner.init is None else "published weights"
     label = f"winner (ms: measured, top-1: {source}, val)"
     return [*series, Series(label, (point,), "red", "*", 190)]
+
+
+def _folds(one: TrainedNetwork) -> str:
+    return f", {one.val.folds} folds" if one.val.folds else ""
 
 
 def _num_val(facts: RunFacts) -> int | None:
@@ -333,7 +337,7 @@ def _random(facts: RunFacts) -> Table:
                 choices_text(one.arch),
                 ms(one.latency_ms),
                 percent(one.val.top1),
-                one.val.source,
+                one.val.source + _folds(one),
             ),
             f"random-{number}",
         )

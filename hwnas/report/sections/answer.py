@@ -64,6 +64,13 @@ def _target(facts: RunFacts) -> Text:
     return Text(", ".join(words) + ".", muted=True)
 
 
+def folds_text(facts: RunFacts) -> str:
+    """Return ``, 5 folds`` where a cross-validation scored the networks, else nothing."""
+    every = facts.retrained.finalists if facts.retrained else ()
+    folds = next((one.val.folds for one in every), None)
+    return f", {folds} folds" if folds else ""
+
+
 def _cards(facts: RunFacts, winner: WinnerFile) -> Cards:
     row = facts.measured(winner.arch_id)
     spread = "on the device"
@@ -86,7 +93,9 @@ def _cards(facts: RunFacts, winner: WinnerFile) -> Cards:
             Card("measured", ms(winner.measured_ms), spread),
             Card("predicted", ms(winner.predicted_ms), error),
             Card("test top-1", percent(test.top1 if test else None), interval),
-            Card("val top-1", percent(winner.val_top1), init_words(winner.init)),
+            Card(
+                "val top-1", percent(winner.val_top1), init_words(winner.init) + folds_text(facts)
+            ),
             Card("size", count(winner.params), f"parameters, {count(winner.macs, 'MACs')}"),
         )
     )

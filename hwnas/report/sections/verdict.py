@@ -167,8 +167,10 @@ def _few_images(facts: RunFacts) -> list[str]:
         return []
     best = max(one.val.top1 for one in trained)
     below = 100 * half_width(number, min(max(best, 0.05), 0.95))
+    by = next((one.val.folds for one in trained), None)
+    what = f"in a cross-validation of {by} folds" if by else "of val"
     return [
-        f"Finalists were ranked on {number} images of val, which decides nothing between "
+        f"Finalists were ranked on {number} images {what}, which decides nothing between "
         f"accuracies less than about {below:.0f} points apart."
     ]
 

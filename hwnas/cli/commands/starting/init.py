@@ -30,6 +30,15 @@ def init(
         float | None,
         option("--budget-ms", panel=TARGET, help="Latency budget in ms; by default the middle."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        option(
+            "--init",
+            panel=TARGET,
+            help="Once-for-All's published supernet to start from, or none; "
+            "by default one that is at hand.",
+        ),
+    ] = None,
 ) -> None:
     """Write the YAML file of a run on a folder of images, with comments.
 
@@ -44,6 +53,8 @@ def init(
     from hwnas.pipeline.commands.first_run import file_for
 
     with Display():
-        text = file_for(images, str(path), device=device, runtime=runtime, budget_ms=budget_ms)
+        text = file_for(
+            images, str(path), device=device, runtime=runtime, budget_ms=budget_ms, init=weights
+        )
     write_whole(path, text)
     print_text(f"{path} is written. Next: {command('run', path)}")
