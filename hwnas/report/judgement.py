@@ -60,11 +60,13 @@ class Judgement:
     """The facts a verdict is made of; ``guess`` is what a network that learnt nothing reaches.
 
     ``guess`` is the larger of chance (1 / number of classes) and the share of the most frequent
-    class of ``test``; None where the run does not hold them.
+    class of ``test``; None where the run does not hold them. ``is_at_budget``: the measured latency
+    differs from the budget by less than the measurement repeats to.
     """
 
     level: Level
     holds_budget: bool | None = None
+    is_at_budget: bool = False
     guess: float | None = None
     chance: float | None = None
     majority: float | None = None
@@ -79,7 +81,9 @@ class Judgement:
         return tuple(one for one in (self.random, self.baseline) if one is not None)
 
 
-def judge(winner: WinnerFile | None, *, is_random: bool = False) -> Judgement:
+def judge(
+    winner: WinnerFile | None, *, is_random: bool = False, repeatability: float | None = None
+) -> Judgement:
     """Weigh the winner's measured latency and its accuracy on ``test``.
 
     Good: within the budget, above guessing, better than random search (the best on ``val`` of
@@ -87,26 +91,30 @@ def judge(winner: WinnerFile | None, *, is_random: bool = False) -> Judgement:
     baseline within the budget. Bad: over the budget, not above guessing, or worse than one of the
     two. Undecided: a difference whose 95 % interval holds zero, or no random network to compare
     with. Open: not measured or not tested yet. A search that is random itself (``is_random``) must
-    be better than the best baseline instead.
+    be better than the best baseline instead. A latency that differs from the budget by less than
+    ``repeatability`` (relative; of the measurement's two halves) leaves the budget undecided.
     """
     if winner is None or winner.measured_ms is None:
         return Judgement(Level.OPEN)
     holds = winner.measured_ms <= winner.budget_ms
+    is_at = abs(winner.measured_ms / winner.budget_ms - 1) < (repeatability or 0.0)
     if winner.test is None:
-        return Judgement(Level.OPEN, holds)
+        return Judgement(Level.OPEN, holds, is_at)
     chance, majority = _guesses(winner)
     known = [share for share in (chance, majority) if share is not None]
     guess = max(known, default=None)
     above = None if guess is None else winner.test.ci95[0] > guess
     random, baseline = _random(winner, winner.test), _best_baseline(winner, winner.test)
     found = [one for one in (random, baseline) if one is not None]
-    if not holds or above is False or any(one.is_worse for one in found):
+    if (not holds and not is_at) or above is False or any(one.is_worse for one in found):
         level = Level.BAD
-    elif (rival := baseline if is_random else random) is None or not rival.is_better:
+    elif is_at or (rival := baseline if is_random else random) is None or not rival.is_better:
         level = Level.UNDECIDED
     else:
         level = Level.GOOD
-    return Judgement(level, holds, guess, chance, majority, above, is_random, random, baseline)
+    return Judgement(
+        level, holds, is_at, guess, chance, majority, above, is_random, random, baseline
+    )
 
 
 def _guesses(winner: WinnerFile) -> tuple[float | None, float | None]:

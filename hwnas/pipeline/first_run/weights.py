@@ -91,7 +91,7 @@ def read(path: Path) -> PublishedWeights:
             str(path),
             ["holds no classifier.linear.bias and final_expand_layer.bn.weight"],
             f"give a checkpoint of Once-for-All's MobileNetV3 supernet ({PATTERN}); a single "
-            "model of torchvision or timm begins only the network that it is: hwnas retrain --init",
+            "model of torchvision or timm begins only the network that it is (hwnas retrain)",
         )
     # the last convolution has 960 channels at width 1 (make_divisible: steps of 8)
     return PublishedWeights(path, round(len(features) / 960, 2), len(bias))

@@ -70,7 +70,11 @@ def verdict(facts: RunFacts) -> Verdict:
                 f"{ms(winner.budget_ms)}; a budget is judged on a measurement only.",
             ),
         )
-    judged = judge(winner, is_random=facts.setting("search", "strategy") == "random")
+    judged = judge(
+        winner,
+        is_random=facts.setting("search", "strategy") == "random",
+        repeatability=_repeatability(facts, winner),
+    )
     share = winner.measured_ms / winner.budget_ms - 1
     sentences = [
         f"Measured {ms(winner.measured_ms)} is {percent(abs(share))} "
@@ -91,9 +95,11 @@ def verdict(facts: RunFacts) -> Verdict:
 def _headline(judged: Judgement, winner: WinnerFile) -> str:
     """Name what decides the level, the worst first."""
     measured = f"measured {ms(winner.measured_ms)} against {ms(winner.budget_ms)}"
-    if not judged.holds_budget:
+    if not judged.holds_budget and not judged.is_at_budget:
         return f"The winner misses the budget: {measured}."
     holds = f"The winner holds the budget ({measured})"
+    if judged.is_at_budget:
+        holds = f"Whether the winner holds the budget is not decided ({measured})"
     if winner.test is None:
         return f"{holds}; its accuracy is not tested yet."
     if judged.is_above_guess is False:
@@ -101,6 +107,8 @@ def _headline(judged: Judgement, winner: WinnerFile) -> str:
     for one in judged.comparisons:
         if one.is_worse:
             return f"{holds}, but is less accurate than {_kind(one, judged)}."
+    if judged.is_at_budget:
+        return f"{holds}: the measurement repeats to no better than that."
     if judged.is_random:
         rival = judged.baseline
         if rival is None or not rival.is_better:
@@ -180,7 +188,12 @@ def _helps(judged: Judgement, facts: RunFacts, winner: WinnerFile) -> tuple[str,
     if winner.test is None or judged.level is Level.GOOD:
         return ()
     found = []
-    if not judged.holds_budget:
+    if judged.is_at_budget:
+        found.append(
+            "a longer measurement of the winner's file on an idle device (--spread 120 of hwnas "
+            "bench), or a larger headroom"
+        )
+    elif not judged.holds_budget:
         found.append("a larger headroom, or a table calibrated on today's device")
     undecided = [one.images_needed for one in judged.comparisons if one.images_needed is not None]
     if judged.is_above_guess is False:
@@ -221,9 +234,13 @@ def _open_verdict(facts: RunFacts) -> Verdict:
     )
 
 
-def _margin(facts: RunFacts, winner: WinnerFile, share: float) -> list[str]:
+def _repeatability(facts: RunFacts, winner: WinnerFile) -> float | None:
     row = facts.measured(winner.arch_id)
-    repeats = row.measurement.repeatability if row else None
+    return row.measurement.repeatability if row else None
+
+
+def _margin(facts: RunFacts, winner: WinnerFile, share: float) -> list[str]:
+    repeats = _repeatability(facts, winner)
     if repeats is None or share >= repeats:
         return []
     return [

@@ -49,6 +49,37 @@ def test_the_budget_is_judged_on_the_measurement(
     assert said in words(judged)
 
 
+def repeating_to(facts: RunFacts, share: float) -> RunFacts:
+    """The same run, whose measurements repeat to this relative difference."""
+    assert facts.bench is not None
+    rows = tuple(
+        row.model_copy(
+            update={"measurement": row.measurement.model_copy(update={"repeatability": share})}
+        )
+        for row in facts.bench.rows
+    )
+    return dataclasses.replace(facts, benches=(facts.bench.model_copy(update={"rows": rows}),))
+
+
+@pytest.mark.parametrize(
+    ("measured", "repeats", "level", "said"),
+    [
+        (9.9, 0.02, Level.UNDECIDED, "Whether the winner holds the budget is not decided"),
+        (10.1, 0.02, Level.UNDECIDED, "Whether the winner holds the budget is not decided"),
+        (10.1, 0.005, Level.BAD, "The winner misses the budget"),
+        (9.9, 0.005, Level.GOOD, "The winner holds the budget"),
+    ],
+)
+def test_a_latency_at_the_budget_is_undecided_within_what_a_measurement_repeats_to(
+    measured: float, repeats: float, level: Level, said: str, facts: RunFacts
+) -> None:
+    good = run_with(facts, 340, 400, (280, 70, 10))
+    judged = repeating_to(with_winner(good, budget_ms=10.0, measured_ms=measured), repeats)
+    assert verdict(judged).level is level
+    assert verdict(judged).headline.startswith(said)
+    assert ("--spread 120 of hwnas bench" in words(judged)) is (level is Level.UNDECIDED)
+
+
 def test_a_prediction_alone_answers_nothing(facts: RunFacts) -> None:
     assert verdict(with_winner(facts, measured_ms=None)).level is Level.OPEN
     unmeasured = dataclasses.replace(facts, winner=None)
