@@ -51,7 +51,7 @@ VALUES: dict[tuple[str, str], str] = {
     ("form", "cold"): "weight_traffic",
     ("kind", "shelf"): "baseline",
 }
-NEW_KEYS: dict[str, object] = {"prior": None, "settings": {}}
+NEW_KEYS: dict[str, object] = {"prior": None, "settings": {}, "folds": 0}
 NEW_LINES: tuple[str, ...] = (
     r"warning: .* is called .* now; the old name is read for one (more )?version",
     r"\d/7 (profile|search|retrain|export|bench|select|report)",
