@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,29 @@ from hwnas.ops import OpSpec
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space
 from hwnas.space.codes import distinct_ops, symbol_counts
+
+SIZES = Path(__file__).with_name("sizes.json")
+"""The sizes of the spaces that come with hwnas, which take seconds to work out."""
+
+
+def sizes_of(name: str) -> dict[str, Any]:
+    """Return a space's sizes as :func:`describe` does, without choices and example.
+
+    Those of the spaces that come with hwnas are read from ``SIZES``, which a test compares.
+    """
+    known: dict[str, dict[str, Any]] = json.loads(SIZES.read_text(encoding="utf-8"))
+    return known[name] if name in known else _sizes(describe(name))
+
+
+def _sizes(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key not in ("choices", "example")}
+
+
+def write_sizes(names: Iterable[str]) -> None:
+    """Write ``SIZES`` anew, for these spaces."""
+    found = {name: _sizes(describe(name)) for name in names}
+    lines = [f"{json.dumps(name)}: {json.dumps(sizes)}" for name, sizes in found.items()]
+    SIZES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -48,6 +48,7 @@ ERRORS = {
 }
 READING = [
     ("devices",),
+    ("spaces",),
     ("spaces", "show", "tiny"),
     ("spaces", "audit", "tiny", "--lut", "t.json", "--budget-ms", "0.1"),
     ("lut", "list"),

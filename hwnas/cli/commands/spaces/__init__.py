@@ -36,12 +36,12 @@ def spaces(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _list_spaces(as_json: bool) -> None:
     from hwnas.space.catalogue import SPACES
-    from hwnas.space.show import describe
+    from hwnas.space.show import describe, sizes_of
 
-    found = [{**describe(name), "summary": entry.help} for name, entry in SPACES.items()]
     if as_json:
-        print_json(found)
+        print_json([{**describe(name), "summary": entry.help} for name, entry in SPACES.items()])
         return
+    found = [{**sizes_of(name), "summary": entry.help} for name, entry in SPACES.items()]
     rows = [
         [
             f["name"],
