@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from hwnas.arch import short_hash
 from hwnas.data.augment import Views, epoch_views
 from hwnas.data.folder import read_folder
+from hwnas.data.names import check_name
 from hwnas.data.sources import TORCHVISION_SETS, Source, read_digits, read_torchvision
 from hwnas.data.splits import Rows, assign_splits, hash_order, listed, split_problems
 from hwnas.data.stores import ImageStore, LazyStore, MemoryStore, read_into_memory
@@ -288,14 +288,7 @@ def _read_source(name: str, root: Path | None) -> Source:
         return read_digits()
     if name in TORCHVISION_SETS:
         return read_torchvision(name, root)
-    known = ("digits", *TORCHVISION_SETS)
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    if near and not Path(name).exists():
-        raise InputError(
-            f"data set {name!r}",
-            [f"there is no such folder or data set; known: {', '.join(known)}"],
-            f"did you mean {near[0]}?",
-        )
+    check_name(name)
     return read_folder(Path(name))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hwnas.data.augment import PHOTOGRAPHS
+from hwnas.data.names import LAYOUT, check_folder
 from hwnas.data.sources import Source
 from hwnas.data.splits import POOL, listed
 from hwnas.errors import HwnasWarning, InputError
@@ -31,8 +32,6 @@ DECODE_ERRORS = (
     Image.DecompressionBombError,
 )
 """What Pillow's decoders raise on files that are broken, cut or not images."""
-
-LAYOUT = "the layout is DIR/<class>/*.jpg, or DIR/train/<class>/*.jpg with DIR/val and DIR/test"
 
 
 @dataclass(frozen=True)
@@ -157,16 +156,7 @@ def read_folder(folder: Path) -> Source:
     Raises:
         InputError: there is no such folder, or no image in it.
     """
-    if folder.is_file():
-        raise InputError(
-            f"data folder {folder}",
-            ["is a file, not a folder"],
-            f"if it is an archive, unpack it where you trust it; {LAYOUT}",
-        )
-    if not folder.is_dir():
-        raise InputError(
-            f"data folder {folder}", ["there is no such folder"], f"check the path; {LAYOUT}"
-        )
+    check_folder(folder)
     scan = _Scan(folder.resolve())
     parts, problems = _parts(scan)
     for part, part_folder in parts.items():

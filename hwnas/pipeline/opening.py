@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwnas.artifacts.training import RetrainedFile
+from hwnas.data.names import check_name
 from hwnas.pipeline.checks import check_measurable, check_target, check_torch_device
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Context, build_context
@@ -21,6 +22,9 @@ def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Conte
     folder.require_free(config, resume=resume)
     context = build_context(folder, config)
     load_space(config.space)
+    for data in (config.data, config.retrain.data):
+        if data is not None:
+            check_name(data)
     for target in config.targets:
         check_target(target)
     # what loads torch or scipy comes after the checks that need neither

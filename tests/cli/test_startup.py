@@ -30,6 +30,7 @@ ERRORS = {
         ((*SEARCH, "--space", "nosuch", "--out", "new"), 1),
         ((*SEARCH[:3], "--lut", "absent.json", *SEARCH[5:], "--out", "new"), 1),
         ((*SEARCH, "--out", "r"), 2),
+        ((*SEARCH[:-1], "absent", "--out", "new"), 1),
     ],
     "other": [
         (("profile", "--space", "nosuch", "--device", "host", "--out", "new.json"), 1),

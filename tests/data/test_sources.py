@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, SVHN
 
 from hwnas.data import load_dataset
-from hwnas.data.sources import read_digits, read_torchvision
+from hwnas.data.names import TORCHVISION_NAMES
+from hwnas.data.sources import TORCHVISION_SETS, read_digits, read_torchvision
 from hwnas.errors import InputError
 
 
@@ -114,3 +115,7 @@ def test_a_torchvision_data_set_needs_its_root() -> None:
 def test_a_misspelt_name_gets_the_nearest_one() -> None:
     with pytest.raises(InputError, match="did you mean cifar10"):
         load_dataset("cifar-10", input_size=32)
+
+
+def test_the_names_checked_first_are_those_that_can_be_read() -> None:
+    assert tuple(TORCHVISION_SETS) == TORCHVISION_NAMES
