@@ -10,6 +10,10 @@ from matplotlib.figure import Figure
 from hwnas.report.figures.style import WIDE, Form, axes_of, budget_lines, label, legend, light
 from hwnas.report.figures.values import FrontLine, Point, Series
 
+NAME_POINTS = 8
+TO_THE_RIGHT = 0.7
+"""Share of the axes up to which a name stands on the right of its point."""
+
 
 def pareto(
     series: Sequence[Series],
@@ -81,22 +85,36 @@ def _names(axes: Axes, points: Sequence[Point]) -> None:
         return
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()
-    placed: list[tuple[float, float]] = []
+    letter, line = _letter(axes)
+    placed: list[tuple[float, float, float]] = []
     for point in (point for point in points if point.name):
         # places as shares of the axes
         x = (point.latency_ms - left) / (right - left)
         y = (100 * point.top1 - low) / (high - low)
-        while any(abs(x - other) < 0.2 and abs(y - above) < 0.045 for other, above in placed):
-            y -= 0.045
-        placed.append((x, y))
+        width = letter * len(point.name)
+        start, end = (x, x + width) if x <= TO_THE_RIGHT else (x - width, x)
+        while any(
+            start < other_end and other_start < end and abs(y - above) < line
+            for other_start, other_end, above in placed
+        ):
+            y -= line
+        placed.append((start, end, y))
         text = axes.annotate(
             point.name,
             (point.latency_ms, low + y * (high - low)),
-            xytext=(7 if x <= 0.7 else -7, -3),
-            fontsize=8,
-            ha="left" if x <= 0.7 else "right",
+            xytext=(7 if x <= TO_THE_RIGHT else -7, -3),
+            fontsize=NAME_POINTS,
+            ha="left" if x <= TO_THE_RIGHT else "right",
             textcoords="offset points",
             color=light("ink"),
             parse_math=False,
         )
         text.set_in_layout(False)  # long names must not squeeze the plot
+
+
+def _letter(axes: Axes) -> tuple[float, float]:
+    """Return the width of a letter of a name and the height of a line, as shares of the axes."""
+    figure, place = axes.get_figure(root=True), axes.get_position()
+    assert figure is not None
+    width, height = figure.get_size_inches() * 72
+    return 0.55 * NAME_POINTS / (width * place.width), 1.35 * NAME_POINTS / (height * place.height)

@@ -48,3 +48,22 @@ def test_names_of_neighbours_do_not_overlap() -> None:
 @pytest.mark.parametrize("form", [WIDE, NARROW])
 def test_both_forms_have_their_width(form) -> None:
     assert pareto([], form=form).get_figwidth() == form.width
+
+
+@pytest.mark.parametrize("form", [WIDE, NARROW])
+def test_names_as_drawn_do_not_overlap(form) -> None:
+    names = (
+        "winner",
+        "mobilenet_v3_small x0.65",
+        "mobilenet_v2 x0.45",
+        "best of 3 random networks",
+    )
+    points = tuple(
+        Point(1.7 + 0.08 * n, 0.9 + 0.004 * n, name=name) for n, name in enumerate(names)
+    )
+    figure = pareto([Series("some", (Point(1.0, 0.5), *points), "blue", "o", 20)], form=form)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == len(names)
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
