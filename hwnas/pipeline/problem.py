@@ -20,6 +20,7 @@ from hwnas.latency.drift.conformal import (
     read_validation,
 )
 from hwnas.latency.lut.predictor import LutPredictor
+from hwnas.latency.lut.reliability import calibration_error
 from hwnas.latency.table.files import load_table, stored_name
 from hwnas.latency.table.table import LatencyTable
 from hwnas.pipeline.config.run import TargetConfig
@@ -204,9 +205,9 @@ class Problem:
     def headroom(self, number: int) -> float:
         """Return the share of a target's budget left free for errors of prediction.
 
-        Twice the mean error on validation networks (else calibration networks), between 1 % and
-        5 %; none for a table without either, whose error nobody knows. Of several tables the
-        largest. With a confidence it is the conformal margin's.
+        Twice the mean error on validation networks (else of calibration networks, each left out of
+        the fit that predicts it), between 1 % and 5 %; none for a table without either, whose error
+        nobody knows. Of several tables the largest. With a confidence it is the conformal margin's.
         """
         asked, margin = self.targets[number].headroom, self.margins[number]
         if asked is not None:
@@ -216,12 +217,7 @@ class Problem:
         return max(self._table_headroom(table) for table in self.tables[number].scopes)
 
     def _table_headroom(self, table: LatencyTable) -> float:
-        validation = table.validation.get(self.space.name)
-        calibration = table.calibration.get(self.space.name)
-        if validation is not None:
-            error = float(validation["mean_abs_rel_error"])
-        elif calibration is not None:
-            error = calibration.mean_abs_rel_error
-        else:
+        error = calibration_error(table, self.space.name)
+        if error is None:
             return 0.0
         return round(min(max(2 * error, HEADROOM_RANGE[0]), HEADROOM_RANGE[1]), 4)

@@ -17,6 +17,7 @@ from hwnas.latency.drift.conformal import (
 )
 from hwnas.latency.lut.predictor import LutPredictor
 from hwnas.latency.table.files import load_table, save_table
+from hwnas.latency.table.schemas import FormError
 from hwnas.pipeline.config.run import with_confidence
 from hwnas.pipeline.tables import prepare_tables
 from hwnas.space.catalogue import load_space
@@ -101,10 +102,25 @@ def validation_block(mean_error):
 def test_headroom_is_asked_for_or_twice_the_tables_error_within_bounds(
     table, make_config, open_run, tmp_path
 ):
-    def headroom(asked, validation, calibration):
+    def headroom(asked, validation, calibration, left_out=None):
         loaded = load_table(table)
+        errors = (
+            {}
+            if left_out is None
+            else {
+                "scale": FormError(
+                    rms_rel_error=left_out,
+                    mean_abs_rel_error=left_out,
+                    max_abs_rel_error=left_out,
+                )
+            }
+        )
         fitted = loaded.calibration["tiny"].model_copy(
-            update={"mean_abs_rel_error": calibration or 0.0}
+            update={
+                "mean_abs_rel_error": calibration or 0.0,
+                "form": "scale",
+                "left_out": errors,
+            }
         )
         changed = type(loaded)(
             loaded.header,
@@ -121,6 +137,7 @@ def test_headroom_is_asked_for_or_twice_the_tables_error_within_bounds(
     assert headroom(0.0, 0.01, 0.01) == 0.0
     assert headroom(None, 0.02, 0.001) == 0.04  # validation counts before calibration
     assert headroom(None, None, 0.02) == 0.04
+    assert headroom(None, None, 0.001, 0.02) == 0.04  # a fit's own error flatters it
     assert headroom(None, 0.0001, None) == 0.01
     assert headroom(None, 0.4, None) == 0.05
     assert headroom(None, None, None) == 0.0
