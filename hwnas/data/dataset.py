@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from hwnas.rng import stream
 MEMORY_BYTES = 512 * 2**20  # largest data set held in memory, as uint8 at the input size
 MEMORY_STORED_BYTES = 2 * 2**30  # and as stored: decoding more takes minutes
 STATISTICS_IMAGES = 2048  # how many images decide mean and std where images stay on disk
+FINGERPRINT_IMAGES = 256  # and how many are part of the fingerprint
 MIN_INPUT_SIZE = 8
 
 
@@ -279,7 +281,7 @@ def load_dataset(name: str, *, input_size: int, root: Path | None = None) -> Dat
         rows=rows,
         labels=source.labels,
         store=store,
-        fingerprint=_fingerprint(source, input_size, rows),
+        fingerprint=_fingerprint(source, store, input_size, rows),
     )
 
 
@@ -317,7 +319,26 @@ def _triple(values: NDArray[np.float64]) -> Triple:
     return red, green, blue
 
 
-def _fingerprint(source: Source, input_size: int, rows: Mapping[str, Rows]) -> str:
+def _content(source: Source, store: ImageStore, order: Rows) -> str:
+    """Return a digest of what is stored: of the pixels too, where the source only names files.
+
+    Of a set that stays on disk some images tell whether the pixels are the same.
+    """
+    if not source.names_only:
+        return source.content
+    found = hashlib.sha256(source.content.encode())
+    if isinstance(store, MemoryStore):
+        for row in order:
+            found.update(store.pixels[row].numpy().data)
+    else:
+        for row in order[:FINGERPRINT_IMAGES]:
+            found.update(np.asarray(source.reader(int(row))).data)
+    return found.hexdigest()
+
+
+def _fingerprint(
+    source: Source, store: ImageStore, input_size: int, rows: Mapping[str, Rows]
+) -> str:
     order = hash_order(source.keys)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
@@ -325,7 +346,7 @@ def _fingerprint(source: Source, input_size: int, rows: Mapping[str, Rows]) -> s
     return short_hash(
         canonical_json(
             {
-                "content": source.content,
+                "content": _content(source, store, order),
                 "input_size": input_size,
                 "class_names": list(source.class_names),
                 "splits": {split: place[members].tolist() for split, members in rows.items()},

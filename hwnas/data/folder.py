@@ -213,4 +213,5 @@ def _source(folder: Path, scan: _Scan, class_names: list[str], problems: list[st
         stored_bytes=sum(size for _, _, _, size in known),
         augmentation=PHOTOGRAPHS,
         problems=tuple(problems),
+        names_only=True,
     )

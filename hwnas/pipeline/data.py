@@ -14,6 +14,7 @@ from hwnas.artifacts.networks import ArchPart
 from hwnas.errors import UsageError
 from hwnas.io.suggest import command
 from hwnas.ops import OpSpec
+from hwnas.pipeline.inputs import keep_images
 from hwnas.protocols import SearchSpace
 from hwnas.space.catalogue import load_space, with_params
 
@@ -56,8 +57,14 @@ class RunData:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The whole data set; stages before the last use ``without_test()``."""
-        return self.source.load()
+        """The whole data set; stages before the last use ``without_test()``.
+
+        Raises:
+            InputError: it is not what the run read under this name before.
+        """
+        dataset = self.source.load()
+        keep_images(self.run, self.require(), dataset)
+        return dataset
 
     def dataset_for(self, layers: Sequence[OpSpec]) -> Dataset:
         """Return the whole data set at the input size of a network."""

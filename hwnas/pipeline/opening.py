@@ -10,6 +10,7 @@ from hwnas.pipeline.checks import check_measurable, check_target, check_torch_de
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Context, build_context
 from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.inputs import keep_files, keep_images, keep_own
 from hwnas.space.catalogue import load_space
 
 
@@ -61,7 +62,11 @@ def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Conte
         if not incomplete and all(target.table is not None for target in config.targets):
             context.problem.check_limits()
     folder.begin(config)
+    keep_files(out, config)
+    if config.data is not None:
+        keep_images(out, config.data, context.data.dataset)
     prepare_tables(context.problem, context.cache, seed=config.seed)
+    keep_own(out, [folder.table(number) for number in range(len(config.targets))])
     return context
 
 
@@ -69,6 +74,7 @@ def reopen(path: Path) -> tuple[Context, RunConfig]:
     """Return the context of the run in a folder, and the configuration it was begun with."""
     folder = RunFolder.existing(path)
     config = folder.config()
+    keep_files(path, config)
     return build_context(folder, config), config
 
 

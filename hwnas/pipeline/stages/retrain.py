@@ -23,6 +23,7 @@ from hwnas.io.progress import report
 from hwnas.pipeline.config.run import RetrainConfig
 from hwnas.pipeline.context import Context
 from hwnas.pipeline.folder import fold_state
+from hwnas.pipeline.inputs import keep_own
 from hwnas.pipeline.stages.outline import CROSS_VALIDATION, RETRAINING
 from hwnas.pipeline.stages.published import Init, published_weights
 from hwnas.rng import derived_seed
@@ -117,6 +118,14 @@ def retrain(
         return content, total_cost(row.cost for row in rows)
 
     done = context.folder.stage("retrain", RetrainedFile.path(context.folder.path), work)
+    retrained = context.folder.read(RetrainedFile)
+    keep_own(
+        context.folder.path,
+        [
+            context.folder.weights(row.network_id)
+            for row in (*retrained.finalists, *retrained.random)
+        ],
+    )
     for state in context.folder.fold_states():  # what they tell is in retrained.json
         state.unlink(missing_ok=True)
     return done
