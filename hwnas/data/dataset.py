@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,19 +16,22 @@ from torch import Tensor
 
 from hwnas.arch import short_hash
 from hwnas.data.augment import Views, epoch_views
-from hwnas.data.folder import read_folder
+from hwnas.data.folder import BACKGROUND, read_folder
 from hwnas.data.names import check_name
 from hwnas.data.sources import TORCHVISION_SETS, Source, read_digits, read_torchvision
 from hwnas.data.splits import Rows, assign_splits, hash_order, listed, split_problems
 from hwnas.data.stores import ImageStore, LazyStore, MemoryStore, read_into_memory
-from hwnas.errors import InputError, UsageError
+from hwnas.errors import HwnasWarning, InputError, UsageError
 from hwnas.io.journal import canonical_json
 from hwnas.rng import stream
+
+logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 512 * 2**20  # largest data set held in memory, as uint8 at the input size
 MEMORY_STORED_BYTES = 2 * 2**30  # and as stored: decoding more takes minutes
 STATISTICS_IMAGES = 2048  # how many images decide mean and std where images stay on disk
-FINGERPRINT_IMAGES = 256  # and how many are part of the fingerprint
+NARROW_RANGE = 0.1  # share of 0..255 that pixels should take
+MOST_OF_ONE_CLASS = 0.8
 MIN_INPUT_SIZE = 8
 
 
@@ -35,8 +39,9 @@ MIN_INPUT_SIZE = 8
 class Preprocessing:
     """What a program must do to an image before the network: it ships with exported models.
 
-    RGB, largest centred square, bilinear (antialiased) resize to ``input_size``, scale to 0..1,
-    subtract ``mean`` and divide by ``std`` per channel; NCHW.
+    RGB (transparent pixels over ``background``), largest centred square, bilinear (antialiased)
+    resize to ``input_size``, scale to 0..1, subtract ``mean`` and divide by ``std`` per channel;
+    NCHW.
     """
 
     input_size: int
@@ -53,6 +58,7 @@ class Preprocessing:
             "input_size": [self.input_size, self.input_size],
             "mean": list(self.mean),
             "std": list(self.std),
+            "background": list(BACKGROUND),
             "class_names": list(self.class_names),
         }
 
@@ -273,16 +279,37 @@ def load_dataset(name: str, *, input_size: int, root: Path | None = None) -> Dat
             problems,
             "repair or remove the broken files and add images where there are too few",
         )
+    for words in source.words:
+        logger.info(f"{name}: {words}")
     rows = assign_splits(source.keys, source.labels, source.parts)
-    mean, std = _statistics(store, rows["train"])
+    found = _statistics(store, rows["train"])
+    if (problem := found.problem()) is not None:
+        raise InputError(f"data set {name}", [problem], "check how the images were made")
+    _warn_of(name, source, found)
     return Dataset(
         name=source.name,
-        preprocessing=Preprocessing(input_size, mean, std, source.class_names),
+        preprocessing=Preprocessing(input_size, found.mean, found.std, source.class_names),
         rows=rows,
         labels=source.labels,
         store=store,
-        fingerprint=_fingerprint(source, store, input_size, rows),
+        fingerprint=_fingerprint(source, input_size, rows),
     )
+
+
+def _warn_of(name: str, source: Source, found: _Statistics) -> None:
+    """Warn of what a data set probably is not meant to be."""
+    words = [found.warning()]
+    counts = np.bincount(source.labels, minlength=len(source.class_names))
+    share = counts.max() / counts.sum()
+    if share > MOST_OF_ONE_CLASS:
+        words.append(
+            f"{share:.0%} of the images are {source.class_names[int(counts.argmax())]}: a network "
+            "that always says so is right as often. Next: more images of the "
+            "other classes, and judge by more than top-1"
+        )
+    for word in words:
+        if word is not None:
+            warnings.warn(f"{name}: {word}", HwnasWarning, stacklevel=3)
 
 
 def _read_source(name: str, root: Path | None) -> Source:
@@ -297,21 +324,50 @@ def _read_source(name: str, root: Path | None) -> Source:
 Triple = tuple[float, float, float]
 
 
-def _statistics(store: ImageStore, rows: Rows) -> tuple[Triple, Triple]:
-    """Return mean and std of each channel over images, 0..1; a constant channel gets std 1."""
+@dataclass(frozen=True)
+class _Statistics:
+    """Of the pixels of ``train``: mean and deviation of each channel, 0..1, least and greatest."""
+
+    mean: Triple
+    std: Triple
+    low: float
+    high: float
+
+    def problem(self) -> str | None:
+        """Return why these cannot be images, None if they can."""
+        if self.low == self.high:
+            return f"all pixels of train have one value, {self.low:.0f}: there is nothing to learn"
+        return None
+
+    def warning(self) -> str | None:
+        """Return what is unusual about the range of the pixels, None if nothing is."""
+        share = (self.high - self.low) / 255
+        if share >= NARROW_RANGE:
+            return None
+        return (
+            f"the pixels of train take {share:.0%} of the range only (from {self.low:.0f} to "
+            f"{self.high:.0f} of 255), as 10 or 12 bits in files of 16 do. Next: stretch the "
+            "images to the whole range, unless that is how the camera's will be"
+        )
+
+
+def _statistics(store: ImageStore, rows: Rows) -> _Statistics:
+    """Return the statistics of images; a constant channel gets std 1."""
     if not isinstance(store, MemoryStore):
         rows = rows[:STATISTICS_IMAGES]
     batches = [rows[start : start + 256] for start in range(0, len(rows), 256)]
     count, total, squares = 0, np.zeros(3), np.zeros(3)
+    low, high = 255.0, 0.0
     for images in store.load(batches, None, torch.device("cpu")):
         values = images.double()
         count += values.numel() // 3
         total += values.sum((0, 2, 3)).numpy()
         squares += values.square().sum((0, 2, 3)).numpy()
+        low, high = min(low, float(images.min())), max(high, float(images.max()))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     std[std < 1e-3] = 255.0
-    return _triple(mean / 255.0), _triple(std / 255.0)
+    return _Statistics(_triple(mean / 255.0), _triple(std / 255.0), low, high)
 
 
 def _triple(values: NDArray[np.float64]) -> Triple:
@@ -319,26 +375,7 @@ def _triple(values: NDArray[np.float64]) -> Triple:
     return red, green, blue
 
 
-def _content(source: Source, store: ImageStore, order: Rows) -> str:
-    """Return a digest of what is stored: of the pixels too, where the source only names files.
-
-    Of a set that stays on disk some images tell whether the pixels are the same.
-    """
-    if not source.names_only:
-        return source.content
-    found = hashlib.sha256(source.content.encode())
-    if isinstance(store, MemoryStore):
-        for row in order:
-            found.update(store.pixels[row].numpy().data)
-    else:
-        for row in order[:FINGERPRINT_IMAGES]:
-            found.update(np.asarray(source.reader(int(row))).data)
-    return found.hexdigest()
-
-
-def _fingerprint(
-    source: Source, store: ImageStore, input_size: int, rows: Mapping[str, Rows]
-) -> str:
+def _fingerprint(source: Source, input_size: int, rows: Mapping[str, Rows]) -> str:
     order = hash_order(source.keys)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
@@ -346,7 +383,7 @@ def _fingerprint(
     return short_hash(
         canonical_json(
             {
-                "content": _content(source, store, order),
+                "content": source.content,
                 "input_size": input_size,
                 "class_names": list(source.class_names),
                 "splits": {split: place[members].tolist() for split, members in rows.items()},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +18,15 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hwnas.data.augment import PHOTOGRAPHS
+from hwnas.data.layout import IMAGE_ENDINGS, is_image, is_visible, layout_of
 from hwnas.data.names import LAYOUT, check_folder
 from hwnas.data.sources import Source
-from hwnas.data.splits import POOL, listed
+from hwnas.data.splits import POOL, hash_order, listed
 from hwnas.errors import HwnasWarning, InputError
 
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-PARTS = (POOL, "val", "test")
+READ_FILES, READ_BYTES, SAMPLED_FILES = 5_000, 256 * 2**20, 500
+"""Up to how much every file is part of the digest of a folder, and how many are of a larger one."""
+HEIF_ENDINGS = (".heic", ".heif")
 DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -46,7 +51,7 @@ class FolderReader:
         path = self.root / self.keys[row]
         try:
             with Image.open(path) as image:
-                return _rgb(ImageOps.exif_transpose(image))
+                return _rgb(ImageOps.exif_transpose(image), image.format)
         except DECODE_ERRORS as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             if isinstance(error, UnidentifiedImageError):
@@ -56,12 +61,32 @@ class FolderReader:
             ) from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+BACKGROUND = (255, 255, 255)
+"""What shows through transparent pixels: white, stated in the exported preprocessing."""
+
+
+def _rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    """Return 8-bit RGB: 16-bit grey scaled, transparency composited onto BACKGROUND.
+
+    Raises:
+        ValueError: the pixels have no fixed range (floats, 32-bit integers).
+    """
     if image.mode.startswith("I;16"):
         # Pillow would clip 16-bit grey at 255 instead of scaling it
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
+    if image.mode == "I" and file_format == "PPM":
+        # a PGM of more than 8 bits, which Pillow scales to 0..65535
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ValueError(
+            f"its {kind} pixels have no fixed range; save it with 8 or 16 bits a channel"
+        )
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        return Image.alpha_composite(
+            Image.new("RGBA", whole.size, (*BACKGROUND, 255)), whole
+        ).convert("RGB")
     return image.convert("RGB")
 
 
@@ -85,7 +110,7 @@ class _Scan:
         """Return the visible entries of a folder by name; one that cannot be read is noted."""
         try:
             with os.scandir(folder) as found:
-                visible = [entry for entry in found if not entry.name.startswith(".")]
+                visible = [entry for entry in found if is_visible(entry.name)]
         except OSError as error:
             self.unreadable.append(f"{self.key(folder)} ({error.strerror})")
             return []
@@ -102,7 +127,7 @@ class _Scan:
                 self.folder_links.append(self.key(entry.path))
             elif entry.is_dir():
                 yield Path(entry.path)
-            elif entry.name.lower().endswith(IMAGE_ENDINGS):
+            elif is_image(entry.name):
                 self.outside.append(self.key(entry.path))
 
     def walk_class(self, folder: Path, part: str, class_name: str) -> int:
@@ -114,7 +139,7 @@ class _Scan:
                     self.folder_links.append(self.key(entry.path))
                 else:
                     count += self.walk_class(Path(entry.path), part, class_name)
-            elif not entry.name.lower().endswith(IMAGE_ENDINGS):
+            elif not is_image(entry.name):
                 self.others.append(self.key(entry.path))
             else:
                 self._take(entry, part, class_name)
@@ -130,7 +155,11 @@ class _Scan:
         else:
             self.real_paths.add(real)
             try:
-                self.samples.append((key, part, class_name, entry.stat().st_size))
+                found = entry.stat()
+                if stat.S_ISREG(found.st_mode):
+                    self.samples.append((key, part, class_name, found.st_size))
+                else:
+                    self.unreadable.append(f"{key} (not a regular file)")
             except OSError as error:
                 self.unreadable.append(f"{key} ({error.strerror})")
 
@@ -158,8 +187,9 @@ def read_folder(folder: Path) -> Source:
     """
     check_folder(folder)
     scan = _Scan(folder.resolve())
-    parts, problems = _parts(scan)
-    for part, part_folder in parts.items():
+    layout = layout_of(scan.root)
+    problems = list(layout.problems)
+    for part, part_folder in layout.parts.items():
         for class_folder in scan.folders(part_folder):
             if not scan.walk_class(class_folder, part, class_folder.name):
                 scan.empty.append(scan.key(class_folder))
@@ -168,40 +198,59 @@ def read_folder(folder: Path) -> Source:
         {f"{part}/{name}" for _, part, name, _ in scan.samples if name not in class_names}
     )
     problems += scan.problems()
+    if scan.others and (scan.empty or not scan.samples):
+        problems.append(_left_out(scan.others))
     if not scan.samples:
         raise InputError(f"data folder {folder}", problems or ["it is empty"], LAYOUT)
     if len(class_names) < 2:
         problems.append(f"at least two classes are needed, got {listed(class_names) or 'none'}")
     if scan.others:
         warnings.warn(
-            f"{folder}: {len(scan.others)} files are not images by their ending and were "
-            f"left out: {listed(scan.others)}",
+            f"{folder}: {_left_out(scan.others)}",
             HwnasWarning,
             stacklevel=2,
         )
-    return _source(folder, scan, class_names, problems)
+    return _source(folder, scan, class_names, problems, layout.words)
 
 
-def _parts(scan: _Scan) -> tuple[dict[str, Path], list[str]]:
-    """Return the folder of each part; without a ``train`` that holds folders, all is one pool."""
-    pool = scan.root / POOL
-    if not (pool.is_dir() and any(entry.is_dir() for entry in scan.entries(pool))):
-        return {POOL: scan.root}, []
-    found = {path.name: path for path in scan.folders(scan.root)}
-    unknown = [name for name in found if name not in PARTS]
-    problems = []
-    if unknown:
-        problems.append(f"folders beside train that are not val or test: {listed(unknown)}")
-    empty = [name for name in PARTS if name in found and not scan.entries(found[name])]
-    if empty:
-        problems.append(f"empty folders: {listed(empty)}")
-    return {part: found[part] for part in PARTS if part in found}, problems
+def _content(root: Path, sizes: Mapping[str, int]) -> str:
+    """Return a digest of files by their names, sizes and content.
+
+    Of large sets the content of some files, chosen by their names, tells whether it is the same.
+    """
+    listing = "\n".join(sorted(f"{size} {key}" for key, size in sizes.items()))
+    found = hashlib.sha256(os.fsencode(listing))
+    keys = list(sizes)
+    read = [keys[place] for place in hash_order(keys)]
+    if len(keys) > READ_FILES or sum(sizes.values()) > READ_BYTES:
+        read = read[:SAMPLED_FILES]
+    for key in read:
+        with contextlib.suppress(OSError):  # decoding names the file
+            found.update((root / key).read_bytes())
+    return found.hexdigest()
 
 
-def _source(folder: Path, scan: _Scan, class_names: list[str], problems: list[str]) -> Source:
+def _left_out(others: list[str]) -> str:
+    """Say which files are not read as images, by their endings, and which endings are."""
+    endings = Counter(Path(name).suffix.lower() or "none" for name in others)
+    counts = ", ".join(f"{ending} ({count})" for ending, count in endings.most_common())
+    heif = sum(endings[ending] for ending in HEIF_ENDINGS)
+    convert = "; convert HEIC files to JPEG, as phones do on export" if heif else ""
+    return (
+        f"{len(others)} files are not images by their ending and were left out: {listed(others)}; "
+        f"their endings: {counts}; read are {', '.join(IMAGE_ENDINGS)}{convert}"
+    )
+
+
+def _source(
+    folder: Path,
+    scan: _Scan,
+    class_names: list[str],
+    problems: list[str],
+    words: tuple[str, ...],
+) -> Source:
     known = [sample for sample in scan.samples if sample[2] in class_names]
     keys = tuple(key for key, _, _, _ in known)
-    listing = "\n".join(sorted(f"{size} {key}" for key, _, _, size in known))
     return Source(
         name=str(folder),
         class_names=tuple(class_names),
@@ -209,9 +258,9 @@ def _source(folder: Path, scan: _Scan, class_names: list[str], problems: list[st
         labels=np.array([class_names.index(name) for _, _, name, _ in known], dtype=np.int64),
         parts=tuple(part for _, part, _, _ in known),
         reader=FolderReader(scan.root, keys),
-        content=hashlib.sha256(os.fsencode(listing)).hexdigest(),
+        content=_content(scan.root, {key: size for key, _, _, size in known}),
         stored_bytes=sum(size for _, _, _, size in known),
         augmentation=PHOTOGRAPHS,
         problems=tuple(problems),
-        names_only=True,
+        words=words,
     )

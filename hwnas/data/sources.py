@@ -29,9 +29,9 @@ class Source:
     """The samples of a data set before they are split.
 
     ``keys`` name the samples (relative posix path, or part and index), ``parts`` say ``train``,
-    ``val`` or ``test``; ``content`` is a digest of what is stored, with ``names_only`` of names and
-    sizes; ``problems`` were found on the way and are raised by ``load_dataset`` together with those
-    found later.
+    ``val`` or ``test``; ``content`` is a digest of what is stored; ``problems`` were found on the
+    way and are raised by ``load_dataset`` together with those found later; ``words`` say what
+    became of its folders.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Source:
     stored_bytes: int
     augmentation: Augmentation
     problems: tuple[str, ...] = ()
-    names_only: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

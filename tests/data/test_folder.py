@@ -10,7 +10,7 @@ from PIL import Image
 
 from hwnas.data import load_dataset
 from hwnas.data.folder import read_folder
-from hwnas.errors import InputError
+from hwnas.errors import HwnasWarning, InputError
 
 MakeFolder = Callable[..., Path]
 
@@ -100,8 +100,8 @@ def test_a_class_that_only_test_has_is_named(make_folder: MakeFolder) -> None:
 
 
 def test_a_folder_that_is_no_part_is_named(make_folder: MakeFolder) -> None:
-    problems = _problems(make_folder({"train/ant": 4, "train/bee": 4, "valid/ant": 1}))
-    assert "valid" in problems
+    problems = _problems(make_folder({"train/ant": 4, "train/bee": 4, "extra/ant": 1}))
+    assert "folders beside train that are not val or test: extra" in problems
 
 
 def test_a_linked_class_folder_is_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -146,11 +146,12 @@ def test_grey_16_bit_palette_alpha_and_cmyk_images_become_rgb(make_folder: MakeF
     grey16 = np.full((8, 8), 0x8000, np.uint16)
     Image.fromarray(grey16).save(folder / "ant" / "grey16.png")
     Image.new("L", (8, 8), 128).save(folder / "ant" / "grey8.png")
-    Image.new("RGBA", (8, 8), (128, 128, 128, 9)).save(folder / "ant" / "alpha.png")
+    # over white: 3 of 4 parts are hidden
+    Image.new("RGBA", (8, 8), (1, 1, 1, 128)).save(folder / "ant" / "alpha.png")
     Image.new("CMYK", (8, 8), (127, 127, 127, 0)).save(folder / "ant" / "print.jpg")
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, 128, 128, 128])
-    palette.save(folder / "ant" / "palette.png", transparency=b"\x10\x10")
+    palette.save(folder / "ant" / "palette.png", transparency=b"\xff\xff")
     source = read_folder(folder)
     for name in ("grey16.png", "grey8.png", "alpha.png", "print.jpg", "palette.png"):
         image = np.asarray(source.reader(source.keys.index(f"ant/{name}")))
@@ -165,3 +166,76 @@ def test_a_turned_photograph_is_set_upright(make_folder: MakeFolder) -> None:
     Image.new("RGB", (20, 10)).save(folder / "ant" / "turned.jpg", exif=exif)
     source = read_folder(folder)
     assert source.reader(source.keys.index("ant/turned.jpg")).size == (10, 20)
+
+
+def test_16_bit_grey_of_a_pgm_is_scaled_and_pixels_without_a_range_are_refused(
+    make_folder: MakeFolder,
+) -> None:
+    folder = make_folder({"ant": 4, "bee": 4})
+    values = np.full((4, 4), 0x8000, ">u2")
+    (folder / "ant" / "deep.pgm").write_bytes(b"P5 4 4 65535\n" + values.tobytes())
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(folder / "bee" / "float.tif")
+    source = read_folder(folder)
+    read = np.asarray(source.reader(source.keys.index("ant/deep.pgm")))
+    np.testing.assert_allclose(read, 128, atol=1)
+    with pytest.raises(InputError, match="floating-point pixels have no fixed range"):
+        source.reader(source.keys.index("bee/float.tif"))
+
+
+def test_what_shows_through_transparent_pixels_is_white(make_folder: MakeFolder) -> None:
+    folder = make_folder({"ant": 4, "bee": 4})
+    Image.new("RGBA", (4, 4), (200, 0, 0, 0)).save(folder / "ant" / "hidden.png")
+    source = read_folder(folder)
+    assert np.asarray(source.reader(source.keys.index("ant/hidden.png"))).min() == 255
+    dataset = load_dataset(str(folder), input_size=8)
+    assert dataset.preprocessing.to_json()["background"] == [255, 255, 255]
+
+
+def test_pixels_of_one_value_are_refused_and_of_a_narrow_range_warned_of(
+    make_folder: MakeFolder,
+) -> None:
+    folder = make_folder({"ant": 4, "bee": 4})
+    for path in folder.rglob("*.png"):
+        Image.new("RGB", (8, 8), (9, 9, 9)).save(path)
+    assert "all pixels of train have one value, 9" in _problems(folder)
+    for path in folder.rglob("*.png"):
+        pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3) % 13
+        Image.fromarray(pixels).save(path)
+    with pytest.warns(HwnasWarning, match="take 5% of the range only .from 0 to 12 of 255"):
+        load_dataset(str(folder), input_size=8)
+
+
+def test_a_class_that_is_nearly_all_is_warned_of(make_folder: MakeFolder) -> None:
+    folder = make_folder({"ant": 40, "bee": 4})
+    with pytest.warns(HwnasWarning, match="91% of the images are ant"):
+        load_dataset(str(folder), input_size=8)
+
+
+def test_endings_that_are_not_read_are_counted_beside_those_that_are(
+    make_folder: MakeFolder,
+) -> None:
+    folder = make_folder({"ant": 0, "bee": 0})
+    for place in ("ant", "bee"):
+        for number in range(3):
+            (folder / place / f"IMG_{number}.HEIC").write_bytes(b"heic")
+    with pytest.raises(InputError) as caught:
+        load_dataset(str(folder), input_size=8)
+    text = "\n".join(caught.value.problems)
+    assert "their endings: .heic (6); read are .jfif" in text
+    assert "convert HEIC files to JPEG" in text
+
+
+def test_what_is_no_regular_file_is_not_opened(make_folder: MakeFolder) -> None:
+    folder = make_folder({"ant": 4, "bee": 4})
+    os.mkfifo(folder / "ant" / "pipe.png")
+    assert "ant/pipe.png (not a regular file)" in _problems(folder)
+
+
+def test_the_fingerprint_tells_what_is_in_files_of_one_size(make_folder: MakeFolder) -> None:
+    folder = make_folder({"ant": 4, "bee": 4})
+    before = load_dataset(str(folder), input_size=8).fingerprint
+    first, second = sorted((folder / "ant").iterdir())[:2]
+    content = first.read_bytes(), second.read_bytes()
+    first.write_bytes(content[1])
+    second.write_bytes(content[0])
+    assert load_dataset(str(folder), input_size=8).fingerprint != before
