@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -65,6 +66,25 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper, which quotes text that the loader would read as a number."""
+
+
+# YAML 1.2's numbers with an exponent; YAML 1.1 asks for a point and a sign (1.0e-2), nobody does
+for _kind in (_StrictLoader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
+
+
+def yaml_text(value: Any) -> str:
+    """Return plain data as YAML, keys in their order."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return text
 
 
 def _num_nodes(node: yaml.Node, known: dict[int, int]) -> int:

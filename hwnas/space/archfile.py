@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Collection, Sequence
@@ -35,6 +36,8 @@ class ArchList:
 def read_archs(path: Path, space: SearchSpace, *, names: Sequence[str] = ()) -> ArchList:
     """Read architectures of ``space``, one JSON object a line; blank lines are errors of theirs.
 
+    A byte order mark at the start and blank lines at the end, as editors leave them, are not read.
+
     Lines may name the space by any of ``names`` as well: spaces that differ in width or classes
     have the same choices.
 
@@ -42,9 +45,11 @@ def read_archs(path: Path, space: SearchSpace, *, names: Sequence[str] = ()) -> 
         InputError: the file cannot be read. A bad line is not an exception but in ``errors``.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError as error:
         raise InputError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    while lines and not lines[-1].strip():
+        lines.pop()
     return parse_archs(lines, space, names=names)
 
 
@@ -91,6 +96,8 @@ def _checked(line: bytes, space: SearchSpace, known: Collection[str]) -> Arch | 
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         return f"not JSON: {error}"
+    if isinstance(value, dict) and {"ks", "e", "d"} <= set(value):
+        return _of_once_for_all(value, space)
     if not isinstance(value, dict) or set(value) != {"schema", "space", "choices"}:
         return "an architecture has exactly the keys schema, space and choices"
     if value["schema"] != SCHEMA:
@@ -101,6 +108,38 @@ def _checked(line: bytes, space: SearchSpace, known: Collection[str]) -> Arch | 
         return "choices must be an object of choice: option"
     try:
         return space.arch(value["choices"])
+    except InputError as error:
+        return "; ".join(error.problems)
+
+
+def _of_once_for_all(value: dict[str, Any], space: SearchSpace) -> Arch | str:
+    """Return the architecture that Once-for-All's program writes as ``{ks, e, d, r}``.
+
+    ``ks`` and ``e`` are kernel sizes and expansions of 4 blocks a stage, of which the first ``d``
+    of the stage exist; ``r`` is the resolution, a number or a list of one.
+    """
+    stages = sum(choice.name.endswith(".depth") for choice in space.choices)
+    kernels, expands, depths = (value[key] for key in ("ks", "e", "d"))
+    lists = (kernels, expands, depths)
+    if not stages or any(not isinstance(one, list) for one in lists):
+        return f"ks, e and d are lists of Once-for-All's networks, which {space.name} does not hold"
+    if len(depths) != stages or not len(kernels) == len(expands) == 4 * stages:
+        return (
+            f"ks and e must have {4 * stages} values and d {stages}, got {len(kernels)}, "
+            f"{len(expands)} and {len(depths)}"
+        )
+    resolution = value.get("r", value.get("image_size"))
+    choices: dict[str, Any] = {
+        "resolution": resolution[0] if isinstance(resolution, list) and resolution else resolution
+    }
+    for stage, depth in enumerate(depths):
+        choices[f"stage{stage + 1}.depth"] = depth
+        for block in range(depth if type(depth) is int and 0 <= depth <= 4 else 0):
+            name = f"stage{stage + 1}.block{block + 1}"
+            choices[f"{name}.kernel_size"] = kernels[4 * stage + block]
+            choices[f"{name}.expand_ratio"] = expands[4 * stage + block]
+    try:
+        return space.arch(choices)
     except InputError as error:
         return "; ".join(error.problems)
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from hwnas.errors import InputError
-from hwnas.io.schemas import FileSchema, load_model, parse_model, read_yaml
+from hwnas.io.schemas import FileSchema, load_model, parse_model, read_yaml, yaml_text
 
 
 class Part(FileSchema):
@@ -152,3 +152,13 @@ def test_a_missing_file_and_a_folder_are_input_errors(tmp_path):
         read_yaml(tmp_path / "absent.yaml")
     with pytest.raises(InputError, match="cannot be read as text"):
         read_yaml(tmp_path)
+
+
+def test_numbers_with_an_exponent_are_numbers_and_text_like_them_stays_text(tmp_path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("{a: 1e-2, b: 4E5, c: -8e+1, d: .5e3, e: 1e-2x, f: '1e5', g: e5}")
+    read = read_yaml(path)
+    numbers = {"a": 0.01, "b": 4e5, "c": -80.0, "d": 500.0}
+    assert read == {**numbers, "e": "1e-2x", "f": "1e5", "g": "e5"}
+    path.write_text(yaml_text(read))
+    assert read_yaml(path) == read

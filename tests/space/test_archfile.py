@@ -206,3 +206,34 @@ def test_a_number_of_another_type_is_no_option_in_a_list_either(wrong, tmp_path)
     listed = read_archs(path, darts)
     assert listed.rows.tolist() == [0]
     assert "node5.edge1.source" in listed.errors[1]
+
+
+def test_a_byte_order_mark_and_blank_last_lines_are_not_read(tmp_path):
+    space = load_space("tiny")
+    line = json.dumps(space.arch({c.name: c.options[0] for c in space.choices}).to_json())
+    path = tmp_path / "archs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{line}\n{line}\n\n  \n".encode())
+    found = read_archs(path, space)
+    assert (found.num_lines, len(found.codes), found.errors) == (2, 2, {})
+
+
+def test_architectures_of_once_for_alls_program_are_read(tmp_path):
+    space = load_space("ofa-mbv3")
+    theirs = {"ks": [3, 5, 7, 3] * 5, "e": [3, 4, 6, 3] * 5, "d": [2, 3, 4, 2, 3], "r": [224]}
+    path = tmp_path / "archs.jsonl"
+    wrong = [
+        {**theirs, "r": 220},
+        {**theirs, "d": [2, 3]},
+        {**theirs, "d": [2, 3, 4, 2, 9]},
+        {**theirs, "ks": 3},
+    ]
+    path.write_text("\n".join(json.dumps(one) for one in (theirs, *wrong)))
+    found = read_archs(path, space)
+    (arch,) = space.decode(found.codes)
+    assert arch.choices["resolution"] == 224
+    assert [arch.choices[f"stage{n}.depth"] for n in range(1, 6)] == theirs["d"]
+    assert arch.choices["stage2.block3.kernel_size"] == 7
+    assert "stage1.block3.kernel_size" not in arch.choices
+    assert set(found.errors) == {1, 2, 3, 4}
+    assert "ks and e must have 20 values and d 5" in found.errors[2]
+    assert "which tiny does not hold" in read_archs(path, load_space("tiny")).errors[0]

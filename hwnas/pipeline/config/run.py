@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from hwnas.device.runtimes import Runtime
 from hwnas.errors import InputError, UsageError
 from hwnas.export.formats import Format, Precision
-from hwnas.io.schemas import FileSchema, parse_model, read_yaml
+from hwnas.io.schemas import FileSchema, parse_model, read_yaml, yaml_text
 from hwnas.latency.models import model_name
 from hwnas.pipeline.config.search import SearchConfig, require_init
 from hwnas.plugins.loading import load_plugins
@@ -189,7 +188,7 @@ class RunConfig(FileSchema):
         content = self.model_dump(mode="json", by_alias=True)
         if not self.plugins:
             del content["plugins"]
-        return yaml.safe_dump(content, sort_keys=False)
+        return yaml_text(content)
 
 
 def with_confidence(config: RunConfig, confidence: float) -> RunConfig:
