@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+SHOWN_PROBLEMS = 10
+"""Problems of one file in a message; a person reads no more, and ``problems`` holds the rest."""
+
 
 class HwnasError(Exception):
     """Base of every error hwnas raises on purpose; the command line prints it without a trace.
@@ -26,13 +29,21 @@ class UsageError(HwnasError):
 
 
 class InputError(HwnasError):
-    """A file or value given by the user is wrong; holds *all* problems found in it."""
+    """A file or value given by the user is wrong; ``problems`` holds *all* that were found in it.
+
+    The message shows the first SHOWN_PROBLEMS and the number of the others.
+    """
 
     def __init__(self, what: str, problems: Sequence[str], next_step: str = "") -> None:
         self.what = what
         self.problems = tuple(problems)
         lines = [f"{what}: {len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"]
-        lines += [f"  - {problem}" for problem in self.problems]
+        shown = self.problems
+        if len(shown) > SHOWN_PROBLEMS + 1:
+            shown = shown[:SHOWN_PROBLEMS]
+        lines += [f"  - {problem}" for problem in shown]
+        if len(shown) < len(self.problems):
+            lines.append(f"  - and {len(self.problems) - len(shown)} more like these")
         if next_step:
             lines.append(f"Next: {next_step}")
         super().__init__("\n".join(lines))

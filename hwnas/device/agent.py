@@ -214,14 +214,31 @@ def example_input(shape: Iterable[Any], dtype: Any, place: int = 0) -> np.ndarra
     ``place`` is the input's among the model's: each has values of its own. Integers spread over
     all values of an 8-bit type, around its middle.
     """
-    if not all(isinstance(int(size), int) and int(size) > 0 for size in shape):
-        raise ValueError(f"the model's input shape {list(shape)} is not fixed")
-    values = np.random.default_rng(place).standard_normal([int(size) for size in shape])
+    values = np.random.default_rng(place).standard_normal(fixed_shape(list(shape)))
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
         middle = (int(limits.min) + int(limits.max) + 1) // 2
         values = np.clip(np.rint(values * 40) + middle, limits.min, limits.max)
     return np.ascontiguousarray(values.astype(dtype))
+
+
+def fixed_shape(shape: list[Any]) -> list[int]:
+    """Return a model's input shape with a batch of one where the batch is free.
+
+    ONNX Runtime gives a free axis as a name or None, LiteRT as -1.
+    """
+    sizes = [
+        int(size) if isinstance(size, (int, np.integer)) and size > 0 else None for size in shape
+    ]
+    if sizes and sizes[0] is None:
+        sizes[0] = 1
+    free = [str(shape[place]) for place, size in enumerate(sizes) if size is None]
+    if free:
+        raise ValueError(
+            f"the model's input shape {list(shape)} is not fixed in {', '.join(free)}. "
+            "Next: export it with fixed sizes; only the batch may be free, and is taken as 1"
+        )
+    return [size for size in sizes if size is not None]
 
 
 def onnx_dtype(name: str) -> Any:

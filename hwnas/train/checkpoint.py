@@ -63,15 +63,16 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the named tensors of a safetensors or torch file, in CPU memory.
 
-    A torch file is a dictionary of tensors, or one that holds it as ``state_dict``, as published
-    weights are; nothing in it is executed.
+    A torch file is a dictionary of tensors, or one that holds it under a name of WRAPPINGS, as
+    published weights are; nothing in it is executed. A prefix that all names share, as parallel
+    training leaves it (``module.``), is left out.
 
     Raises:
         InputError: the file is absent, broken, or holds anything else.
     """
     try:
         if path.suffix == ".safetensors":
-            return tensors_from_bytes(path.read_bytes())
+            return _without_prefix(tensors_from_bytes(path.read_bytes()))
         with warnings.catch_warnings():  # torch warns of pickle protocols before it refuses them
             warnings.simplefilter("ignore", UserWarning)
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -84,8 +85,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             [f"cannot be read as a file of tensors alone: {reason}"],
             "give weights as safetensors, or a state_dict saved by torch.save",
         ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    wrapping = next(
+        (name for name in WRAPPINGS if isinstance(state, Mapping) and name in state), None
+    )
+    if wrapping is not None and isinstance(state[wrapping], Mapping):
+        state = state[wrapping]
     if not isinstance(state, Mapping):
         raise InputError(
             str(path),
@@ -99,7 +103,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     ]
     if others:
         raise InputError(str(path), others, "save a network's state_dict by torch.save")
-    return {str(name): value for name, value in state.items()}
+    return _without_prefix({str(name): value for name, value in state.items()})
+
+
+WRAPPINGS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema")
+"""Names under which training programs keep the weights in a checkpoint, the usual ones first."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before every name."""
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            return _without_prefix(
+                {name.removeprefix(prefix): value for name, value in tensors.items()}
+            )
+    return tensors
 
 
 def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

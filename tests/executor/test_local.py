@@ -134,6 +134,15 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_caller_ends_running_tasks_at_once() -> None:
+    # a shell's background process begins with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupt_amid_tasks()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt_amid_tasks() -> None:
     results = run_tasks(time.sleep, dict.fromkeys("abcd", (60.0,)), workers=2)
 
     def interrupt() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from hwnas.data import Dataset
 from hwnas.errors import InputError
 from hwnas.train import Recipe, fit, load_weights, save_weights
-from hwnas.train.checkpoint import network_digest
+from hwnas.train.checkpoint import network_digest, read_tensors
 
 MakeNetwork = Callable[..., nn.Module]
 ONE_EPOCH = Recipe(epochs=1, batch_size=64)
@@ -165,3 +165,16 @@ def test_the_digest_tells_architectures_apart_and_ignores_weights(
     codes = [(1, 0, 1, 0, 2), (1, 0, 1, 0, 1), (2, 0, 1, 0, 2), (1, 0, 3, 0, 2)]
     assert len({network_digest(make_network(code)) for code in codes}) == 4
     assert network_digest(make_network(seed=1)) == network_digest(make_network(seed=2))
+
+
+@pytest.mark.parametrize("wrapping", [None, "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_are_read_as_training_programs_leave_them(tmp_path, wrapping, prefix) -> None:
+    own = {"a.weight": torch.ones(2), "module.bias": torch.zeros(1)}
+    state = {prefix + name: value for name, value in own.items()}
+    path = tmp_path / "w.pth"
+    torch.save(state if wrapping is None else {wrapping: state, "epoch": torch.tensor(3)}, path)
+    found = read_tensors(path)
+    assert {name: value.tolist() for name, value in found.items()} == {
+        name: value.tolist() for name, value in own.items()
+    }

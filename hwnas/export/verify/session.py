@@ -95,12 +95,15 @@ def model_io(model: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def file_precision(model: Path) -> Precision:
-    """Return the precision a model file executes in, as its inputs tell.
+    """Return the precision a model file executes in, as its inputs and outputs tell.
+
+    A float network may take pixels as bytes: only where both ends are of 8 bits is it int8.
 
     Raises:
         InputError: see :func:`open_session`.
     """
-    kinds = {info.dtype for info in open_session(model).inputs}
+    session = open_session(model)
+    kinds = {info.dtype for info in (*session.inputs, *session.outputs)}
     return "int8" if kinds <= {"int8", "uint8"} else "fp32"
 
 
