@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hwnas.device.runtimes import RUNTIMES
 from hwnas.errors import InfeasibleError
+from hwnas.executor.local import available_cores
+from hwnas.export.formats import FORMATS
 from hwnas.pipeline.config.run import RunConfig
 from hwnas.pipeline.first_run.images import FolderFacts
 from hwnas.pipeline.first_run.reach import Reach, ends_of, macs_of
@@ -273,14 +276,18 @@ def times_of(
     ``image_s`` is the time of one training image of the largest network of the space, forward and
     backward, on this host. Networks of the search cost half of it, finalists as much as the budget
     is of the largest latency; a supernet step trains two paths and its gates one more; a
-    conversion takes 2 s on one core.
+    conversion takes what its format takes a layer, and profiles convert on every core.
     """
     target = config.targets[0]
     train, val = facts.splits["train"], facts.splits["val"]
     middle_ms = (choice.reach.low_ms + choice.reach.high_ms) / 2
     networks = target.calibrate + target.validate_
     visits_ms = num_ops * max(1.0, 2 * middle_ms / 20) + networks * max(1.0, 2 * middle_ms)
-    profile_s = (num_ops + networks) * 2.0 / 2 + protocol_rounds * visits_ms / 1000
+    layers = len(choice.space.layers(ends_of(choice.space)[1]))
+    layer_s = FORMATS[RUNTIMES[target.runtime].format].layer_seconds
+    converted_s = (num_ops + networks * layers) * max(layer_s, 0.1) / available_cores()
+    profile_s = converted_s + protocol_rounds * visits_ms / 1000
+    exported_s = layers * sum(FORMATS[name].layer_seconds for name in config.formats) + 5.0
     search_images = 3.0 * config.search.supernet.recipe.epochs * train
     scored = ""
     if str(config.search.evaluator) == "supernet":  # a third of a training step: forward only
@@ -310,7 +317,9 @@ def times_of(
             f"{2 * config.retrain.top} networks (half of them random), "
             f"{config.retrain.recipe.epochs} epochs{folded}",
         ),
-        StageTime("export", config.retrain.top * 12.0, "ONNX and TFLite, compared with torch"),
+        StageTime(
+            "export", config.retrain.top * exported_s, "ONNX and TFLite, compared with torch"
+        ),
         StageTime(
             "bench",
             baselines * retrain_images * each + 20.0,
