@@ -34,6 +34,12 @@ def _storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are not there; StorageError where that fails."""
+    with _storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_whole(path: Path, data: str | bytes) -> None:
     """Write ``data`` so that ``path`` holds either its old content or all of the new one.
 

@@ -19,6 +19,7 @@ from hwnas.artifacts.events import JOURNAL, ResumeEvent
 from hwnas.errors import InputError, UsageError
 from hwnas.executor.local import available_cores
 from hwnas.io.journal import Journal, write_whole
+from hwnas.io.lock import LOCK
 from hwnas.io.schemas import require_no_leaving_links
 from hwnas.latency.table.files import stored
 from hwnas.pipeline.config.run import RunConfig, load_config, require_same
@@ -78,7 +79,7 @@ class RunFolder:
 
     def _is_bare(self) -> bool:
         """Whether it holds nothing but what ``begin`` leaves when it is stopped on its way."""
-        beginnings = (EnvironmentFile.FILE, PLUGINS_FILE)
+        beginnings = (EnvironmentFile.FILE, PLUGINS_FILE, LOCK.lstrip("."))
         return all(entry.name.lstrip(".").startswith(beginnings) for entry in self.path.iterdir())
 
     def begin(self, config: RunConfig) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hwnas.artifacts.training import RetrainedFile
 from hwnas.data.names import check_name
+from hwnas.io.journal import make_folder
+from hwnas.io.lock import hold
 from hwnas.pipeline.checks import check_measurable, check_target, check_torch_device
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
 from hwnas.pipeline.context import Context, build_context
@@ -21,6 +23,8 @@ def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Conte
     """
     folder = RunFolder(out)
     folder.require_free(config, resume=resume)
+    if folder.is_begun:
+        hold(out)
     context = build_context(folder, config)
     load_space(config.space)
     for data in (config.data, config.retrain.data):
@@ -61,6 +65,9 @@ def begin(config: RunConfig, out: Path, *, resume: bool, benches: bool) -> Conte
             found.check()
         if not incomplete and all(target.table is not None for target in config.targets):
             context.problem.check_limits()
+    make_folder(out)
+    hold(out)
+    folder.require_free(config, resume=resume)  # another process may have begun it by now
     folder.begin(config)
     keep_files(out, config)
     if config.data is not None:
@@ -74,6 +81,7 @@ def reopen(path: Path) -> tuple[Context, RunConfig]:
     """Return the context of the run in a folder, and the configuration it was begun with."""
     folder = RunFolder.existing(path)
     config = folder.config()
+    hold(path)
     keep_files(path, config)
     return build_context(folder, config), config
 

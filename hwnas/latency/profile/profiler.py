@@ -26,6 +26,7 @@ from hwnas.device.runner import open_runner
 from hwnas.errors import InputError, UsageError
 from hwnas.export.convert.cache import ConversionCache
 from hwnas.export.convert.conversion import Conversion
+from hwnas.io.lock import hold, writes
 from hwnas.io.progress import report
 from hwnas.latency.lut.accuracy import Floats, validation_report
 from hwnas.latency.lut.calibration import fit_calibration, predicted_ms
@@ -62,6 +63,7 @@ CALIBRATING_REPLICAS = 4  # on so few networks hang the calibration and later th
 VALIDATING = ("validate", "winner")
 
 
+@writes
 def profile(
     plan: ProfilePlan,
     out: Path,
@@ -75,7 +77,7 @@ def profile(
     table gains the rows of this space.
 
     Raises:
-        UsageError: ``out`` exists and ``resume`` was not asked for.
+        UsageError: ``out`` exists and ``resume`` was not asked for, or another process writes it.
         InputError: what is on record is of another target, protocol or seed.
         DeviceError: the target failed; the visits so far are kept.
         StorageError: a file could not be written; the visits so far are kept.
@@ -86,6 +88,7 @@ def profile(
             f"{out if out.exists() else samples} exists. Next: add --resume to "
             "continue it, or choose another --out"
         )
+    hold(out)
     earlier = load_table(out) if out.exists() else None
     with open_runner(plan.target) as runner:
         header = make_header(plan, runner)

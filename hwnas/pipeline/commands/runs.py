@@ -15,6 +15,7 @@ from hwnas.artifacts.training import RetrainedFile
 from hwnas.artifacts.winner import WinnerFile
 from hwnas.errors import InputError, MissingRowError, UsageError
 from hwnas.export.formats import formats_of, precision_of
+from hwnas.io.lock import writes
 from hwnas.io.progress import begin_stage
 from hwnas.io.schemas import parse_model
 from hwnas.pipeline.config.run import RetrainConfig, RunConfig
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@writes
 def search_run(
     config: RunConfig,
     out: Path,
@@ -58,6 +60,7 @@ def _search(context: Context, config: RunConfig) -> None:
     search(context, config.search, top=retrain.top, random_baseline=retrain.random_baseline)
 
 
+@writes
 def retrain_run(
     path: Path,
     *,
@@ -147,6 +150,7 @@ def _retrain_options(
     )
 
 
+@writes
 def export_run(
     path: Path,
     *,
@@ -178,6 +182,7 @@ def export_run(
     )
 
 
+@writes
 def bench_run(path: Path) -> BenchFile:
     """Measure a run's finalists and baselines, select the winner; return the bench file."""
     context, config = reopen(path)
@@ -236,6 +241,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     return compare(paths, matrix)
 
 
+@writes
 def whole_run(
     config: RunConfig,
     out: Path,

@@ -248,7 +248,7 @@ def test_an_out_that_cannot_be_written_is_a_message(shop, hwnas):
     ):
         answer = hwnas(*verb)
         assert answer.code == 1
-        assert "cannot write file/" in answer.err
+        assert "cannot write file" in answer.err
         assert "Next: " in answer.err
 
 
@@ -532,3 +532,21 @@ def test_without_a_strategy_the_one_that_fits_is_taken_and_named(
         answer = hwnas(*words, "0.1", *options)
         raise AssertionError(answer.err)
     assert [config.search.strategy for config in taken] == [strategy]
+
+
+def test_of_two_searches_into_one_folder_one_goes_on_and_the_other_names_it(shop, start):
+    arguments = (
+        *("search", "--space", "tiny", "--lut", "t.json", "--budget-ms", "3", "--data", "digits"),
+        *("--strategy", "random", "--evaluations", "3", "--epochs", "1", "--out", "both"),
+    )
+    processes = [start(*arguments, cwd=shop) for _ in range(2)]
+    answers = [(process.communicate(timeout=300), process.returncode) for process in processes]
+    codes = sorted(code for _, code in answers)
+    assert codes == [0, 2], answers
+    ((_, errors),) = [texts for texts, code in answers if code == 2]
+    assert "both is being written by process" in errors or "both already holds a run" in errors
+    journal = (shop / "both" / "journal.jsonl").read_text()
+    events = [json.loads(line) for line in journal.splitlines()]
+    evaluated = [event["network_id"] for event in events if event.get("event") == "evaluation"]
+    assert len(evaluated) == len(set(evaluated)) == 3
+    assert not list((shop / "both").glob(".lock*"))
