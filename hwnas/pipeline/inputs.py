@@ -54,7 +54,7 @@ def keep_images(run: Path, name: str, dataset: Dataset) -> None:
             f"images {name} of the run in {run}",
             problems,
             "put the images back as they were, or begin a new run in another folder; "
-            "hwnas retrain --data trains the finalists on other images",
+            "--data of hwnas retrain trains the finalists on other images",
         )
 
 
