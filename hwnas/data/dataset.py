@@ -17,7 +17,7 @@ from torch import Tensor
 from hwnas.arch import short_hash
 from hwnas.data.augment import Views, epoch_views
 from hwnas.data.folder import BACKGROUND, read_folder
-from hwnas.data.names import check_name
+from hwnas.data.names import KNOWN, check_name
 from hwnas.data.sources import TORCHVISION_SETS, Source, read_digits, read_torchvision
 from hwnas.data.splits import Rows, assign_splits, hash_order, listed, split_problems
 from hwnas.data.stores import ImageStore, LazyStore, MemoryStore, read_into_memory
@@ -313,6 +313,13 @@ def _warn_of(name: str, source: Source, found: _Statistics) -> None:
 
 
 def _read_source(name: str, root: Path | None) -> Source:
+    if name in KNOWN and Path(name).is_dir():
+        warnings.warn(
+            f"{name} is the data set of this name; a folder {name} is here, too, and ./{name} "
+            "takes it",
+            HwnasWarning,
+            stacklevel=3,
+        )
     if name == "digits":
         return read_digits()
     if name in TORCHVISION_SETS:

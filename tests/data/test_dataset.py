@@ -11,7 +11,7 @@ from PIL import Image
 
 from hwnas.data import SPLITS, Dataset, dataset, load_dataset
 from hwnas.data.stores import LazyStore, MemoryStore
-from hwnas.errors import InputError, UsageError
+from hwnas.errors import HwnasWarning, InputError, UsageError
 
 MakeFolder = Callable[..., Path]
 GOLDEN_ROWS = {
@@ -231,3 +231,13 @@ def test_folds_hold_out_every_image_but_those_of_test_once(digits: Dataset) -> N
 def test_more_folds_than_images_of_a_class_are_refused(digits: Dataset) -> None:
     with pytest.raises(UsageError, match="200 folds need 200 images of each class besides test"):
         digits.fold(0, 200)
+
+
+def test_a_folder_called_as_a_data_set_is_taken_by_its_path(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder({"ant": 4, "bee": 4}, name="digits")
+    monkeypatch.chdir(folder.parent)
+    with pytest.warns(HwnasWarning, match=r"a folder digits is here, too, and \./digits takes it"):
+        assert load_dataset("digits", input_size=8).num_classes == 10
+    assert load_dataset("./digits", input_size=8).class_names == ("ant", "bee")
