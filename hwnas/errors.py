@@ -28,19 +28,32 @@ class UsageError(HwnasError):
     exit_code = 2
 
 
+def _shown(problems: Sequence[str]) -> list[str]:
+    """Return the problems that a message lists: of every kind some, as its last words tell it."""
+    if len(problems) <= SHOWN_PROBLEMS + 1:
+        return list(problems)
+    kinds = [problem.rpartition(": ")[2] for problem in problems]
+    of_each = max(1, SHOWN_PROBLEMS // len(set(kinds)))
+    seen: dict[str, int] = {}
+    shown = []
+    for problem, kind in zip(problems, kinds, strict=True):
+        seen[kind] = seen.get(kind, 0) + 1
+        if seen[kind] <= of_each:
+            shown.append(problem)
+    return shown[:SHOWN_PROBLEMS]
+
+
 class InputError(HwnasError):
     """A file or value given by the user is wrong; ``problems`` holds *all* that were found in it.
 
-    The message shows the first SHOWN_PROBLEMS and the number of the others.
+    The message shows up to SHOWN_PROBLEMS, some of every kind, and the number of the others.
     """
 
     def __init__(self, what: str, problems: Sequence[str], next_step: str = "") -> None:
         self.what = what
         self.problems = tuple(problems)
         lines = [f"{what}: {len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"]
-        shown = self.problems
-        if len(shown) > SHOWN_PROBLEMS + 1:
-            shown = shown[:SHOWN_PROBLEMS]
+        shown = _shown(self.problems)
         lines += [f"  - {problem}" for problem in shown]
         if len(shown) < len(self.problems):
             lines.append(f"  - and {len(self.problems) - len(shown)} more like these")

@@ -88,7 +88,11 @@ def test_other_classes_and_other_networks_are_told(published):
         "18.classifier.0.weight: the network has (10, 1280), the weights (1000, 1280)",
         "18.classifier.0.bias: the network has (10,), the weights (1000,)",
     }
-    with pytest.raises(InputError, match=r"17\.body\.0\.0\.weight: not in the network"):
+    with pytest.raises(InputError, match="not in the network") as caught:
         load_reference(small("mobilenet_v3_small"), "mobilenet_v2", state)
+    assert "17.body.0.0.weight: not in the network" in caught.value.problems
+    text = str(caught.value).splitlines()
+    assert len(text) <= 14  # some of each kind, and how many more
+    assert any(line.endswith("more like these") for line in text)
     with pytest.raises(InputError, match="no such model is known; known: mobilenet_v2, "):
         renamed("resnet18", state)
